@@ -1,0 +1,1 @@
+"""What is inside the graph: backbones, necks, head, decoding, losses."""

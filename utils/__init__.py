@@ -1,0 +1,1 @@
+"""The host side: data, training loop, metrics, pictures."""
