@@ -1,0 +1,150 @@
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from utils.cli import Parser, parse_size, run
+from utils.errors import JobError, UserError
+
+
+def make_parser():
+    parser = Parser("A script.", prog="train.py")
+    parser.add_argument("--backbone", default="mobilenetv2")
+    parser.add_argument("--yolo", choices=["v3", "v4"], default="v4")
+    parser.add_argument("--epochs", type=int, default=1)
+    return parser
+
+
+def exit_of(capsys, main, *argv):
+    """Runs `main` and returns its exit code and the lines on standard error."""
+    with pytest.raises(SystemExit) as stopped:
+        run(main, make_parser(), list(argv))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return stopped.value.code, captured.err.splitlines()
+
+
+def raising(error):
+    def main(args):
+        raise error
+
+    return main
+
+
+@pytest.fixture(autouse=True)
+def _restore(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
+def test_main_gets_the_parsed_flags():
+    seen = []
+    run(seen.append, make_parser(), ["--yolo", "v3"])
+    assert (seen[0].backbone, seen[0].yolo, seen[0].debug) == ("mobilenetv2", "v3", False)
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--bakbone", "x"], "error: unknown flag --bakbone, did you mean --backbone?"),
+        (["--bakbone=x"], "error: unknown flag --bakbone, did you mean --backbone?"),
+        (["--back", "x"], "error: unknown flag --back, did you mean --backbone?"),
+        (["--yolo", "v5"], "error: argument --yolo: unknown value 'v5', did you mean v4?"),
+        (["stray"], "error: unexpected argument 'stray', see train.py --help"),
+        (["--epochs", "ten"], "error: argument --epochs: invalid int value: 'ten'"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(capsys, argv, expected):
+    code, lines = exit_of(capsys, raising(AssertionError), *argv)
+    assert code == 2
+    assert lines == [expected]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (UserError("no images in VOC,\nadd some"), 2, "error: no images in VOC, add some"),
+        (JobError("loss is NaN"), 1, "error: loss is NaN"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "logs/a.h5"),
+            2,
+            "error: logs/a.h5: no space left on device, free some space or choose another folder",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "out"),
+            2,
+            "error: out: read-only file system, choose a folder that can be written",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "a.txt"),
+            2,
+            "error: a.txt: no such file or directory, check the path",
+        ),
+    ],
+)
+def test_errors_are_one_line_with_an_exit_code(capsys, error, code, expected):
+    assert exit_of(capsys, raising(error)) == (code, [expected])
+
+
+def test_debug_shows_the_traceback_before_the_line(capsys):
+    code, lines = exit_of(capsys, raising(UserError("no images")), "--debug")
+    assert code == 2
+    assert lines[0].startswith("Traceback")
+    assert lines[-1] == "error: no images"
+
+
+def run_script(body, *argv):
+    script = (
+        f"from utils.cli import Parser, run\ndef main(args):\n    {body}\nrun(main, Parser(''))"
+    )
+    return subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True)
+
+
+def test_any_other_exception_is_one_line_and_exit_1():
+    done = run_script("{}['key']")
+    assert done.returncode == 1
+    assert done.stderr == "error: KeyError: 'key' (--debug shows the traceback)\n"
+
+
+def test_any_other_exception_shows_its_traceback_with_debug():
+    done = run_script("{}['key']", "--debug")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+
+
+def test_a_reader_that_left_is_no_error():
+    script = "from utils.cli import Parser, run\nrun(lambda args: print('x' * 100_000), Parser(''))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.wait()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("416", (416, 416)), ("416x320", (416, 320)), ("32X64", (32, 64))]
+)
+def test_parse_size(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("400", "use 384 or 416"),
+        ("416x330", "330 is not a multiple of 32, use 320 or 352"),
+        ("0", "use 32"),
+        ("10", "use 32"),
+        ("-32", "neither N nor HxW"),
+        ("1x2x3", "neither N nor HxW"),
+        ("wide", "neither N nor HxW"),
+        ("", "neither N nor HxW"),
+    ],
+)
+def test_parse_size_refuses_what_the_network_cannot_take(text, hint):
+    with pytest.raises(UserError, match=hint):
+        parse_size(text)
