@@ -1,0 +1,31 @@
+"""Backbones: a file a family, found by being here.
+
+Every module of this package is imported, and what it registers is known; a new backbone needs
+no edit elsewhere.
+"""
+
+import importlib
+import pkgutil
+
+from nets.backbones.layers import Convention
+from nets.backbones.registry import (
+    BackboneSpec,
+    build_backbone,
+    build_classifier,
+    list_backbones,
+    register,
+    resolve,
+)
+
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
+
+__all__ = [
+    "BackboneSpec",
+    "Convention",
+    "build_backbone",
+    "build_classifier",
+    "list_backbones",
+    "register",
+    "resolve",
+]

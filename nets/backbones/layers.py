@@ -1,0 +1,179 @@
+"""The few layers that backbones are made of, exact under either framework's convention."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import keras
+from keras import KerasTensor
+
+# For training. Checkpoints were made with 0.99 to 0.999, whose averages lag behind on the few
+# thousand steps that a detector is fine-tuned for; at inference momentum plays no part.
+BN_MOMENTUM = 0.97
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What the weights of one framework silently assume of the graph around them.
+
+    With another convention than its own a checkpoint still loads and still runs, and is wrong.
+
+    Attributes:
+        padding: "keras" pads a stride 2 convolution of kernel k with (k//2 - 1, k//2) at even
+            sizes, "torch" with k//2 on every side. At stride 1 the two agree.
+        bn_epsilon: what batch normalization adds to the variance.
+        mean: RGB mean taken off the pixels, which are in 0..255.
+        std: what the result is then divided by, in the same units.
+    """
+
+    padding: Literal["keras", "torch"]
+    bn_epsilon: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+# Mean and deviation of ImageNet's pixels, as every torchvision and timm recipe uses them.
+IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+
+# One convention serves all families of torchvision and timm; those of Keras differ by scaling.
+TORCH = Convention(padding="torch", bn_epsilon=1e-5, **IMAGENET)
+KERAS = Convention(padding="keras", bn_epsilon=1e-3, mean=(127.5,) * 3, std=(127.5,) * 3)
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Round a channel count to the nearest multiple that is not more than 10% smaller.
+
+    From the MobileNets' reference code: github.com/tensorflow/models, slim/nets/mobilenet.
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def kernel_initializer() -> keras.initializers.Initializer:
+    """A new He initializer by fan-out, which suits plain and depthwise kernels alike.
+
+    New each time, since one initializer gives the same values at every call.
+    """
+    return keras.initializers.VarianceScaling(2.0, mode="fan_out")
+
+
+def batch_norm(x: KerasTensor, *, epsilon: float = 1e-3, name: str | None = None) -> KerasTensor:
+    """Normalize over the batch; over all replicas' batches where a strategy has several."""
+    synchronized = False
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    return keras.layers.BatchNormalization(
+        momentum=BN_MOMENTUM, epsilon=epsilon, synchronized=synchronized, name=name
+    )(x)
+
+
+def squeeze_excite(
+    x: KerasTensor, filters: int, activation: str, gate: str, *, names: tuple[str, str]
+) -> KerasTensor:
+    """Weight the channels of `x` by what its global average says (Hu et al., arXiv 1709.01507).
+
+    Args:
+        x: features (B, H, W, C).
+        filters: channels of the squeezed vector.
+        activation: activation of the squeezed vector.
+        gate: activation that gives the weights, "sigmoid" or "hard_sigmoid".
+        names: names of the squeezing and of the exciting convolution.
+    """
+    squeeze, excite = names
+    weights = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    weights = keras.layers.Conv2D(filters, 1, activation=activation, name=squeeze)(weights)
+    weights = keras.layers.Conv2D(x.shape[-1], 1, activation=gate, name=excite)(weights)
+    return keras.layers.Multiply()([x, weights])
+
+
+class Layers:
+    """Convolutions and pooling bound to one convention."""
+
+    def __init__(self, convention: Convention):
+        self.convention = convention
+
+    def scale(self, images: KerasTensor) -> KerasTensor:
+        """RGB 0..255 to what the weights expect, in float32 whatever the precision policy."""
+        mean, std = self.convention.mean, self.convention.std
+        return keras.layers.Rescaling(
+            scale=[1 / s for s in std],
+            offset=[-m / s for m, s in zip(mean, std, strict=True)],
+            dtype="float32",
+            name="scaling",
+        )(images)
+
+    def conv(
+        self,
+        x: KerasTensor,
+        filters: int,
+        kernel_size: int = 1,
+        strides: int = 1,
+        activation: str | None = None,
+        *,
+        name: str,
+        bn: str | None = None,
+    ) -> KerasTensor:
+        """Convolution without bias, batch normalization, activation.
+
+        Args:
+            x: features (B, H, W, C), H and W even where `strides` is 2.
+            filters: channels of the result.
+            kernel_size: odd.
+            strides: 1 or 2.
+            activation: a Keras activation, None for a linear layer.
+            name: name of the convolution.
+            bn: name of the normalization, `name` + "_bn" if not given.
+        """
+        x, padding = self._pad(x, kernel_size, strides)
+        x = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            use_bias=False,
+            kernel_initializer=kernel_initializer(),
+            name=name,
+        )(x)
+        return self._finish(x, activation, name, bn)
+
+    def depthwise(
+        self,
+        x: KerasTensor,
+        kernel_size: int,
+        strides: int = 1,
+        activation: str | None = None,
+        *,
+        name: str,
+        bn: str | None = None,
+    ) -> KerasTensor:
+        """Depthwise convolution without bias, then as `conv`, whose arguments it shares."""
+        x, padding = self._pad(x, kernel_size, strides)
+        x = keras.layers.DepthwiseConv2D(
+            kernel_size,
+            strides,
+            padding,
+            use_bias=False,
+            depthwise_initializer=kernel_initializer(),
+            name=name,
+        )(x)
+        return self._finish(x, activation, name, bn)
+
+    def max_pool(self, x: KerasTensor) -> KerasTensor:
+        """3x3 maximum at stride 2 of features that are nowhere negative."""
+        # Never negative, so that padding with zeros never wins over a feature.
+        x, padding = self._pad(x, 3, 2)
+        return keras.layers.MaxPooling2D(3, 2, padding)(x)
+
+    def _pad(self, x: KerasTensor, kernel_size: int, strides: int) -> tuple[KerasTensor, str]:
+        """The padded features and the padding left to the layer itself."""
+        # TensorFlow's "same" at stride 2 and even sizes is just Keras' explicit (k//2 - 1, k//2).
+        if strides == 1 or self.convention.padding == "keras":
+            return x, "same"
+        return keras.layers.ZeroPadding2D(kernel_size // 2)(x), "valid"
+
+    def _finish(
+        self, x: KerasTensor, activation: str | None, name: str, bn: str | None
+    ) -> KerasTensor:
+        x = batch_norm(x, epsilon=self.convention.bn_epsilon, name=bn or f"{name}_bn")
+        return keras.layers.Activation(activation, name=f"{name}_act")(x) if activation else x
