@@ -103,8 +103,8 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if folder.is_dir():
         with os.scandir(folder) as entries:
             for entry in entries:
-                stem, suffix = os.path.splitext(entry.name)
-                rank = ranks.get(suffix.lower())
+                stem, dot, suffix = entry.name.rpartition(".")
+                rank = ranks.get(dot + suffix.lower())
                 if rank is not None and not stem.startswith("."):
                     key = unicodedata.normalize("NFC", stem)
                     found[key] = min((rank, entry.path), found.get(key, (rank, entry.path)))

@@ -15,7 +15,7 @@ EXIF_ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 
 # Whole images are decoded side by side by threads of ours, which OpenCV's own threads would fight;
-# and what it says about a damaged file is said again, with the file's name, by whoever asked for it.
+# and what OpenCV prints about a damaged file lacks the file's name, which our errors give.
 cv2.setNumThreads(0)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -58,10 +58,10 @@ def read_image(
 
     Args:
         path: The file; its name may be in any script.
-        min_size: (h, w) that is enough for the caller. A photo at least twice as large is decoded at
-            1/2, 1/4 or 1/8, which is several times faster for JPEG and averages instead of skipping
-            pixels. Pixel i of the result then covers pixels [i f, (i + 1) f) of the photo, f being
-            the factor, and sizes are rounded up.
+        min_size: (h, w) that is enough for the caller. A photo at least twice as large comes at
+            1/2, 1/4 or 1/8, which for JPEG is several times faster and always averages instead of
+            skipping pixels. Pixel i of the result then covers pixels [i f, (i + 1) f) of the
+            photo, f being the factor, and sizes are rounded up.
         size: (h, w) of the photo where the caller knows it; saves reading the header.
 
     Returns:
