@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from utils.annotation import Sample
 from utils.detections import Detections
-from utils.images import read_image
+from utils.images import read_image, reduction
 
 if TYPE_CHECKING:  # it imports TensorFlow, which --help must not wait for
     from utils.predictor import Predictor
@@ -37,9 +36,9 @@ def predict_samples(
         images = _decode_ahead(samples, predictor.input_size, 2 * predictor.batch_size)
         for start in range(0, len(samples), predictor.batch_size):
             batch = samples[start : start + predictor.batch_size]
-            decoded = [next(images) for _ in batch]
-            for sample, image, result in zip(batch, decoded, predictor(decoded), strict=True):
-                found.append(_in_nominal_pixels(result, sample, image))
+            results = predictor([next(images) for _ in batch])
+            for sample, result in zip(batch, results, strict=True):
+                found.append(_in_photo_pixels(result, sample, predictor.input_size))
             bar.update(len(batch))
     return found
 
@@ -47,21 +46,21 @@ def predict_samples(
 def _decode_ahead(
     samples: Sequence[Sample], input_size: tuple[int, int], ahead: int
 ) -> Iterator[np.ndarray]:
-    cv2.setNumThreads(0)  # the threads are ours
     with ThreadPoolExecutor(THREADS) as pool:
         waiting = deque()
         for sample in samples:
-            waiting.append(pool.submit(read_image, sample.image, input_size))
+            size = sample.height, sample.width
+            waiting.append(pool.submit(read_image, sample.image, input_size, size))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _in_nominal_pixels(found: Detections, sample: Sample, image: np.ndarray) -> Detections:
-    """Undoes what a reduced decoding of a large photo did to the boxes."""
-    height, width = image.shape[:2]
-    if (height, width) == (sample.height, sample.width):
+def _in_photo_pixels(found: Detections, sample: Sample, input_size: tuple[int, int]) -> Detections:
+    """Undoes what decoding a large photo at a reduced size did to the boxes."""
+    factor = reduction((sample.height, sample.width), input_size)
+    if factor == 1:
         return found
-    scale = np.array([sample.width / width, sample.height / height] * 2, np.float32)
-    return Detections(found.boxes * scale, found.scores, found.labels)
+    borders = np.array([sample.width, sample.height] * 2, np.float32)
+    return Detections(np.minimum(found.boxes * factor, borders), found.scores, found.labels)
