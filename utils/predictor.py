@@ -1,5 +1,6 @@
 """From pictures of any size to detections in their own pixels."""
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -7,10 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from nets.detector import Detector
+from nets.versions import ANCHORS_PER_LEVEL, STRIDES
 from utils.detections import Detections
 from utils.letterbox import Letterbox, letterbox
-
-STRIDES = (8, 16, 32)
 
 
 class Predictor:
@@ -25,6 +25,11 @@ class Predictor:
         iou: of two boxes of a class that overlap more than this, the better one stays, 0..1.
         max_boxes: the most detections an image.
         batch_size: how many images go through the network at once; the last batch is padded.
+
+    Attributes:
+        input_size: height and width of the network's input.
+        best_scores: the network alone on one canvas `(1, height, width, 3)` uint8: the best
+            class score `(1, P)` of every prediction, in the order of `Detector`'s logits.
     """
 
     def __init__(
@@ -41,8 +46,8 @@ class Predictor:
             lambda images: detector.detect(images, confidence, iou, max_boxes),
             input_signature=[tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)],
         )
-        self._forward = tf.function(
-            lambda images: detector(tf.cast(images, tf.float32), training=False),
+        self.best_scores = tf.function(
+            lambda images: tf.reduce_max(detector.predict_boxes(images)[1], axis=-1),
             input_signature=[tf.TensorSpec((1, *self.input_size, 3), tf.uint8)],
         )
 
@@ -65,13 +70,8 @@ class Predictor:
             for i, (fit, count) in enumerate(zip(fits, raw["counts"], strict=False))
         ]
 
-    def forward(self, image: np.ndarray) -> tuple[np.ndarray, Letterbox]:
-        """The bare network on one image: raw logits `(P, 5 + classes)` and how it was fitted."""
-        canvas, fit = letterbox(image, self.input_size)
-        return self._forward(canvas[None]).numpy()[0], fit
-
     def heatmap(self, image: np.ndarray) -> np.ndarray:
-        """Where the network sees something.
+        """Shows where the network sees something.
 
         Args:
             image: RGB uint8 `(height, width, 3)`.
@@ -80,27 +80,25 @@ class Predictor:
             `(height, width)` float32, 0..1: objectness times the likeliest class, the greatest
             over anchors and pyramid levels.
         """
-        logits, fit = self.forward(image)
+        canvas, fit = letterbox(image, self.input_size)
+        scores = self.best_scores(canvas[None]).numpy()[0]
         height, width = image.shape[:2]
-        scores = _sigmoid(logits[:, 4]) * _sigmoid(logits[:, 5:].max(axis=-1))
         heat = np.zeros((height, width), np.float32)
         start = 0
         for stride in STRIDES:
-            rows, columns = (side // stride for side in self.input_size)
-            level = scores[start : start + rows * columns * 3].reshape(rows, columns, 3).max(-1)
-            start += rows * columns * 3
+            grid = (self.input_size[0] // stride, self.input_size[1] // stride, ANCHORS_PER_LEVEL)
+            end = start + math.prod(grid)
+            level = scores[start:end].reshape(grid).max(axis=-1)
+            start = end
             # Cell centres to pixel centres of the original, through the letterbox, in one step.
             shift_x = (fit.pad_x + fit.scale_x / 2) / stride - 0.5
             shift_y = (fit.pad_y + fit.scale_y / 2) / stride - 0.5
             to_level = np.array(
                 [[fit.scale_x / stride, 0, shift_x], [0, fit.scale_y / stride, shift_y]]
             )
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             level = cv2.warpAffine(
-                level,
-                to_level,
-                (width, height),
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REPLICATE,
+                level, to_level, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
             )
             heat = np.maximum(heat, level)
         return heat
@@ -109,11 +107,7 @@ class Predictor:
 def _in_original(
     fit: Letterbox, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
 ) -> Detections:
-    boxes = fit.inverse(boxes).astype(np.float32)
+    boxes = fit.inverse(boxes)
     # What lay in the grey padding only has no area left after clipping.
     real = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)
-    return Detections(boxes[real], scores[real], labels[real].astype(np.int32))
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(logits / 2))
+    return Detections(boxes[real], scores[real], labels[real])
