@@ -19,6 +19,7 @@ HELD_OUT = 0.1  # share of the training images kept for validation where no list
 BORDER_SLACK = 1.0  # pixels: VOC counts from 1, so a box of a whole image may end one beyond it
 CLASS_COLUMN = re.compile(r"(.+?)\s+(?:-1|0|1)")  # of lists of one class, such as cat_train.txt
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
+LONE_IMAGE, LONE_ANNOTATION = "image without annotation", "annotation without image"  # faults
 VOC_CLASSES = Path(__file__).parents[1] / "model_data" / "voc_classes.txt"
 
 
@@ -305,11 +306,13 @@ def read_samples(refs: Iterable[ImageRef], classes: list[str]) -> tuple[list[Sam
     for ref in refs:
         image = images[ref.voc_dir].get(ref.image_id)
         annotation = annotations[ref.voc_dir].get(ref.image_id)
-        if image is None:
+        if image is None and annotation is None:
             path = ref.voc_dir / "JPEGImages" / ref.image_id
-            faults.append(Fault("no image", path, "listed, but there is no such image"))
+            faults.append(Fault("no such image", path, "listed, but there is no file of this name"))
+        elif image is None:
+            faults.append(Fault(LONE_ANNOTATION, annotation))
         elif annotation is None:
-            faults.append(Fault("no annotation", image, "listed, but there is no XML file for it"))
+            faults.append(Fault(LONE_IMAGE, image))
         else:
             try:
                 height, width = image_size(image)
