@@ -159,7 +159,7 @@ def _table(
         *_size_rows(images),
         ["objects (difficult)", *(_told(count.sum(axis=1)) for count in counts)],
         *([f"  {name}", *(_told(c[:, i]) for c in counts)] for i, name in enumerate(classes)),
-        [f"boxes at {input_size[1]}x{input_size[0]}"] + [""] * len(samples),
+        ["boxes at input {}x{}".format(*input_size)] + [""] * len(samples),
         *_size_rows(boxes),
         ["  best possible recall", *(f"{recall:.4f}" for recall, _ in fits)],
         ["  mean IoU with the best anchor", *(f"{iou:.4f}" for _, iou in fits)],

@@ -25,8 +25,8 @@ def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation | None) -
 
     Any single image fits; with mosaic and mixup five images do that are fuller than 95% of all.
     """
-    counts = [len(sample.boxes) for sample in samples]
-    needed = max(counts, default=0)
+    counts = [len(sample.boxes) for sample in samples] or [0]
+    needed = max(counts)
     if augmentation and augmentation.mosaic:
         needed = max(needed, 5 * int(np.ceil(np.quantile(counts, 0.95))))
     return min(MOST_BOXES, max(8, -(-needed // 8) * 8))

@@ -15,13 +15,16 @@ from PIL import Image, ImageDraw, ImageFont
 from utils.detections import Detections
 
 
-def draw_boxes(image: np.ndarray, detections: Detections, classes: list[str]) -> np.ndarray:
+def draw_boxes(
+    image: np.ndarray, detections: Detections, classes: list[str], show_scores: bool = True
+) -> np.ndarray:
     """Draws each detection's box with its class and score.
 
     Args:
         image: RGB uint8 `(height, width, 3)`; stays as it is.
         detections: in pixels of `image`.
         classes: names, by label.
+        show_scores: whether the score stands behind the name; ground truth has none.
     """
     canvas = image.copy()
     scale = sum(image.shape[:2]) / 2
@@ -35,7 +38,7 @@ def draw_boxes(image: np.ndarray, detections: Detections, classes: list[str]) ->
     # All labels after all boxes, so that no line crosses a word.
     for i in worst_first:
         name, colour = classes[detections.labels[i]], class_colour(detections.labels[i])
-        text = f"{name} {detections.scores[i]:.2f}"
+        text = f"{name} {detections.scores[i]:.2f}" if show_scores else name
         left, top = corners[i, :2] - (line // 2, 0)
         _draw_label(canvas, left, top, text, font_for(name), size, colour)
     return canvas
