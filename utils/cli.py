@@ -47,6 +47,27 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def fraction(text: str) -> float:
+    """A flag's value between 0 and 1."""
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return float(text)
+
+
+def fraction(text: str) -> float:
+    """The `type` of a flag that takes a number from 0 to 1."""
+    if not 0 <= (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def positive(text: str) -> int:
+    """The `type` of a flag that takes a whole number from 1 on."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line that names the nearest known word."""
 
