@@ -48,13 +48,6 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def fraction(text: str) -> float:
-    """A flag's value between 0 and 1."""
-    if not 0 <= float(text) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return float(text)
-
-
-def fraction(text: str) -> float:
     """The `type` of a flag that takes a number from 0 to 1."""
     if not 0 <= (value := float(text)) <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
