@@ -82,17 +82,17 @@ def read_box_files(
     unknown = Counter(row[0] for rows in results.values() for row in rows if row[0] not in labels)
     if unknown and unknown.total() == sum(map(len, results.values())):
         raise UserError(
-            f"no class of {detection_folder} ({_some(unknown)}) is in {truth_folder} "
-            f"({_some(classes)}), use the same names in both"
+            f"no class of {detection_folder} ({some(unknown)}) is in {truth_folder} "
+            f"({some(classes)}), use the same names in both"
         )
     notes = [
         f"class {name!r} is not in the ground truth: its {count} detections are not scored"
         for name, count in sorted(unknown.items())
     ]
     if silent := truths.keys() - detection_files.keys():
-        notes.append(f"no detection file for {_some(silent)}: counted as nothing detected there")
+        notes.append(f"no detection file for {some(silent)}: counted as nothing detected there")
     if strangers := detection_files.keys() - truths.keys():
-        notes.append(f"no ground truth file for {_some(strangers)}: these images are not scored")
+        notes.append(f"no ground truth file for {some(strangers)}: these images are not scored")
     samples, detections = [], []
     for name, rows in truths.items():
         table = np.array([row[1] for row in rows], np.float32).reshape(-1, 4)
@@ -159,7 +159,8 @@ def _parse(line: str, count: int, where: str, form: str) -> tuple[str, list[floa
     return name, numbers
 
 
-def _some(names: Iterable[str], most: int = 5) -> str:
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first few names, for a message."""
     names = sorted(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

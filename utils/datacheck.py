@@ -1,5 +1,6 @@
 """A look at the whole dataset before training: what is in it, and what is wrong with which file."""
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +72,7 @@ def check_dataset(
     faults += _lone_files({ref.voc_dir for refs in splits.values() for ref in refs})
     faults += _shared_images(samples, digests)
     faults = list(dict.fromkeys(faults))
-    table = _table(samples, classes, anchors, input_size) + _fault_lines(faults)
+    table = _table(samples, classes, anchors, input_size) + fault_lines(faults)
     if strict and faults:
         raise UserError(
             f"{len(faults)} faults in the dataset, repair them, or leave out --strict to have them "
@@ -192,16 +193,23 @@ def _told(count: np.ndarray) -> str:
 
 def format_table(rows: list[list[str]]) -> str:
     """Columns set flush: the first to the left, the others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     lines = (
-        row[0].ljust(widths[0])
+        row[0]
+        + " " * (widths[0] - _width(row[0]))
         + "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         for row in rows
     )
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
-def _fault_lines(faults: list[Fault]) -> str:
+def _width(text: str) -> int:
+    """Columns in a terminal, where a Chinese letter takes two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def fault_lines(faults: list[Fault]) -> str:
+    """The faults by kind, the first of each with their files."""
     kinds = defaultdict(list)
     for fault in faults:
         kinds[fault.kind].append(fault)

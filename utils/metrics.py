@@ -19,6 +19,7 @@ from utils.annotation import Sample
 from utils.detections import Detections
 
 FALSE, HIT, IGNORED = range(3)  # what became of a detection
+SURE = 0.5  # the score from which a detection would be shown, where a figure needs one
 
 
 def evaluate(
@@ -26,7 +27,7 @@ def evaluate(
     detections: Sequence[Detections],
     classes: Sequence[str],
     iou: float = 0.5,
-    score_threshold: float = 0.5,
+    score_threshold: float = SURE,
 ) -> dict[str, Any]:
     """Scores detections against the ground truth.
 
@@ -197,6 +198,12 @@ class Curve:
         return np.cumsum(self.hits) / np.arange(1, len(self.hits) + 1)
 
     @cached_property
+    def f1(self) -> np.ndarray:
+        """`(N,)` harmonic mean of precision and recall down to each score."""
+        kept = np.arange(1, len(self.hits) + 1)
+        return 2 * np.cumsum(self.hits) / (kept + self.ground_truths)
+
+    @cached_property
     def envelope(self) -> np.ndarray:
         """`(N,)` the best precision that is had at each recall or a greater one, falling."""
         return np.maximum.accumulate(self.precision[::-1])[::-1]
@@ -316,7 +323,7 @@ def confusion_matrix(
     detections: Sequence[Detections],
     num_classes: int,
     iou: float = 0.5,
-    score_threshold: float = 0.5,
+    score_threshold: float = SURE,
 ) -> np.ndarray:
     """Which class was taken for which.
 
