@@ -55,7 +55,7 @@ def sheet(pictures: list[np.ndarray]) -> np.ndarray:
     return np.vstack(rows)[:-GAP, :-GAP]
 
 
-def parser() -> Parser:
+def build_parser() -> Parser:
     """The flags."""
     flags = Parser(__doc__)
     flags.add_argument("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit")
@@ -69,4 +69,4 @@ def parser() -> Parser:
 
 
 if __name__ == "__main__":
-    run(main, parser())
+    run(main, build_parser())

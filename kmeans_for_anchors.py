@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
     print(format_table(rows) + f"from {len(boxes)} boxes at {args.input_size}, in {args.out}")
 
 
-def parser() -> Parser:
+def build_parser() -> Parser:
     """The flags."""
     flags = Parser(__doc__)
     flags.add_argument("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit")
@@ -49,4 +49,4 @@ def parser() -> Parser:
 
 
 if __name__ == "__main__":
-    run(main, parser())
+    run(main, build_parser())

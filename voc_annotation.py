@@ -68,7 +68,7 @@ def write_splits(train: list[ImageRef], val: list[ImageRef]) -> None:
             print(f"{path}: {len(ids)} images")
 
 
-def parser() -> Parser:
+def build_parser() -> Parser:
     """The flags."""
     flags = Parser(__doc__)
     flags.add_argument("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit")
@@ -86,4 +86,4 @@ def parser() -> Parser:
 
 
 if __name__ == "__main__":
-    run(main, parser())
+    run(main, build_parser())

@@ -17,7 +17,7 @@ from utils.images import IMAGE_SUFFIXES, image_size
 
 HELD_OUT = 0.1  # share of the training images kept for validation where no list names any
 BORDER_SLACK = 1.0  # pixels: VOC counts from 1, so a box of a whole image may end one beyond it
-CLASS_COLUMN = re.compile(r"(.+?)\s+(?:-1|0|1)")  # of lists of one class, such as cat_train.txt
+CLASS_COLUMN = re.compile(r"(.+?)\s+(?:-1|0|1)$")  # of lists of one class, such as cat_train.txt
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
 LONE_IMAGE, LONE_ANNOTATION = "image without annotation", "annotation without image"  # faults
 VOC_CLASSES = Path(__file__).parents[1] / "model_data" / "voc_classes.txt"
