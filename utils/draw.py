@@ -124,8 +124,9 @@ def _draw_label(
     top = top - mask.shape[0] if top >= mask.shape[0] else top
     top = min(max(top, 0), height - mask.shape[0])
     left = min(max(left, 0), width - mask.shape[1])
-    # Black on what the eye takes for light (weights of ITU-R BT.601), white on the rest.
-    ink = 0 if np.dot(colour, (0.299, 0.587, 0.114)) > 128 else 255
+    # Black or white, whichever has more contrast with the bar (WCAG 2.1, relative luminance).
+    luminance = np.dot((np.array(colour) / 255) ** 2.2, (0.2126, 0.7152, 0.0722))
+    ink = 0 if luminance > 0.179 else 255
     bar = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
     bar[:] = colour + (ink - np.float32(colour)) * (mask[..., None] / np.float32(255))
 
