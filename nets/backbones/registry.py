@@ -51,7 +51,12 @@ def register(
     The trunk is called as `trunk(x, width=..., layers=...)` with scaled images (B, H, W, 3) and
     `Layers` bound to a convention, and returns its features of strides 8, 16 and 32. `top` is
     called as `top(feat3, width=..., layers=..., classes=...)` and returns logits (B, classes).
+
+    Raises:
+        ValueError: the name is taken.
     """
+    if name in _SPECS:
+        raise ValueError(f"backbone {name} is registered twice; give one of them another name")
 
     def decorate(trunk: Callable[..., Features]) -> Callable[..., Features]:
         _SPECS[name] = BackboneSpec(name, widths, default_width, conventions, trunk, top)

@@ -10,7 +10,7 @@ from keras import KerasTensor
 from nets.backbones.layers import KERAS, TORCH, Layers
 from nets.backbones.registry import Features, register
 
-# Ma et al., "ShuffleNet V2", arXiv 1807.11164, Table 5; stage 2 of x2.0 as torchvision corrects it.
+# Ma et al., "ShuffleNet V2", arXiv 1807.11164, Table 5.
 CHANNELS = {
     # width: stages 2, 3 and 4, and the last convolution
     0.5: (48, 96, 192, 1024),
@@ -38,7 +38,8 @@ def shufflenetv2(x: KerasTensor, *, width: float, layers: Layers) -> Features:
     x = layers.conv(x, 24, 3, 2, "relu", name="conv1.0", bn="conv1.1")
     x = layers.max_pool(x)
     ends = []
-    for stage, channels, repeats in zip((2, 3, 4), CHANNELS[width], REPEATS, strict=False):
+    stages = zip(CHANNELS[width][:3], REPEATS, strict=True)
+    for stage, (channels, repeats) in enumerate(stages, start=2):
         x = _downsampling_unit(x, channels // 2, f"stage{stage}.0", layers)
         for unit in range(1, repeats):
             x = _unit(x, f"stage{stage}.{unit}", layers)
