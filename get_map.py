@@ -7,18 +7,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils import cli, metrics, report
-from utils.annotation import Sample, find_classes, list_images, read_samples
-from utils.boxfiles import read_box_files, some, write_box_files
-from utils.datacheck import fault_lines
-from utils.detections import Detections
+from utils import cli
 from utils.errors import UserError
-from utils.evaluator import predict_samples
 
-if TYPE_CHECKING:  # --help must not wait for TensorFlow
+if TYPE_CHECKING:  # --help must not wait for matplotlib and TensorFlow
+    from utils.annotation import Sample
+    from utils.detections import Detections
     from utils.run import Run
 
 BATCH_SIZE = 8
+METRICS = "voc", "voc11", "coco"
 
 
 def build_parser() -> cli.Parser:
@@ -31,7 +29,7 @@ def build_parser() -> cli.Parser:
     add("--gt", type=Path, metavar="DIR", help="score text files instead, these as ground truth")
     add("--dets", type=Path, metavar="DIR", help="with --gt: the detections")
     add("--iou", type=cli.fraction, default=0.5, help="overlap that finds (default: 0.5)")
-    add("--metric", choices=report.HEADLINES, default="voc", help="printed large (default: voc)")
+    add("--metric", choices=METRICS, default="voc", help="printed large (default: voc)")
     add("--conf", type=cli.fraction, default=0.001, help="lowest score (default: 0.001)")
     add("--nms-iou", type=cli.fraction, default=0.5, help="suppression's IoU (default: 0.5)")
     add("--out", type=Path, metavar="DIR", default="map_out", help="default: map_out")
@@ -47,6 +45,10 @@ def main(args: argparse.Namespace) -> None:
         raise UserError("--run and --gt exclude each other, leave one out")
     if args.iou == 0:
         raise UserError("--iou 0 would let any box find any object, use for example 0.5")
+
+    from utils import metrics, report
+    from utils.boxfiles import read_box_files, write_box_files
+
     run, seconds = None, None
     if args.gt:
         samples, detections, classes, notes = read_box_files(args.gt, args.dets)
@@ -77,7 +79,11 @@ def main(args: argparse.Namespace) -> None:
         print(f"{args.out / 'report.html'} shows it all, {args.out / 'results'} has the pictures")
 
 
-def _load(args: argparse.Namespace) -> tuple["Run", list[Sample]]:
+def _load(args: argparse.Namespace) -> tuple["Run", list["Sample"]]:
+    from utils.annotation import find_classes, list_images, read_samples
+    from utils.boxfiles import some
+    from utils.datacheck import fault_lines
+
     refs = list_images(args.data, args.set)  # before TensorFlow: a wrong name is told at once
 
     from utils.run import load_run, newest_run
@@ -96,7 +102,8 @@ def _load(args: argparse.Namespace) -> tuple["Run", list[Sample]]:
     return run, samples
 
 
-def _predict(run: "Run", samples: list[Sample], args: argparse.Namespace) -> list[Detections]:
+def _predict(run: "Run", samples: list["Sample"], args: argparse.Namespace) -> list["Detections"]:
+    from utils.evaluator import predict_samples
     from utils.predictor import Predictor
 
     batch_size = min(BATCH_SIZE, len(samples))

@@ -50,7 +50,7 @@ def draw_class_curves(folder: Path, curves: dict[str, Curve]) -> None:
     with _style("".join(curves)):
         for kind, figures in CURVES.items():
             (folder / kind).mkdir()
-            axes = Figure(figsize=(5.2, 4), layout="constrained").add_subplot()
+            axes = Figure(figsize=(5.2, 4)).add_axes((0.13, 0.13, 0.82, 0.77))
             axes.set(xlim=(0, 1), ylim=(0, 1.02))
             labels = ("recall", "precision") if kind == "AP" else ("score", kind.lower())
             axes.set(xlabel=labels[0], ylabel=labels[1])
