@@ -48,7 +48,7 @@ def test_boxes_lie_where_the_pixels_do(seed, index, mosaic):
     assert (canvas != 0).any()
 
 
-def test_a_mosaic_covers_the_canvas_without_overlap():
+def test_a_mosaic_covers_the_canvas_and_its_images_meet_in_one_point():
     augmentation = dataclasses.replace(PLAIN, mosaic=1.0)
     for seed in range(20):
         mosaic, *_ = plan(np.random.default_rng(seed), augmentation, 0, SIZES, CANVAS, True)
@@ -56,7 +56,16 @@ def test_a_mosaic_covers_the_canvas_without_overlap():
         for _, placement in mosaic.parts:
             left, top, right, bottom = placement.tile
             covered[top:bottom, left:right] += 1
+            assert placement.left < right
+            assert placement.left + placement.width > left
+            assert placement.top < bottom
+            assert placement.top + placement.height > top
         assert (covered == 1).all()
+        corners = [
+            {(x, y) for x in (p.left, p.left + p.width) for y in (p.top, p.top + p.height)}
+            for _, p in mosaic.parts
+        ]
+        assert set.intersection(*corners) == {mosaic.parts[0][1].tile[2:]}
         assert 0 in [index for index, _ in mosaic.parts]
 
 
@@ -123,6 +132,12 @@ def test_which_objects_are_kept():
     np.testing.assert_array_equal(boxes[5], [30, 0, 40, 30])
 
 
+def test_a_box_ends_at_its_images_border_not_only_at_the_tiles():
+    placement = whole(flip=False, left=20, top=10, width=40, height=20)
+    boxes, _ = placement.forward(np.array([[-8, -8, 90, 20]]))
+    np.testing.assert_array_equal(boxes, [[20, 10, 60, 20]])
+
+
 def test_the_same_chance_gives_the_same_plan():
     first, again = (
         plan(np.random.default_rng([1, 2]), Augmentation(), 1, SIZES, CANVAS, True) for _ in "ab"
@@ -168,3 +183,9 @@ def test_colours_shift_as_asked():
     shift_colours(image, (1.0, 1.5, 0.5))
     # value 100, saturation 3/4: the other channels are 100 x (1 - 3/4).
     np.testing.assert_allclose(image[0, 0], (100, 25, 25), atol=1)
+
+
+def test_hue_is_a_circle():
+    image = np.full((4, 4, 3), (255, 0, 170), np.uint8)  # 320 degrees
+    shift_colours(image, (1.6875, 1.0, 1.0))  # 540, which is 180
+    np.testing.assert_allclose(image[0, 0], (0, 255, 255), atol=4)

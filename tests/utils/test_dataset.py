@@ -105,6 +105,14 @@ def test_without_augmentation_images_are_letterboxed(samples):
     np.testing.assert_allclose(boxes[0, 0], [0, 3 + 5 * 58 / 60, 28.8, 3 + 45 * 58 / 60], rtol=1e-6)
 
 
+def test_boxes_that_pass_the_border_end_there(tmp_path):
+    add_image(tmp_path, "x", [("a", (-5, 10, 90, 50))], (60, 80))
+    samples, _ = read_samples([ImageRef(tmp_path, "x")], ["a"])
+    _, boxes, _ = stream_of(samples, batch_size=1, augmentation=None).batch(0, mosaic=False)
+    # 64 / 60 of 80 columns are 85, with 5 of grey before them.
+    np.testing.assert_allclose(boxes[0, 0, [0, 2]], [5, 90])
+
+
 def test_difficult_objects_are_learnt_too(tmp_path):
     add_image(tmp_path, "x", [("a", (10, 10, 50, 50), 1)])
     samples, _ = read_samples([ImageRef(tmp_path, "x")], ["a"])

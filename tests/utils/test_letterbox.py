@@ -76,3 +76,11 @@ def test_an_image_decoded_at_half_size_gives_the_same():
     fit = Letterbox.fit(whole.shape[:2], (96, 96))
     half = image.repeat(4, 0).repeat(4, 1)
     np.testing.assert_allclose(fit.apply(half), fit.apply(whole), atol=2)
+
+
+def test_shrinking_averages_and_enlarging_is_smooth():
+    checks = np.stack([np.indices((400, 400)).sum(0) % 2 * 200] * 3, -1).astype(np.uint8)
+    assert (Letterbox.fit((400, 400), (96, 96)).apply(checks).std()) < 10
+    steps = np.stack([np.arange(20) * 10] * 20).astype(np.uint8)[..., None].repeat(3, -1)
+    enlarged = Letterbox.fit((20, 20), (96, 96)).apply(steps).astype(int)
+    assert np.abs(np.diff(enlarged[48, :, 0])).max() <= 3
