@@ -52,7 +52,7 @@ def draw_class_curves(folder: Path, curves: dict[str, Curve]) -> None:
             (folder / kind).mkdir()
             axes = Figure(figsize=(5.2, 4)).add_axes((0.13, 0.13, 0.82, 0.77))
             axes.set(xlim=(0, 1), ylim=(0, 1.02))
-            labels = ("recall", "precision") if kind == "AP" else ("score", kind.lower())
+            labels = ("Recall", "Precision") if kind == "AP" else ("Score", kind)
             axes.set(xlabel=labels[0], ylabel=labels[1])
             (line,) = axes.plot([], [], color=BLUE, linewidth=1.8, animated=True)
             title = axes.set_title(" ", animated=True)
@@ -100,7 +100,7 @@ def draw_confusion_matrix(path: Path, matrix: np.ndarray, classes: Sequence[str]
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="detected as", ylabel="is", title="Confusion matrix")
+        axes.set(xlabel="Detected as", ylabel="Is", title="Confusion matrix")
         if len(classes) <= MOST_COUNTED:
             for row, column in np.argwhere(matrix):
                 ink = "white" if shares[row, column] > 0.5 else "#1c2733"
@@ -145,14 +145,14 @@ def _style(text: str) -> Iterator[None]:
 
 
 def _fonts(text: str) -> list[str]:
-    def lacks(path: str) -> bool:
-        return not letters <= FT2Font(path).get_charmap().keys()
-
-    letters = set(map(ord, text))
     plain = "DejaVu Sans"  # comes with matplotlib
-    if lacks(font_manager.findfont(plain)):
-        letters = {letter for letter in letters if letter > 0xFF}
-        for font in font_manager.fontManager.ttflist:
-            if not font.name.startswith("Last Resort") and not lacks(font.fname):
-                return [plain, font.name]
+    missing = set(map(ord, text)) - _letters(font_manager.findfont(plain))
+    for font in font_manager.fontManager.ttflist if missing else ():
+        # Matplotlib's "last resort" has a box for each letter there is.
+        if not font.name.startswith("Last Resort") and missing <= _letters(font.fname):
+            return [plain, font.name]
     return [plain]
+
+
+def _letters(path: str) -> set[int]:
+    return set(FT2Font(path).get_charmap())

@@ -1,0 +1,99 @@
+"""Ground truth + anchors -> which predictions answer for which objects."""
+
+from typing import NamedTuple
+
+import numpy as np
+from keras import KerasTensor, ops
+
+from nets.versions import ANCHORS_PER_LEVEL, STRIDES
+
+
+class Assignment(NamedTuple):
+    """The targets of a batch; one row a pair of ground truth and anchor, M = N * 9 rows an image.
+
+    Attributes:
+        rows: (B, M) int32, index of the prediction among the P of its image.
+        positive: (B, M) float32, 1 where that prediction answers for that ground truth.
+        objectness: (B, P) float32, 1 where a prediction answers for any ground truth.
+    """
+
+    rows: KerasTensor
+    positive: KerasTensor
+    objectness: KerasTensor
+
+
+def assign(
+    gt_boxes: KerasTensor,
+    gt_labels: KerasTensor,
+    anchors: np.ndarray,
+    input_size: tuple[int, int],
+    match_iou: float,
+) -> Assignment:
+    """Gives each ground truth the cell of its centre, and there the anchors of its shape.
+
+    The anchor of the best shape always answers, and with it every anchor whose shape overlaps by
+    more than `match_iou` (Darknet's `iou_thresh`). Where two ground truths claim one prediction,
+    the one that fits the anchor better has it, so that no target is ever a mixture.
+
+    Args:
+        gt_boxes: (B, N, 4) xyxy pixels.
+        gt_labels: (B, N) int, -1 for padding.
+        anchors: (3, 3, 2) pixels.
+        input_size: height and width of the input in pixels.
+        match_iou: shape overlap, 0..1.
+
+    Returns:
+        The assignment, of static shape.
+    """
+    grids = [(input_size[0] // stride, input_size[1] // stride) for stride in STRIDES]
+    predictions = [rows * cols * ANCHORS_PER_LEVEL for rows, cols in grids]
+    # One entry for each of the nine anchors:
+    strides = np.repeat(np.array(STRIDES, np.float32), ANCHORS_PER_LEVEL)
+    last_cell = np.repeat(np.array(grids, np.int32)[:, ::-1] - 1, ANCHORS_PER_LEVEL, axis=0)
+    columns = last_cell[:, 0] + 1
+    first_row = np.repeat(np.cumsum([0, *predictions[:-1]]), ANCHORS_PER_LEVEL).astype(np.int32)
+    slot = np.tile(np.arange(ANCHORS_PER_LEVEL, dtype=np.int32), len(STRIDES))
+
+    # 1. Which anchors fit the shape: (B, N, 9).
+    size = gt_boxes[..., 2:] - gt_boxes[..., :2]
+    fit = shape_iou(size, anchors.reshape(-1, 2))
+    best = ops.one_hot(ops.argmax(fit, axis=-1), fit.shape[-1])
+    chosen = ops.logical_or(best > 0, fit > match_iou)
+    chosen = ops.logical_and(chosen, ops.expand_dims(gt_labels >= 0, -1))
+
+    # 2. The cell that holds the centre, at each anchor's stride: (B, N, 9, 2).
+    centre = 0.5 * (gt_boxes[..., :2] + gt_boxes[..., 2:])
+    cell = ops.cast(centre[:, :, None, :] / strides[:, None], "int32")
+    cell = ops.clip(cell, 0, last_cell)
+    rows = first_row + (cell[..., 1] * columns + cell[..., 0]) * ANCHORS_PER_LEVEL + slot
+
+    # 3. One ground truth a prediction: the best fit wins, the earlier object on a tie.
+    batch, objects, shapes = fit.shape
+    flat = (batch, objects * shapes)
+    rows, fit, chosen = (ops.reshape(tensor, flat) for tensor in (rows, fit, chosen))
+    earlier_first = np.repeat(np.arange(objects)[::-1], shapes).astype(np.float32)
+    rank = ops.floor(fit * 1e4) * objects + earlier_first + 1.0  # exact in float32
+    rank = ops.where(chosen, rank, 0.0)
+    total = sum(predictions)
+    everywhere = rows + np.arange(batch, dtype=np.int32)[:, None] * total
+    highest = ops.segment_max(
+        ops.reshape(rank, (-1,)), ops.reshape(everywhere, (-1,)), num_segments=batch * total
+    )
+    positive = ops.logical_and(chosen, ops.take(highest, everywhere) == rank)
+    objectness = ops.reshape(highest, (batch, total)) > 0
+    return Assignment(rows, ops.cast(positive, "float32"), ops.cast(objectness, "float32"))
+
+
+def shape_iou(sizes: KerasTensor, anchors: np.ndarray) -> KerasTensor:
+    """IoU of boxes and anchors laid on one corner, which compares nothing but their shapes.
+
+    Args:
+        sizes: (..., 2) width and height.
+        anchors: (A, 2) width and height.
+
+    Returns:
+        (..., A) in 0..1.
+    """
+    sizes = ops.expand_dims(sizes, -2)
+    shared = ops.prod(ops.minimum(sizes, anchors), axis=-1)
+    return shared / (ops.prod(sizes, axis=-1) + anchors.prod(axis=-1) - shared)

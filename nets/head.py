@@ -1,0 +1,54 @@
+"""The YOLO head: three pyramid maps -> raw logits of every anchor of every cell."""
+
+import math
+
+import numpy as np
+from keras import KerasTensor, initializers, layers
+
+from nets.blocks import ConvBlocks
+from nets.necks import Pyramid
+from nets.versions import ANCHORS_PER_LEVEL
+
+# Probability that a cell holds an object before anything was learned, so that the first steps
+# are not spent on the many empty cells (Lin et al. 2017, Focal Loss, section 4.1).
+OBJECTNESS_PRIOR = 0.01
+
+
+def yolo_head(pyramid: Pyramid, num_classes: int, blocks: ConvBlocks) -> KerasTensor:
+    """Predicts from each pyramid map by a 3x3 convolution and a 1x1 one with bias.
+
+    Args:
+        pyramid: maps at strides 8, 16, 32.
+        num_classes: number of classes C.
+        blocks: style of the 3x3 convolutions.
+
+    Returns:
+        Logits (B, P, 5 + C) in float32: `tx, ty, tw, th, objectness, class...` with P the sum of
+        `h * w * 3` over levels, stride 8 first, each level row by row, anchor last.
+    """
+    bias = initializers.Constant(_prior_bias(num_classes))
+    logits = []
+    for level, features in zip((3, 4, 5), pyramid, strict=True):
+        x = blocks.conv3x3(features, 2 * features.shape[-1], f"head_p{level}")
+        x = layers.Conv2D(
+            ANCHORS_PER_LEVEL * (5 + num_classes),
+            1,
+            kernel_initializer=initializers.RandomNormal(stddev=0.01),
+            bias_initializer=bias,
+            dtype="float32",
+            name=f"head_p{level}_logits",
+        )(x)
+        logits.append(
+            layers.Reshape((-1, 5 + num_classes), dtype="float32", name=f"head_p{level}_rows")(x)
+        )
+    return layers.Concatenate(axis=1, dtype="float32", name="logits")(logits)
+
+
+def _prior_bias(num_classes: int) -> np.ndarray:
+    class_prior = min(1 / num_classes, 1 - OBJECTNESS_PRIOR)
+    anchor = [0.0] * 4 + [_logit(OBJECTNESS_PRIOR)] + [_logit(class_prior)] * num_classes
+    return np.tile(np.array(anchor, np.float32), ANCHORS_PER_LEVEL)
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))

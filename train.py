@@ -1,0 +1,82 @@
+"""Trains a detector on a VOC folder: `python train.py --backbone ghostnet`."""
+
+import argparse
+import time
+from pathlib import Path
+
+from utils.cli import Parser, parse_size, run
+
+STARTED = time.monotonic()
+
+
+def make_parser() -> Parser:
+    """The flags of the contract."""
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("--backbone", default="mobilenetv2", metavar="NAME", help="default %(default)s")
+    add("--list-backbones", action="store_true", help="print the names and widths, and leave")
+    add("--width", type=float, metavar="F", help="width factor of backbones that scale")
+    add("--yolo", choices=("v3", "v4"), default="v4", help="head version, default %(default)s")
+    add("--conv", choices=("plain", "separable"), help="3x3 convolutions, default by version")
+    add("--data", type=Path, default=Path("VOCdevkit"), metavar="DIR", help="a VOCdevkit")
+    add("--train-set", metavar="SETS", help="such as 2007:trainval,2012:trainval")
+    add("--val-set", metavar="SETS", help="default val, or a seeded 10%% of the training images")
+    add("--classes", type=Path, metavar="FILE", help="default: those of the training annotations")
+    add("--strict", action="store_true", help="any fault in the data is an error")
+    add("--input-size", default="416", metavar="N|HxW", help="multiple of 32, default %(default)s")
+    add("--epochs", type=positive(int), metavar="N", help="default 100, or --max-minutes alone")
+    add("--freeze-epochs", type=int, metavar="N", help="default 10%% of the run, 0 from random")
+    add("--batch-size", type=positive(int), default=8, metavar="N", help="default %(default)s")
+    add("--lr", type=positive(float), metavar="F", help="peak, default 1e-3 for adamw, 1e-2 sgd")
+    add("--optimizer", choices=("adamw", "sgd"), default="adamw", help="default %(default)s")
+    add("--max-minutes", type=positive(float), metavar="M", help="end cleanly at M minutes")
+    add("--patience", type=positive(int), default=50, metavar="N", help="epochs without better mAP")
+    add("--weights", default="auto", metavar="auto|imagenet|none|FILE", help="where to start from")
+    add("--run", type=Path, metavar="DIR", help="default logs/<time>-<backbone>-<yolo>")
+    add("--resume", type=Path, metavar="DIR", help="go on with a run as though never stopped")
+    add("--seed", type=int, default=0, metavar="N", help="default %(default)s")
+    add(
+        "--precision",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        default="float32",
+        help="default %(default)s",
+    )
+    add("--jit", action="store_true", help="compile the step with XLA, for GPUs")
+    add("--strategy", choices=("single", "mirrored", "multiworker"), default="single")
+    return parser
+
+
+def positive(kind: type) -> type:
+    """A number above zero, for argparse."""
+
+    def parse(text: str) -> float:
+        number = kind(text)
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not above zero")
+        return number
+
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def main(flags: argparse.Namespace) -> None:
+    """Reads the data, builds or takes up the run, trains it."""
+    if flags.list_backbones:
+        list_backbones()
+        return
+    from utils.session import prepare, resume, train
+
+    train(resume(flags.resume, flags.strict) if flags.resume else prepare(flags), STARTED)
+
+
+def list_backbones() -> None:
+    """Prints what there is."""
+    from nets.backbones import list_backbones, resolve
+
+    for name in list_backbones():
+        widths = ", ".join(map(str, resolve(name).widths))
+        print(f"{name:20} widths {widths}")
+
+
+if __name__ == "__main__":
+    run(main, make_parser())

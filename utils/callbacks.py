@@ -1,0 +1,135 @@
+"""What happens at the end of an epoch: validation, curves, early stopping."""
+
+import contextlib
+import csv
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+
+from utils.annotation import Sample
+from utils.checkpoint import save_weights
+from utils.evaluator import predict_samples
+from utils.metrics import evaluate
+from utils.outputs import part_of
+from utils.plots import draw_history
+from utils.predictor import Predictor
+from utils.trainer import Trainer
+
+CONFIDENCE, NMS_IOU, MAX_BOXES = 0.001, 0.5, 100  # as get_map.py's
+BATCH_SIZE = 8
+SECONDS_TO_FINISH = 3.0  # weights, curves and result, after the last validation
+
+
+class Validation(keras.callbacks.Callback):
+    """Measures mAP on the validation set and keeps the weights that have the best.
+
+    The weights that are measured, and kept, are the optimizer's moving average. The first
+    validation comes when a share of `1 / recipe.validations` of the run is done.
+    """
+
+    def __init__(
+        self, trainer: Trainer, samples: Sequence[Sample], classes: Sequence[str], best_path: Path
+    ) -> None:
+        """Args:
+        trainer: whose detector is measured.
+        samples: the validation set.
+        classes: names, by label.
+        best_path: where the best weights go, a `.weights.h5`.
+        """
+        super().__init__()
+        self._trainer = trainer
+        self._samples = samples
+        self._classes = classes
+        self._best_path = best_path
+        self._predictor = Predictor(trainer.detector, CONFIDENCE, NMS_IOU, MAX_BOXES, BATCH_SIZE)
+        self._measured_at = 0.0
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Goes on from where an earlier session was."""
+        self._measured_at = self._trainer.share if self._trainer.history else 0.0
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Adds `map50` and `map` to the epoch's figures when it is time to measure them."""
+        trainer = self._trainer
+        due = trainer.share - self._measured_at >= 1 / trainer.recipe.validations
+        if not due and trainer.share < 1.0:
+            return
+        started = time.monotonic()
+        best = max((row.get("map50", -1.0) for row in trainer.history), default=-1.0)
+        with self._averaged_weights():
+            found = predict_samples(self._predictor, self._samples, progress=False)
+            scores = evaluate(self._samples, found, self._classes)
+            figures = {"map50": scores["voc"]["map"] or 0.0, "map": scores["coco"]["map"] or 0.0}
+            if figures["map50"] > best:
+                save_weights(self.model, self._best_path)
+        logs.update(figures)
+        trainer.history[-1].update(figures)
+        self._measured_at = trainer.share
+        trainer.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
+
+    @contextlib.contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """Puts the moving average in place of the weights for a while."""
+        weights = self._trainer.weights
+        values = [weight.numpy() for weight in weights]
+        self._trainer.optimizer.finalize_variable_values(weights)
+        try:
+            yield
+        finally:
+            for weight, value in zip(weights, values, strict=True):
+                weight.assign(value)
+
+
+class Curves(keras.callbacks.Callback):
+    """Keeps history.csv and the pictures of loss and mAP up to date."""
+
+    def __init__(self, trainer: Trainer, folder: Path) -> None:
+        """Args:
+        trainer: whose history is drawn.
+        folder: the run directory.
+        """
+        super().__init__()
+        self._trainer = trainer
+        self._folder = folder
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Writes the history, and draws it when mAP was measured."""
+        history = self._trainer.history
+        columns = [*history[0], *(key for key in ("map50", "map") if key not in history[0])]
+        path = self._folder / "history.csv"
+        part = part_of(path)
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(history)
+        part.replace(path)
+        if "map50" in history[-1]:
+            terms = ("loss", "box", "objectness", "class")
+            draw_history(self._folder / "epoch_loss.png", history, terms, "Training loss")
+            draw_history(
+                self._folder / "epoch_map.png", history, ("map50", "map"), "mAP on validation"
+            )
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Stops when mAP has not become better for `recipe.patience` epochs.
+
+    It looks at the history and has no state of its own, so resuming changes nothing.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        """Args:
+        trainer: whose history is looked at.
+        """
+        super().__init__()
+        self._trainer = trainer
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Asks the loop to stop after this epoch."""
+        measured = [row for row in self._trainer.history if "map50" in row]
+        if measured:
+            best = max(measured, key=lambda row: row["map50"])
+            if epoch + 1 - best["epoch"] >= self._trainer.recipe.patience:
+                self.model.stop_training = True

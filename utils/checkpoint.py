@@ -1,0 +1,82 @@
+"""The state of a run in one file, written whole or not at all."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from utils.errors import UserError
+from utils.outputs import part_of
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Writes a model's weights as Keras does, `path` being a `.weights.h5`."""
+    part = path.with_name(f".part.{path.name}")  # Keras insists on the ending
+    optimizer, model.optimizer = model.optimizer, None  # Keras would save its variables, too
+    try:
+        model.save_weights(part)
+        part.replace(path)
+    finally:
+        model.optimizer = optimizer
+        part.unlink(missing_ok=True)
+
+
+def save_state(
+    path: Path, model: keras.Model, optimizer: keras.Optimizer, progress: dict[str, Any]
+) -> None:
+    """Writes everything that training needs to go on as though it had never stopped.
+
+    Args:
+        path: file to replace.
+        model: its variables, batch statistics and random states included.
+        optimizer: its variables, moving averages of the weights included.
+        progress: what else there is to know, as JSON has it.
+    """
+    arrays = {key: variable.numpy() for key, variable in _variables(model, optimizer).items()}
+    part = part_of(path)
+    try:
+        with part.open("wb") as file:
+            np.savez(file, progress=np.array(json.dumps(progress)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_state(path: Path, model: keras.Model, optimizer: keras.Optimizer) -> dict[str, Any]:
+    """Puts back what `save_state` wrote.
+
+    Returns:
+        The progress.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another model; nothing is changed then.
+    """
+    variables = _variables(model, optimizer)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except FileNotFoundError as error:
+        raise UserError(f"no {path.name} in {path.parent}, there is nothing to resume") from error
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({error}), it cannot be resumed") from error
+    progress = json.loads(str(arrays.pop("progress", "null")))
+    for key, variable in variables.items():
+        if key not in arrays or arrays[key].shape != tuple(variable.shape):
+            raise UserError(f"{path} does not fit this run at {key}, resume with its own config")
+    for key, variable in variables.items():
+        variable.assign(arrays[key])
+    return progress
+
+
+def _variables(model: keras.Model, optimizer: keras.Optimizer) -> dict[str, keras.Variable]:
+    return {
+        f"{owner}/{index}/{variable.path}": variable
+        for owner, variables in (("model", model.variables), ("optimizer", optimizer.variables))
+        for index, variable in enumerate(variables)
+    }

@@ -1,0 +1,42 @@
+"""How far a run is, and what follows from it: learning rate, phase, augmentation.
+
+Everything is a function of the share that is done, 0..1, so a run that is limited by epochs and
+one that is limited by the clock go through the same schedule.
+"""
+
+import math
+
+from utils.config import Recipe
+
+
+def share_done(recipe: Recipe, epochs: float, seconds: float) -> float:
+    """The share of a run that is done, by epochs or by the clock, whichever is further on."""
+    shares = [0.0]
+    if recipe.epochs is not None:
+        shares.append(epochs / recipe.epochs)
+    if recipe.max_minutes is not None:
+        shares.append(seconds / (60 * recipe.max_minutes))
+    return min(1.0, max(shares))
+
+
+def learning_rate(recipe: Recipe, share: float) -> float:
+    """Cosine decay (Loshchilov and Hutter 2017) with a linear rise at the start of either phase.
+
+    The second rise is there because the optimizer has seen no gradient of the backbone before.
+    """
+    start = recipe.freeze_share if share >= recipe.freeze_share else 0.0
+    warmup = recipe.warmup_share
+    rise = min(1.0, (share - start) / warmup + 0.01) if warmup else 1.0
+    low = recipe.final_learning_rate
+    fall = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))
+    return recipe.learning_rate * rise * fall
+
+
+def is_frozen(recipe: Recipe, share: float) -> bool:
+    """Whether the backbone is frozen."""
+    return share < recipe.freeze_share
+
+
+def uses_mosaic(recipe: Recipe, share: float) -> bool:
+    """Whether mosaic and mixup are used."""
+    return share < recipe.mosaic_share

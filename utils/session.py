@@ -1,0 +1,284 @@
+"""A training session: from flags or a run directory to trained weights and a result."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nets.anchors import save_anchors
+from nets.backbones import resolve
+from nets.detector import DEFAULT_ANCHORS
+from nets.versions import VERSIONS, YoloVersion
+from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
+from utils.annotation import Sample, find_classes, read_classes, resolve_splits
+from utils.callbacks import Curves, EarlyStopping, Validation
+from utils.cli import parse_size
+from utils.config import Recipe, RunConfig
+from utils.datacheck import check_dataset
+from utils.dataset import BatchStream, boxes_needed
+from utils.errors import UserError
+from utils.run import (
+    ANCHORS,
+    BEST_WEIGHTS,
+    CLASSES,
+    CONFIG,
+    LAST_STATE,
+    RESULT,
+    build_detector,
+    read_description,
+)
+from utils.trainer import Trainer
+from utils.weights import convention_of, load_weights
+
+DEFAULT_EPOCHS = 100
+FREEZE_SHARE = 0.1
+LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
+STRATEGIES = {
+    "single": tf.distribute.get_strategy,
+    "mirrored": tf.distribute.MirroredStrategy,
+    "multiworker": tf.distribute.MultiWorkerMirroredStrategy,
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is to be trained on what.
+
+    Attributes:
+        path: the run directory.
+        config: of the run.
+        classes: names, by label.
+        anchors: (3, 3, 2) pixels.
+        train: samples to train on.
+        val: samples to measure on.
+        resumed: whether the run has a state to take up.
+    """
+
+    path: Path
+    config: RunConfig
+    classes: list[str]
+    anchors: np.ndarray
+    train: list[Sample]
+    val: list[Sample]
+    resumed: bool
+
+
+def prepare(flags: argparse.Namespace) -> Session:
+    """Sets up a new run from the flags of train.py.
+
+    Raises:
+        UserError: a flag or the data cannot be used.
+    """
+    try:
+        spec = resolve(flags.backbone)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    width = spec.default_width if flags.width is None else flags.width
+    if width not in spec.widths:
+        widths = ", ".join(map(str, spec.widths))
+        raise UserError(f"{spec.name} has no width {width:g}, use one of {widths}")
+    version = VERSIONS[flags.yolo]
+    if flags.conv:
+        version = dataclasses.replace(version, conv=flags.conv)
+    path = flags.run or Path("logs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{spec.name}-{flags.yolo}"
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} is not empty, name a new directory or go on with --resume {path}")
+    convention = convention_of(flags.weights)
+    if isinstance(convention, str):
+        if convention not in spec.conventions:
+            raise UserError(f"{flags.weights} does not suit {spec.name}, use another file")
+        convention = spec.conventions[convention]
+    config = RunConfig(
+        backbone=spec.name,
+        width=width,
+        convention=convention,
+        yolo=version,
+        input_size=parse_size(flags.input_size),
+        recipe=_recipe(flags),
+        data=str(flags.data),
+        train_set=flags.train_set,
+        val_set=flags.val_set,
+        weights=flags.weights,
+    )
+    train_refs, val_refs, split = resolve_splits(
+        flags.data, flags.train_set, flags.val_set, flags.seed
+    )
+    classes = read_classes(flags.classes) if flags.classes else find_classes(train_refs)
+    if not classes:
+        raise UserError(f"no object in the annotations of {flags.data}, draw some boxes first")
+    config = dataclasses.replace(config, split=split)
+    train, val = _check(config, classes, train_refs, val_refs, flags.strict)
+    anchors = _anchors_for(train, config, version)
+    path.mkdir(parents=True, exist_ok=True)
+    return Session(path, config, classes, anchors, train, val, resumed=False)
+
+
+def resume(path: Path, strict: bool) -> Session:
+    """Takes up a run from its directory.
+
+    Raises:
+        UserError: the directory is not whole, or its data has gone.
+    """
+    config, classes, anchors = read_description(path)
+    if not (path / LAST_STATE).is_file():
+        raise UserError(f"no {LAST_STATE} in {path}, there is nothing to resume")
+    train_refs, val_refs, _ = resolve_splits(
+        Path(config.data), config.train_set, config.val_set, config.recipe.seed
+    )
+    train, val = _check(config, classes, train_refs, val_refs, strict)
+    return Session(path, config, classes, anchors, train, val, resumed=True)
+
+
+def train(session: Session, started: float) -> None:
+    """Trains, and leaves the run directory complete.
+
+    Args:
+        session: from `prepare` or `resume`.
+        started: `time.monotonic()` when the job began.
+
+    Raises:
+        UserError: the weights to start from cannot be used.
+        JobError: training failed.
+    """
+    config, path = session.config, session.path
+    recipe = config.recipe
+    keras.utils.set_random_seed(recipe.seed)
+    keras.mixed_precision.set_dtype_policy(recipe.precision)
+    if recipe.jit and not tf.config.list_physical_devices("GPU"):
+        _say("warning: --jit makes training on a CPU about five times slower")
+    strategy = STRATEGIES[recipe.strategy]()
+    if recipe.batch_size % strategy.num_replicas_in_sync:
+        raise UserError(
+            f"batch size {recipe.batch_size} cannot be shared by "
+            f"{strategy.num_replicas_in_sync} devices, use a multiple of their number"
+        )
+    with strategy.scope():
+        detector = build_detector(config, len(session.classes), session.anchors)
+        if not session.resumed:
+            report = load_weights(detector, config.weights, config.backbone, config.width)
+            _say(report.message)
+            config = _settle(config, bool(report.loaded), report.source)
+    _describe(session, config)
+
+    stream = BatchStream(
+        session.train,
+        config.input_size,
+        config.recipe.batch_size,
+        boxes_needed(session.train, config.recipe.augmentation),
+        config.recipe.augmentation,
+        config.recipe.seed,
+    )
+    trainer = Trainer(detector, config.recipe, stream, path / LAST_STATE, strategy, started)
+    if session.resumed:
+        trainer.resume()
+        _say(f"going on with {path} at step {trainer.step}")
+    _say(f"training {config.backbone} {config.yolo.name}, run directory {path}")
+    callbacks = [
+        Validation(trainer, session.val, session.classes, path / BEST_WEIGHTS),
+        Curves(trainer, path),
+        EarlyStopping(trainer),
+        keras.callbacks.TensorBoard(path, write_graph=False),
+    ]
+    try:
+        trainer.run(callbacks)
+    except KeyboardInterrupt:
+        _say(f"stopped at step {trainer.step}; go on with: python train.py --resume {path}")
+        raise
+    _finish(path, config, trainer)
+
+
+def _recipe(flags: argparse.Namespace) -> Recipe:
+    epochs = flags.epochs
+    if epochs is None and flags.max_minutes is None:
+        epochs = DEFAULT_EPOCHS
+    freeze_share = -1.0  # settled when it is known whether the weights are worth freezing
+    if flags.freeze_epochs is not None:
+        if epochs is None:
+            raise UserError("--freeze-epochs counts epochs, give --epochs with it")
+        if not 0 <= flags.freeze_epochs < epochs:
+            raise UserError(f"--freeze-epochs {flags.freeze_epochs} is not within 0..{epochs - 1}")
+        freeze_share = flags.freeze_epochs / epochs
+    return Recipe(
+        epochs=epochs,
+        max_minutes=flags.max_minutes,
+        freeze_share=freeze_share,
+        batch_size=flags.batch_size,
+        optimizer=flags.optimizer,
+        learning_rate=flags.lr or LEARNING_RATES[flags.optimizer],
+        patience=flags.patience,
+        seed=flags.seed,
+        precision=flags.precision,
+        jit=flags.jit,
+        strategy=flags.strategy,
+    )
+
+
+def _settle(config: RunConfig, pretrained: bool, source: str) -> RunConfig:
+    """Fills in what depends on the weights: random ones are not worth freezing."""
+    recipe = config.recipe
+    if recipe.freeze_share < 0:
+        recipe = dataclasses.replace(recipe, freeze_share=FREEZE_SHARE if pretrained else 0.0)
+    return dataclasses.replace(config, recipe=recipe, weights=source)
+
+
+def _check(
+    config: RunConfig, classes: list[str], train_refs: Sequence, val_refs: Sequence, strict: bool
+) -> tuple[list[Sample], list[Sample]]:
+    _say(config.split)
+    anchors = DEFAULT_ANCHORS[config.yolo.name]
+    splits = {"train": train_refs, "val": val_refs}
+    report = check_dataset(splits, classes, anchors, config.input_size, strict)
+    _say(report.table)
+    return report.samples["train"], report.samples["val"]
+
+
+def _anchors_for(train: list[Sample], config: RunConfig, version: YoloVersion) -> np.ndarray:
+    """Anchors clustered from the training boxes."""
+    sizes = box_sizes(train, config.input_size)
+    published = DEFAULT_ANCHORS[version.name]
+    if not len(sizes):
+        raise UserError(f"no object to train on in {config.data}, see the faults named above")
+    anchors = kmeans_anchors(sizes, seed=config.recipe.seed).reshape(published.shape)
+    for name, candidate in (("published", published), ("from the data", anchors)):
+        recall, overlap = anchor_fit(sizes, candidate)
+        _say(f"anchors {name}: best possible recall {recall:.3f}, mean IoU {overlap:.3f}")
+    return anchors
+
+
+def _describe(session: Session, config: RunConfig) -> None:
+    """Writes what the run is; the directory then explains itself, however training ends."""
+    config.save(session.path / CONFIG)
+    (session.path / CLASSES).write_text("\n".join(session.classes) + "\n", encoding="utf-8")
+    save_anchors(session.path / ANCHORS, session.anchors)
+
+
+def _finish(path: Path, config: RunConfig, trainer: Trainer) -> None:
+    measured = [row for row in trainer.history if "map50" in row]
+    best = max(measured, key=lambda row: row["map50"])
+    result = {
+        "backbone": config.backbone,
+        "yolo": config.yolo.name,
+        "epochs": trainer.epoch,
+        "images_per_second": trainer.images_per_second,
+        "train_seconds": trainer.seconds,
+        "best_map50": best["map50"],
+        "best_map": best["map"],
+        "best_epoch": best["epoch"],
+    }
+    (path / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(
+        f"best mAP50 on validation {best['map50']:.4f} (mAP {best['map']:.4f}) after epoch "
+        f"{best['epoch']}, {trainer.seconds / 60:.1f} minutes\nweights, curves and config: {path}"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

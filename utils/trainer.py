@@ -1,0 +1,320 @@
+"""The training loop: one for a single processor, many GPUs and many machines."""
+
+import contextlib
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from nets.detector import Detector
+from utils.checkpoint import load_state, save_state
+from utils.config import Recipe
+from utils.dataset import BatchStream
+from utils.errors import JobError
+from utils.schedule import is_frozen, learning_rate, share_done, uses_mosaic
+
+SECONDS_BETWEEN_STATES = 60.0
+NOT_DECAYED = ["gamma", "beta", "bias"]  # weight decay belongs to kernels
+TERMS = ("box", "objectness", "class")
+
+
+def make_optimizer(recipe: Recipe) -> keras.Optimizer:
+    """The optimizer of a recipe, with decay, clipping and a moving average of the weights."""
+    shared = {
+        "learning_rate": recipe.learning_rate,
+        "weight_decay": recipe.weight_decay,
+        "global_clipnorm": recipe.clip_norm,
+        "use_ema": True,
+        "ema_momentum": recipe.ema_momentum,
+    }
+    if recipe.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=0.937, nesterov=True, **shared)
+    else:
+        optimizer = keras.optimizers.AdamW(**shared)
+    optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    if recipe.precision == "mixed_float16":  # whose smallest numbers are too large for gradients
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+class Trainer:
+    """Trains a detector by a recipe, step by step, and calls Keras callbacks as `fit` would.
+
+    Attributes:
+        detector: the model.
+        recipe: how it is trained.
+        optimizer: with the moving average of the weights.
+        weights: what is trained, the backbone included.
+        step: complete steps since the run began, over all its sessions.
+        history: one row of figures an epoch.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        recipe: Recipe,
+        stream: BatchStream,
+        state_path: Path,
+        strategy: tf.distribute.Strategy | None = None,
+        started: float | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Builds the optimizer under the strategy that the detector was built under.
+
+        Args:
+            detector: built inside `strategy.scope()`.
+            recipe: how to train.
+            stream: batches of `recipe.batch_size` images.
+            state_path: where the state is kept for resuming.
+            strategy: TensorFlow's default, a single device, if not given.
+            started: `time.monotonic()` when the job began, so that a limit of minutes covers what
+                came before training, too.
+            progress: show a bar on standard error.
+        """
+        self.detector = detector
+        self.recipe = recipe
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self._stream = stream
+        self._state_path = state_path
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self._started = time.monotonic() if started is None else started
+        self._progress = progress
+        self._earlier_seconds = 0.0
+        self._reserved_seconds = 0.0
+        self._saved = time.monotonic()
+        self._pending: tuple[int, dict[str, tf.Tensor]] | None = None
+        self._sums = dict.fromkeys((*TERMS, "steps"), 0.0)  # of the epoch under way
+        self._timed_steps, self._timed_seconds = 0, 0.0
+        self._stop_asked = False
+        detector.backbone.trainable = True
+        self.weights = detector.trainable_variables
+        with self._strategy.scope():
+            self.optimizer = make_optimizer(recipe)
+            self.optimizer.build(self.weights)
+        detector.optimizer = self.optimizer  # where Keras callbacks look for it
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock spent on the run, over all its sessions."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch under way, from 0."""
+        return self.step // self._stream.steps_per_epoch
+
+    @property
+    def share(self) -> float:
+        """Share of the run that is done, 0..1."""
+        epochs = self.step / self._stream.steps_per_epoch
+        return share_done(self.recipe, epochs, self.seconds + self._reserved_seconds)
+
+    @property
+    def images_per_second(self) -> float:
+        """Speed of the steps of this session, tracing and validation left out."""
+        if not self._timed_steps:
+            return 0.0
+        return self._timed_steps * self.recipe.batch_size / self._timed_seconds
+
+    def reserve(self, seconds: float) -> None:
+        """Keeps wall clock for what comes after the last step, such as the last validation."""
+        self._reserved_seconds = seconds
+
+    def resume(self) -> None:
+        """Takes up the state that an earlier session left.
+
+        Raises:
+            UserError: there is none, or it does not fit.
+        """
+        progress = load_state(self._state_path, self.detector, self.optimizer)
+        self.step = progress["step"]
+        self.history = progress["history"]
+        self._earlier_seconds = progress["seconds"]
+        self._sums = progress["sums"]
+
+    def run(self, callbacks: list[keras.callbacks.Callback]) -> None:
+        """Trains until the recipe is done, a callback stops it, or the user does.
+
+        Args:
+            callbacks: an `on_epoch_end` may add figures to its `logs`.
+
+        Raises:
+            JobError: a loss term is not finite.
+            KeyboardInterrupt: the user or the system asked to stop; the state is kept.
+        """
+        listeners = keras.callbacks.CallbackList(callbacks, model=self.detector)
+        self.detector.stop_training = False
+        listeners.on_train_begin()
+        batches = self._stream.stream(self.step, lambda: uses_mosaic(self.recipe, self.share))
+        with contextlib.closing(batches), self._catching_signals():
+            while self.share < 1.0 and not self.detector.stop_training:
+                frozen = is_frozen(self.recipe, self.share)
+                self.detector.backbone.trainable = not frozen
+                train_step = self._make_train_step()
+                self._run_phase(train_step, batches, frozen, listeners)
+        self.save()
+        listeners.on_train_end()
+
+    def save(self) -> None:
+        """Keeps the state for resuming."""
+        progress = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": self.history,
+            "sums": self._sums,
+        }
+        save_state(self._state_path, self.detector, self.optimizer, progress)
+        self._saved = time.monotonic()
+
+    def _run_phase(
+        self,
+        train_step: Callable[..., dict[str, tf.Tensor]],
+        batches: Iterator[tuple],
+        frozen: bool,
+        listeners: keras.callbacks.CallbackList,
+    ) -> None:
+        """Runs epoch after epoch while the backbone stays as it is."""
+        traced = False
+        while not self.detector.stop_training:
+            epoch = self.epoch
+            last = (epoch + 1) * self._stream.steps_per_epoch
+            if not self._sums["steps"]:
+                listeners.on_epoch_begin(epoch)
+            with self._bar(epoch, frozen) as bar:
+                while self.step < last and (share := self.share) < 1.0:
+                    if is_frozen(self.recipe, share) != frozen:
+                        self._account(None, bar)
+                        return
+                    begun = time.monotonic()
+                    self.optimizer.learning_rate = learning_rate(self.recipe, share)
+                    step, *arrays = next(batches)
+                    self._account((step, train_step(*arrays)), bar)
+                    self.step = step + 1
+                    if traced:
+                        self._timed_steps += 1
+                        self._timed_seconds += time.monotonic() - begun
+                    traced = True
+                    self._keep_or_stop(bar)
+                self._account(None, bar)
+            self._end_epoch(epoch, listeners)
+            if self.share >= 1.0:
+                return
+
+    def _end_epoch(self, epoch: int, listeners: keras.callbacks.CallbackList) -> None:
+        steps = max(1.0, self._sums["steps"])
+        logs = {term: self._sums[term] / steps for term in TERMS}
+        logs = {"loss": sum(logs.values()), **logs}
+        logs["learning_rate"] = float(self.optimizer.learning_rate)
+        logs["images_per_second"] = self.images_per_second
+        self._sums = dict.fromkeys(self._sums, 0.0)
+        self.history.append({"epoch": epoch + 1, **logs})
+        listeners.on_epoch_end(epoch, logs)
+
+    def _make_train_step(self) -> Callable[..., dict[str, tf.Tensor]]:
+        """A step for the weights that are trainable now, traced at its first call."""
+        detector, optimizer, strategy = self.detector, self.optimizer, self._strategy
+        weights = detector.trainable_variables
+        replicas = strategy.num_replicas_in_sync
+        per_replica = self.recipe.batch_size // replicas
+
+        def replica_step(
+            images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                terms = detector.compute_loss(images, boxes, labels)
+                loss = optimizer.scale_loss(tf.add_n(list(terms.values())))
+            optimizer.apply(tape.gradient(loss, weights), weights)
+            return terms
+
+        @tf.function(jit_compile=self.recipe.jit or None)
+        def step(*batch: tf.Tensor) -> dict[str, tf.Tensor]:
+            terms = strategy.run(replica_step, args=batch)
+            return {
+                name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+                for name, value in terms.items()
+            }
+
+        def shares_of(array: np.ndarray) -> tf.Tensor:
+            def share(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+                first = context.replica_id_in_sync_group * per_replica
+                return tf.convert_to_tensor(array[first : first + per_replica])
+
+            return strategy.experimental_distribute_values_from_function(share)
+
+        return lambda *arrays: step(*map(shares_of, arrays))
+
+    def _account(self, done: tuple[int, dict[str, tf.Tensor]] | None, bar: tqdm) -> None:
+        """Reads the loss of the step before, so that the device is never waited for."""
+        pending, self._pending = self._pending, done
+        if pending is None:
+            return
+        step, terms = pending[0], {name: float(value) for name, value in pending[1].items()}
+        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        if bad:
+            images = self._stream.sources(step, uses_mosaic(self.recipe, self.share))
+            names = ", ".join(str(path) for path in images)
+            raise JobError(
+                f"the {' and '.join(bad)} loss of step {step} is not finite, in the batch of "
+                f"{names}; check these images or lower --lr, {self._state_path} is the last state"
+            )
+        for name, value in terms.items():
+            self._sums[name] += value
+        self._sums["steps"] += 1
+        bar.update()
+        share = max(self.share, 1e-6)
+        left = self.seconds * (1 - share) / share
+        bar.set_postfix(
+            {
+                **{name: f"{self._sums[name] / self._sums['steps']:.4f}" for name in terms},
+                "img/s": f"{self.images_per_second:.1f}",
+                "left": tqdm.format_interval(left),
+            },
+            refresh=False,
+        )
+
+    def _keep_or_stop(self, bar: tqdm) -> None:
+        if self._stop_asked:
+            self._account(None, bar)
+            self.save()
+            raise KeyboardInterrupt
+        if time.monotonic() - self._saved > SECONDS_BETWEEN_STATES:
+            self._account(None, bar)
+            self.save()
+
+    def _bar(self, epoch: int, frozen: bool) -> tqdm:
+        per_epoch = self._stream.steps_per_epoch
+        total = f"/{self.recipe.epochs}" if self.recipe.epochs is not None else ""
+        return tqdm(
+            desc=f"epoch {epoch + 1}{total}{' frozen' if frozen else ''}",
+            total=per_epoch,
+            initial=self.step - epoch * per_epoch,
+            unit="step",
+            disable=not self._progress,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            leave=False,
+        )
+
+    @contextlib.contextmanager
+    def _catching_signals(self) -> Iterator[None]:
+        """Lets the step under way come to its end when the user or the system asks to stop."""
+
+        def ask(number: int, frame: object) -> None:
+            if self._stop_asked:
+                raise KeyboardInterrupt  # asked twice: at once
+            self._stop_asked = True
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
