@@ -23,19 +23,19 @@ MILITARY_UNIFORM = 652  # of ImageNet's classes
 
 def make_detector(num_classes=3, seed=0, **options):
     keras.utils.set_random_seed(seed)
-    options = {"backbone": "mobilenetv2", "width": 0.35, "input_size": (32, 32)} | options
-    return Detector(num_classes=num_classes, **options)
+    options = {"backbone": "mobilenetv1", "width": 0.25} | options
+    return Detector(num_classes=num_classes, version="v3", input_size=(32, 32), **options)
 
 
 def values_of(model):
     return {weight.path: weight.numpy() for weight in model.weights}
 
 
-def assert_refused(model, path, match, backbone="mobilenetv2"):
+def assert_refused(model, path, match, backbone="mobilenetv1"):
     """Loading is an error for people, and no tensor has changed."""
     before = values_of(model)
     with pytest.raises(UserError, match=match):
-        load_weights(model, str(path), backbone, 0.35)
+        load_weights(model, str(path), backbone)
     assert_same(values_of(model), before)
 
 
@@ -61,7 +61,7 @@ def target():
 def test_a_detector_takes_all_of_its_own_weights(saved):
     detector, path = saved
     other = make_detector(seed=3)
-    report = load_weights(other, str(path), "mobilenetv2", 0.35)
+    report = load_weights(other, str(path), "mobilenetv1", 0.25)
     assert report.skipped == []
     assert set(report.loaded) == set(values_of(detector))
     assert_same(values_of(other), values_of(detector))
@@ -71,7 +71,7 @@ def test_other_classes_leave_the_last_convolutions_as_they_are(saved):
     detector, path = saved
     other = make_detector(num_classes=5, seed=3)
     before = values_of(other)
-    report = load_weights(other, str(path), "mobilenetv2", 0.35)
+    report = load_weights(other, str(path), "mobilenetv1", 0.25)
     skipped = {f"head_p{n}_logits/{part}" for n in (3, 4, 5) for part in ("kernel", "bias")}
     assert dict(report.skipped) == dict.fromkeys(skipped, "of another shape in the file")
     kept = {name: values for name, values in before.items() if name in skipped}
@@ -81,10 +81,10 @@ def test_other_classes_leave_the_last_convolutions_as_they_are(saved):
 
 def test_the_weights_of_a_backbone_alone_fill_the_backbone(tmp_path):
     keras.utils.set_random_seed(5)
-    backbone = build_backbone("mobilenetv2", (32, 32, 3), width=0.35)
+    backbone = build_backbone("mobilenetv1", (32, 32, 3), width=0.25)
     backbone.save_weights(tmp_path / "backbone.weights.h5")
     detector = make_detector()
-    report = load_weights(detector, str(tmp_path / "backbone.weights.h5"), "mobilenetv2", 0.35)
+    report = load_weights(detector, str(tmp_path / "backbone.weights.h5"), "mobilenetv1", 0.25)
     assert set(report.loaded) == set(values_of(backbone))
     assert {reason for _, reason in report.skipped} == {"not in the file"}
     assert_same(values_of(detector.backbone), values_of(backbone))
@@ -92,12 +92,12 @@ def test_the_weights_of_a_backbone_alone_fill_the_backbone(tmp_path):
 
 def test_the_files_that_keras_downloads_can_be_given_too(tmp_path):
     keras.utils.set_random_seed(5)
-    source = keras.applications.MobileNetV2((32, 32, 3), 0.35, include_top=False, weights=None)
+    source = keras.applications.MobileNet((32, 32, 3), 0.25, include_top=False, weights=None)
     source.save_weights(tmp_path / "new.weights.h5")
     write_as_keras_2_did(source, tmp_path / "no_top.h5")
     for file in ("new.weights.h5", "no_top.h5"):
-        backbone = build_backbone("mobilenetv2", (32, 32, 3), width=0.35)
-        load_weights(backbone, str(tmp_path / file), "mobilenetv2", 0.35)
+        backbone = build_backbone("mobilenetv1", (32, 32, 3), width=0.25)
+        load_weights(backbone, str(tmp_path / file), "mobilenetv1", 0.25)
         assert_same(values_of(backbone), values_of(source))
 
 
@@ -112,15 +112,19 @@ def write_as_keras_2_did(model, path):
 
 
 def test_a_file_of_another_width_names_the_tensor(saved, tmp_path, target):
-    wide = build_backbone("mobilenetv2", (32, 32, 3), width=0.5)
+    wide = build_backbone("mobilenetv1", (32, 32, 3), width=0.5)
     wide.save_weights(tmp_path / "wide.weights.h5")
-    assert_refused(target, tmp_path / "wide.weights.h5", "Conv_?1|block_.*in the network")
+    assert_refused(
+        target,
+        tmp_path / "wide.weights.h5",
+        r"conv1/0 is \(3, 3, 3, 16\) in the file, \(3, 3, 3, 8\) in the network",
+    )
 
 
 def test_a_file_of_another_backbone_names_the_tensor(tmp_path, target):
     build_backbone("shufflenetv2", (32, 32, 3), width=0.5).save_weights(tmp_path / "s.weights.h5")
     assert_refused(
-        target, tmp_path / "s.weights.h5", "does not fit mobilenetv2: .* not in the file"
+        target, tmp_path / "s.weights.h5", "does not fit mobilenetv1: .* not in the file"
     )
 
 
@@ -137,8 +141,8 @@ def test_damaged_files_change_nothing(saved, tmp_path, target):
 def test_a_number_that_is_not_finite_names_its_tensor(saved, tmp_path, target):
     (tmp_path / "nan.weights.h5").write_bytes(saved[1].read_bytes())
     with h5py.File(tmp_path / "nan.weights.h5", "r+") as file:
-        file["layers/functional/layers/conv2d_3/vars/0"][0] = np.nan
-    assert_refused(target, tmp_path / "nan.weights.h5", "block_1_project/0 holds NaN")
+        file["layers/functional/layers/conv2d_1/vars/0"][0] = np.nan
+    assert_refused(target, tmp_path / "nan.weights.h5", "conv_pw_1/0 holds NaN")
 
 
 def test_imagenet_without_a_network_is_an_error_and_auto_a_warning(monkeypatch, tmp_path, target):
@@ -148,10 +152,10 @@ def test_imagenet_without_a_network_is_an_error_and_auto_a_warning(monkeypatch, 
         raise socket.gaierror("no such host")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
-    with pytest.raises(UserError, match=r"no ImageNet weights for mobilenetv2: .*no such host"):
-        load_weights(target, "imagenet", "mobilenetv2", 0.35)
+    with pytest.raises(UserError, match=r"no ImageNet weights for mobilenetv1: .*no such host"):
+        load_weights(target, "imagenet", "mobilenetv1", 0.25)
     before = values_of(target)
-    report = load_weights(target, "auto", "mobilenetv2", 0.35)
+    report = load_weights(target, "auto", "mobilenetv1", 0.25)
     assert report.loaded == []
     assert "random weights" in report.message
     assert "no such host" in report.message
@@ -159,15 +163,15 @@ def test_imagenet_without_a_network_is_an_error_and_auto_a_warning(monkeypatch, 
 
 
 def test_imagenet_weights_fill_the_backbone(monkeypatch, target):
-    source = keras.applications.MobileNetV2((32, 32, 3), 0.35, include_top=False, weights=None)
+    source = keras.applications.MobileNet((32, 32, 3), 0.25, include_top=False, weights=None)
 
     def download(input_shape, alpha, include_top, weights):
-        assert (alpha, include_top, weights) == (0.35, False, "imagenet")
+        assert (alpha, include_top, weights) == (0.25, False, "imagenet")
         print("Downloading")
         return source
 
-    monkeypatch.setattr(keras.applications, "MobileNetV2", download)
-    report = load_weights(target, "auto", "mobilenetv2", 0.35)
+    monkeypatch.setattr(keras.applications, "MobileNet", download)
+    report = load_weights(target, "auto", "mobilenetv1", 0.25)
     assert (report.source, report.skipped) == ("imagenet", [])
     assert set(report.loaded) == set(values_of(target.backbone))
     assert_same(values_of(target.backbone), values_of(source))
@@ -257,7 +261,7 @@ def test_imagenet_knowledge_arrives_intact_under_the_files_convention_only(
 
 
 def test_a_detector_takes_the_backbone_of_a_classifier_and_says_what_is_left(torch, checkpoint):
-    detector = make_detector(width=1.0, convention="torch")
+    detector = make_detector(backbone="mobilenetv2", width=1.0, convention="torch")
     report = load_weights(detector, str(checkpoint), "mobilenetv2")
     assert set(report.loaded) == set(values_of(detector.backbone))
     left = {name for name, why in report.skipped if why == "not part of this network"}
@@ -266,16 +270,17 @@ def test_a_detector_takes_the_backbone_of_a_classifier_and_says_what_is_left(tor
     assert left == {*last_conv, "classifier.1.weight", "classifier.1.bias"}
 
 
-def test_damaged_and_foreign_checkpoints_change_nothing(torch, tmp_path, target):
+def test_damaged_and_foreign_checkpoints_change_nothing(torch, tmp_path):
+    target = build_backbone("mobilenetv2", (32, 32, 3))
     torch.save({"features.0.0.weight": torch.zeros(3)}, tmp_path / "a.pth")
-    assert_refused(target, tmp_path / "a.pth", r"features.0.0.weight is \(3,\) in the file")
-    assert_refused(target, tmp_path / "a.pth", "only mobilenetv2's", backbone="ghostnet")
+    assert_refused(target, tmp_path / "a.pth", r"features.0.0.weight is \(3,\)", "mobilenetv2")
+    assert_refused(target, tmp_path / "a.pth", "only mobilenetv2's", "mobilenetv1")
     whole = (tmp_path / "a.pth").read_bytes()
     for part in (b"", b"garbage", whole[: len(whole) // 2]):
         (tmp_path / "cut.pth").write_bytes(part)
-        assert_refused(target, tmp_path / "cut.pth", "cut.pth is damaged")
+        assert_refused(target, tmp_path / "cut.pth", "cut.pth is damaged", "mobilenetv2")
     torch.save([torch.zeros(3)], tmp_path / "list.pth")
-    assert_refused(target, tmp_path / "list.pth", "no state dict")
+    assert_refused(target, tmp_path / "list.pth", "no state dict", "mobilenetv2")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused_unrun(torch, tmp_path, target):
@@ -286,11 +291,11 @@ def test_a_checkpoint_that_would_run_code_is_refused_unrun(torch, tmp_path, targ
     torch.save({"features.0.0.weight": Trap()}, tmp_path / "trap.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
     for name in ("trap.pth", "plain.pth"):
-        assert_refused(target, tmp_path / name, "would run code when loaded")
+        assert_refused(target, tmp_path / name, "would run code when loaded", "mobilenetv2")
     assert not (tmp_path / "sprung").exists()
 
 
 def test_without_torch_the_error_says_what_to_install(monkeypatch, tmp_path, target):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "a.pth").write_bytes(b"")
-    assert_refused(target, tmp_path / "a.pth", "pip install torch")
+    assert_refused(target, tmp_path / "a.pth", "pip install torch", "mobilenetv2")
