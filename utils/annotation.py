@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 import numpy as np
 from defusedxml import DefusedXmlException
+from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.images import IMAGE_SUFFIXES, image_size
@@ -169,7 +170,8 @@ def resolve_splits(
     Each VOC folder gives its `train` and `val` where it has both, else a seeded 10% of its
     `trainval` (or `train`, or, without any lists, of all its annotated images) is held out. Named
     sets go first: with `train_spec` alone validation is `val` where that shares no image with it,
-    else held out; with `val_spec` alone training is all the rest. `test` is used where it is named.
+    else held out; with `val_spec` alone training is all the rest. What stands in `test` is used
+    only where it is named.
 
     Args:
         data: A VOCdevkit.
@@ -187,8 +189,9 @@ def resolve_splits(
         return _validate_beside(list_images(data, train_spec), train_spec, seed)
     if val_spec:
         val = list_images(data, val_spec)
-        taken = set(val)
-        train = [ref for ref in _pool(voc_dirs(data)) if ref not in taken]
+        folders = voc_dirs(data)
+        taken = {*val, *_tested(folders)}
+        train = [ref for ref in _pool(folders) if ref not in taken]
         if not train:
             raise UserError(f"no image left in {data} to train on beside {val_spec!r}")
         return train, val, f"train on all but {val_spec}, validate on {val_spec}"
@@ -203,6 +206,11 @@ def _default_splits(data: Path, seed: int) -> tuple[list[ImageRef], list[ImageRe
     val = [ref for path in split for ref in _read_set(path, lists[path]["val"])]
     told = ["train and val of " + ", ".join(path.name for path in split)] if split else []
     pool = _pool([path for path in folders if path not in split])
+    tested = _tested(folders)
+    if not tested.isdisjoint(train + val + pool):
+        total = len(train + val + pool)
+        train, val, pool = ([r for r in refs if r not in tested] for refs in (train, val, pool))
+        told.append(f"{total - len(train + val + pool)} images left out that stand in test too")
     if pool:
         kept, held_out = _hold_out(pool, seed)
         train, val = train + kept, val + held_out
@@ -216,7 +224,7 @@ def _default_splits(data: Path, seed: int) -> tuple[list[ImageRef], list[ImageRe
             f"nothing to train on in {data}: it has {f'the sets {have}' if have else 'no XML file'}"
             "; name the sets with --train-set and --val-set"
         )
-    if not any("test" in names for names in lists.values()):
+    if not tested:
         told.append("no test list: nothing is kept untouched for a last evaluation")
     return train, val, "; ".join(told)
 
@@ -243,6 +251,12 @@ def _pool(folders: list[Path]) -> list[ImageRef]:
         if name or not lists:
             refs += _read_set(path, lists.get(name))
     return refs
+
+
+def _tested(folders: list[Path]) -> set[ImageRef]:
+    """What the test lists keep untouched."""
+    lists = {path: set_lists(path).get("test") for path in folders}
+    return {ref for path, test in lists.items() if test for ref in _read_set(path, test)}
 
 
 def _hold_out(refs: list[ImageRef], seed: int) -> tuple[list[ImageRef], list[ImageRef]]:
@@ -303,41 +317,45 @@ def read_samples(refs: Iterable[ImageRef], classes: list[str]) -> tuple[list[Sam
     folders = {ref.voc_dir for ref in refs}
     images = {path: image_files(path) for path in folders}
     annotations = {path: annotation_files(path) for path in folders}
-    for ref in refs:
+    for ref in tqdm(refs, "reading annotations", delay=2, leave=False):
         image = images[ref.voc_dir].get(ref.image_id)
         annotation = annotations[ref.voc_dir].get(ref.image_id)
-        if image is None and annotation is None:
-            path = ref.voc_dir / "JPEGImages" / ref.image_id
-            faults.append(Fault("no such image", path, "listed, but there is no file of this name"))
-        elif image is None:
-            faults.append(Fault(LONE_ANNOTATION, annotation))
-        elif annotation is None:
-            faults.append(Fault(LONE_IMAGE, image))
-        else:
-            try:
-                height, width = image_size(image)
-            except (UserError, OSError) as error:
-                faults.append(Fault("unreadable image", image, str(error)))
-                continue
-            try:
-                root = parse_xml(annotation)
-            except (UserError, OSError) as error:
-                faults.append(Fault("unreadable annotation", annotation, str(error)))
-                continue
-            objects, found = _read_objects(root, annotation, label_of, (height, width))
-            faults += found
-            samples.append(
-                Sample(
-                    image_id=ref.image_id,
-                    image=image,
-                    boxes=np.array([box for box, _, _ in objects], np.float32).reshape(-1, 4),
-                    labels=np.array([label for _, label, _ in objects], np.int32),
-                    difficult=np.array([difficult for _, _, difficult in objects], bool),
-                    width=width,
-                    height=height,
-                )
-            )
+        sample, found = _read_sample(ref, image, annotation, label_of)
+        faults += found
+        if sample:
+            samples.append(sample)
     return samples, faults
+
+
+def _read_sample(
+    ref: ImageRef, image: Path | None, annotation: Path | None, label_of: dict[str, int]
+) -> tuple[Sample | None, list[Fault]]:
+    if image is None and annotation is None:
+        path = ref.voc_dir / "JPEGImages" / ref.image_id
+        return None, [Fault("no such image", path, "listed, but there is no file of this name")]
+    if image is None:
+        return None, [Fault(LONE_ANNOTATION, annotation)]
+    if annotation is None:
+        return None, [Fault(LONE_IMAGE, image)]
+    try:
+        height, width = image_size(image)
+    except (UserError, OSError) as error:
+        return None, [Fault("unreadable image", image, str(error))]
+    try:
+        root = parse_xml(annotation)
+    except (UserError, OSError) as error:
+        return None, [Fault("unreadable annotation", annotation, str(error))]
+    objects, faults = _read_objects(root, annotation, label_of, (height, width))
+    sample = Sample(
+        image_id=ref.image_id,
+        image=image,
+        boxes=np.array([box for box, _, _ in objects], np.float32).reshape(-1, 4),
+        labels=np.array([label for _, label, _ in objects], np.int32),
+        difficult=np.array([difficult for _, _, difficult in objects], bool),
+        width=width,
+        height=height,
+    )
+    return sample, faults
 
 
 def parse_xml(path: Path) -> Element:

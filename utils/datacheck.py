@@ -223,4 +223,6 @@ def fault_lines(faults: list[Fault]) -> str:
 
 
 def _line(fault: Fault) -> str:
+    if str(fault.path) in fault.detail:
+        return fault.detail
     return f"{fault.path}: {fault.detail or fault.kind}"

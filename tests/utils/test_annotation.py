@@ -122,6 +122,15 @@ class TestSplits:
         with pytest.raises(UserError, match=r"nothing to train on.* the sets test"):
             resolve_splits(devkit / "VOC2007")
 
+    def test_what_stands_in_test_too_is_left_out_unless_named(self, devkit):
+        add_list(devkit / "VOC2007", "test", "aef")
+        add_list(devkit / "VOC2012", "test", "gh")
+        train, val, told = resolve_splits(devkit)
+        assert set("agh").isdisjoint(ids(train + val))
+        assert (len(train), len(val)) == (1 + 16, 2 + 2)
+        assert "3 images left out that stand in test too" in told
+        assert "a" in ids(resolve_splits(devkit, "2007:train")[0])
+
     def test_without_lists_a_tenth_is_held_out_and_no_test_set_is_told(self, tmp_path):
         for number in range(12):
             add_image(tmp_path / "VOC2024", f"{number}", size=(4, 4))

@@ -59,7 +59,7 @@ def test_damaged_images_are_dropped_and_named(voc):
     report = check(voc)
     assert kinds(report) == ["unreadable image"]
     assert [sample.image_id for sample in report.samples["train"]] == ["b"]
-    assert f"{voc / 'JPEGImages' / 'a.png'}: cannot read" in report.table
+    assert f"cannot read image {voc / 'JPEGImages' / 'a.png'}: damaged" in report.table
 
 
 def test_lone_files_are_named_once_wherever_they_stand(voc):
