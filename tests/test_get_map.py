@@ -10,6 +10,7 @@ from vocset import add_image, add_list
 import get_map
 import utils.run
 from utils import cli
+from utils.report import HEADLINES
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +85,7 @@ def test_a_table_is_printed_and_says_where_the_rest_lies(text_files, capsys):
     score(*text_files, "--metric", "voc11", "--out", "elsewhere/here")
     printed = capsys.readouterr().out
     assert "VOC mAP, 11 points at IoU 0.5   52.27%" in printed
+    assert tuple(HEADLINES) == get_map.METRICS
     assert "elsewhere/here/report.html" in printed.splitlines()[-1]
 
 

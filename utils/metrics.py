@@ -128,7 +128,7 @@ def match(samples: Sequence[Sample], detections: Sequence[Detections], iou: floa
     """
     first_object = np.cumsum([0, *(len(sample.labels) for sample in samples)])
     overlaps, wanted = [np.zeros(0)], [np.zeros(0, int)]
-    for sample, detected, first in zip(samples, detections, first_object, strict=False):
+    for sample, detected, first in zip(samples, detections, first_object[:-1], strict=True):
         best, overlap = np.full(len(detected), first), np.zeros(len(detected))
         if len(detected) and len(sample.labels):
             same_class = detected.labels[:, None] == sample.labels
@@ -340,19 +340,16 @@ def confusion_matrix(
         sure = detected.scores >= score_threshold
         labels = detected.labels[sure]
         ious = box_iou(sample.boxes, detected.boxes[sure])
+        missed, wrong = np.ones(len(sample.labels), bool), np.ones(len(labels), bool)
         true, guessed = np.nonzero(ious >= iou)
-        free_objects, free_guesses = ~sample.difficult, np.ones(len(labels), bool)
-        taken = np.zeros(len(sample.labels), bool)
         for pair in np.argsort(-ious[true, guessed], kind="stable"):
             row, column = true[pair], guessed[pair]
-            if taken[row] or not free_guesses[column]:
-                continue
-            taken[row], free_guesses[column] = True, False
-            if not sample.difficult[row]:
-                matrix[sample.labels[row], labels[column]] += 1
-        free_objects &= ~taken
-        np.add.at(matrix, (sample.labels[free_objects], num_classes), 1)
-        np.add.at(matrix, (num_classes, labels[free_guesses]), 1)
+            if missed[row] and wrong[column]:
+                missed[row] = wrong[column] = False
+                matrix[sample.labels[row], labels[column]] += not sample.difficult[row]
+        missed &= ~sample.difficult
+        np.add.at(matrix, (sample.labels[missed], num_classes), 1)
+        np.add.at(matrix, (num_classes, labels[wrong]), 1)
     return matrix
 
 
