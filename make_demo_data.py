@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from utils.cli import Parser, run
+from utils.cli import Parser, positive, run
 
 
 def make_parser() -> Parser:
@@ -14,7 +14,7 @@ def make_parser() -> Parser:
     )
     for split, images in {"train": 500, "val": 100, "test": 100}.items():
         parser.add_argument(
-            f"--{split}", type=int, default=images, help=f"images to {split}, default {images}"
+            f"--{split}", type=positive, default=images, help=f"images to {split}, default {images}"
         )
     parser.add_argument("--seed", type=int, default=0, help="another one gives another set")
     return parser
