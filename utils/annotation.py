@@ -317,7 +317,7 @@ def read_samples(refs: Iterable[ImageRef], classes: list[str]) -> tuple[list[Sam
     folders = {ref.voc_dir for ref in refs}
     images = {path: image_files(path) for path in folders}
     annotations = {path: annotation_files(path) for path in folders}
-    for ref in tqdm(refs, "reading annotations", delay=2, leave=False):
+    for ref in tqdm(refs, "reading annotations", delay=2, leave=False, disable=None):
         image = images[ref.voc_dir].get(ref.image_id)
         annotation = annotations[ref.voc_dir].get(ref.image_id)
         sample, found = _read_sample(ref, image, annotation, label_of)

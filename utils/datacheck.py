@@ -100,7 +100,12 @@ def _decode_all(
     usable, digests, faults = [], {}, []
     with ThreadPoolExecutor(WORKERS) as pool:
         results = tqdm(
-            pool.map(digest, samples), f"checking {split}", len(samples), delay=2, leave=False
+            pool.map(digest, samples),
+            desc=f"checking {split}",
+            total=len(samples),
+            delay=2,
+            leave=False,
+            disable=None,  # where no one watches
         )
         for sample, result in zip(samples, results, strict=True):
             if isinstance(result, Fault):
