@@ -1,0 +1,110 @@
+"""Tells how large a detector is and how much it computes, before anything is trained."""
+
+import argparse
+import json
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from utils import cli
+from utils.errors import UserError
+
+if TYPE_CHECKING:  # --help must not wait for TensorFlow
+    from keras import Layer, Model
+
+    from nets.detector import Detector
+
+PARTS = ("backbone", "neck", "head")
+
+
+def build_parser() -> cli.Parser:
+    """Makes the parser of this script's flags."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--backbone", default="mobilenetv2", help="registered name (default: mobilenetv2)")
+    add("--yolo", choices=("v3", "v4"), default="v4", help="version of the head (default: v4)")
+    add("--width", type=float, help="of the backbone (default: the one it is known for)")
+    add("--input-size", type=cli.parse_size, default=(416, 416), help="N or HxW (default: 416)")
+    add("--classes-count", type=cli.positive, default=20, help="classes (default: 20)")
+    add("--json", action="store_true", help="print the figures as one JSON document")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Builds the detector with random weights and prints its figures."""
+    from nets.detector import Detector
+
+    try:
+        detector = Detector(
+            args.backbone,
+            args.classes_count,
+            version=args.yolo,
+            input_size=args.input_size,
+            width=args.width,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(json.dumps(summarize(detector)) if args.json else _table(detector))
+
+
+def summarize(detector: "Detector") -> dict[str, Any]:
+    """Gives a detector's figures.
+
+    Returns:
+        `params` and `backbone_params`, as Keras counts them: what is not trained, which are the
+        moving averages of batch normalisation, included. `gflops` of one image, see `count_flops`.
+        `features`: `[height, width, channels]` of what the backbone hands on, stride 8 first.
+    """
+    return {
+        "params": detector.count_params(),
+        "backbone_params": detector.backbone.count_params(),
+        "gflops": count_flops(detector.layers) / 1e9,
+        "features": [list(feature.shape[1:]) for feature in detector.backbone.outputs],
+    }
+
+
+def count_flops(layers: Iterable["Layer"]) -> int:
+    """Counts the floating-point operations of layers for one image.
+
+    Two a multiply-add of convolutions, depthwise ones too, and of dense layers, as published
+    figures do; biases, normalisation, activations and pooling are left out.
+    """
+    # Each output pixel uses each weight of the kernel once; in a depthwise one too, whose
+    # weights are one filter a channel.
+    return sum(
+        2 * math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)
+        for layer in _innermost(layers)
+        if hasattr(layer, "kernel")
+    )
+
+
+def _innermost(layers: Iterable["Layer | Model"]) -> Iterator["Layer"]:
+    for layer in layers:
+        if hasattr(layer, "layers"):
+            yield from _innermost(layer.layers)
+        else:
+            yield layer
+
+
+def _table(detector: "Detector") -> str:
+    height, width = detector.input_size
+    rows = [f"{'':10}{'parameters':>14}{'GFLOPs':>10}"]
+    for part in PARTS:
+        layers = [layer for layer in detector.layers if layer.name.split("_")[0] == part]
+        params = sum(layer.count_params() for layer in layers)
+        rows.append(f"{part:10}{params:14,}{count_flops(layers) / 1e9:10.3f}")
+    figures = summarize(detector)
+    rows.append(f"{'in all':10}{figures['params']:14,}{figures['gflops']:10.3f}")
+    features = ", ".join("x".join(map(str, feature)) for feature in figures["features"])
+    return "\n".join(
+        [
+            *rows,
+            "",
+            f"input {height}x{width}, features {features} (height x width x channels)",
+            "FLOPs: two a multiply-add of convolutions and dense layers, for one image",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())
