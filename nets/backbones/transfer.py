@@ -12,20 +12,18 @@ def copy_by_name(source: keras.Model, target: keras.Model) -> tuple[list[str], l
         Names of the layers copied, and of those with weights that `source` lacks.
 
     Raises:
-        ValueError: a layer has other weights in `source` than in `target`; names it.
+        ValueError: a layer has other weights in `source` than in `target`; names it, and copies
+            nothing.
     """
-    sources = {layer.name: layer for layer in source.layers if layer.weights}
-    loaded, missing = [], []
-    for layer in target.layers:
-        if not layer.weights:
-            continue
-        if layer.name not in sources:
-            missing.append(layer.name)
-            continue
-        weights = sources[layer.name].get_weights()
-        theirs, ours = [w.shape for w in weights], [tuple(w.shape) for w in layer.weights]
+    sources = {layer.name: layer.get_weights() for layer in source.layers if layer.weights}
+    targets = [layer for layer in target.layers if layer.weights]
+    matched = [layer for layer in targets if layer.name in sources]
+    for layer in matched:
+        theirs = [weight.shape for weight in sources[layer.name]]
+        ours = [tuple(weight.shape) for weight in layer.weights]
         if theirs != ours:
             raise ValueError(f"layer {layer.name}: weights are {theirs}, expected {ours}")
-        layer.set_weights(weights)
-        loaded.append(layer.name)
-    return loaded, missing
+    for layer in matched:
+        layer.set_weights(sources[layer.name])
+    missing = [layer.name for layer in targets if layer.name not in sources]
+    return [layer.name for layer in matched], missing
