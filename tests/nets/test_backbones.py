@@ -115,17 +115,9 @@ def test_parameters_are_those_keras_publishes():
 
 
 def test_there_are_all_the_promised_backbones():
-    assert list_backbones() == sorted(
-        [
-            *(f"efficientnetb{i}" for i in range(8)),
-            "ghostnet",
-            "mobilenetv1",
-            "mobilenetv2",
-            "mobilenetv3_large",
-            "mobilenetv3_small",
-            "shufflenetv2",
-        ]
-    )
+    promised = {f"efficientnetb{i}" for i in range(8)} | CHANNELS.keys()
+    assert promised <= set(list_backbones())
+    assert list_backbones() == sorted(list_backbones())
     assert resolve("efficientnet").name == "efficientnetb0"
     assert resolve("mobilenetv3").name == "mobilenetv3_large"
     assert resolve("mobilenetv1").widths == (0.25, 0.5, 0.75, 1.0)
