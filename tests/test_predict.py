@@ -176,7 +176,10 @@ def test_formats_that_are_not_written_become_png(run):
 
 def test_the_confidence_decides_what_is_found(run):
     save("a.png")
-    assert "red" not in run("a.png", "--conf", 0.95)[1]
+    _, out, err = run("a.png", "--conf", 0.95)
+    assert "red" not in out
+    assert "a lower --conf" in err
+    assert "--conf" not in run("a.png", "--conf", 0.85)[2]
 
 
 def test_a_broken_source_among_others_is_named_and_passed_over(run):

@@ -62,6 +62,7 @@ class Prediction:
         self._show = show
         self._entries: list[dict[str, Any]] = []
         self._total = Counter()
+        self._objects = 0
         self._done = 0
         self._failed = 0
 
@@ -90,6 +91,8 @@ class Prediction:
             self._say(f"in all images: {self._in_words(self._total)}")
         if self._as_json:
             print(json.dumps(self._entries))
+        if self._done and not self._objects:
+            print("note: nothing was found, a lower --conf may show weaker finds", file=sys.stderr)
         if self._failed:
             sources = self._failed + self._done
             raise JobError(f"{self._failed} of {sources} sources could not be read, see above")
@@ -196,6 +199,7 @@ class Prediction:
         frame: int | None = None,
     ) -> None:
         """Keeps detections for the JSON document, and the pixels in their boxes."""
+        self._objects += len(found)
         if self._as_json:
             entry = to_json(source.address, image.shape[:2], found, self._classes)
             self._entries.append(entry if frame is None else {**entry, "frame": frame})
