@@ -84,6 +84,7 @@ def _load(args: argparse.Namespace) -> tuple["Run", list["Sample"]]:
 
     refs = list_images(args.data, args.set)  # before TensorFlow: a wrong name is told at once
 
+    cli.import_tensorflow()
     from utils.run import load_run, newest_run
 
     run = load_run(args.run or newest_run())

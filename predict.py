@@ -57,6 +57,7 @@ def main(args: argparse.Namespace) -> None:
 
     sources = find_sources(args.sources)  # before TensorFlow: a wrong name is told at once
 
+    cli.import_tensorflow()
     from utils.prediction import Prediction
     from utils.predictor import Predictor
     from utils.run import load_run, newest_run

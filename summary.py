@@ -32,6 +32,7 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Builds the detector with random weights and prints its figures."""
+    cli.import_tensorflow()
     from nets.detector import Detector
 
     try:

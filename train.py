@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from utils.cli import Parser, parse_size, run
+from utils.cli import Parser, import_tensorflow, run
 
 STARTED = time.monotonic()
 
@@ -64,6 +64,7 @@ def main(flags: argparse.Namespace) -> None:
     if flags.list_backbones:
         list_backbones()
         return
+    import_tensorflow()
     from utils.session import prepare, resume, train
 
     train(resume(flags.resume, flags.strict) if flags.resume else prepare(flags), STARTED)
@@ -71,6 +72,7 @@ def main(flags: argparse.Namespace) -> None:
 
 def list_backbones() -> None:
     """Prints what there is."""
+    import_tensorflow()
     from nets.backbones import list_backbones, resolve
 
     for name in list_backbones():

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
@@ -128,8 +129,21 @@ def run(
         _leave(2, f"error: {where}: {os.strerror(error.errno).lower()}, {remedy}", debug)
 
 
+def import_tensorflow() -> None:
+    """Imports TensorFlow without the notes on its start that no setting of its own holds back."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
 def _quieten_libraries() -> None:
-    """Keeps TensorFlow's start-up notes off standard error; to be called before its import."""
+    """Asks TensorFlow and absl for errors only; to be called before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says
     logging.getLogger("absl").setLevel(logging.ERROR)

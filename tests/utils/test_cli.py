@@ -2,10 +2,11 @@ import errno
 import os
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 
 import pytest
 
-from utils.cli import Parser, parse_size, run
+from utils.cli import Parser, fraction, parse_size, positive, run
 from utils.errors import JobError, UserError
 
 
@@ -115,6 +116,16 @@ def test_any_other_exception_shows_its_traceback_with_debug():
     assert done.stderr.startswith("Traceback")
 
 
+def test_tensorflow_starts_without_a_word(tmp_path, monkeypatch):
+    (tmp_path / "tensorflow.py").write_text("import os\nos.write(2, b'note')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    body = (
+        "from utils.cli import import_tensorflow; import_tensorflow(); print('on', file=sys.stderr)"
+    )
+    done = run_script(f"import sys; {body}")
+    assert done.stderr == "on\n"
+
+
 def test_a_reader_that_left_is_no_error():
     script = "from utils.cli import Parser, run\nrun(lambda args: print('x' * 100_000), Parser(''))"
     process = subprocess.Popen(
@@ -148,3 +159,17 @@ def test_parse_size(text, size):
 def test_parse_size_refuses_what_the_network_cannot_take(text, hint):
     with pytest.raises(UserError, match=hint):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (fraction, ["0", "0.5", "1"], ["-0.1", "1.1", "nan"]),
+        (positive, ["1", "7"], ["0", "-1"]),
+    ],
+)
+def test_numbers_out_of_range_are_usage_errors(kind, good, bad):
+    assert [kind(text) for text in good] == [float(text) for text in good]
+    for text in bad:
+        with pytest.raises(ArgumentTypeError, match="is "):
+            kind(text)
