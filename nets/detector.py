@@ -114,9 +114,7 @@ class Detector(keras.Model):
         """
         logits = self(tf.cast(images, tf.float32), training=False)
         priors = self._priors
-        boxes = decode_boxes(
-            logits, priors.cells, priors.strides, priors.anchors, priors.scale_xy
-        )
+        boxes = decode_boxes(logits, priors.cells, priors.strides, priors.anchors, priors.scale_xy)
         scores = tf.sigmoid(logits[..., 4:5]) * tf.sigmoid(logits[..., 5:])
         return boxes, scores
 

@@ -106,8 +106,9 @@ def complete_iou(boxes: KerasTensor, targets: KerasTensor) -> KerasTensor:
         (...) in -1.5..1, 1 for equal boxes.
     """
     size, target_size = boxes[..., 2:] - boxes[..., :2], targets[..., 2:] - targets[..., :2]
-    low, high = ops.maximum(boxes[..., :2], targets[..., :2]), ops.minimum(
-        boxes[..., 2:], targets[..., 2:]
+    low, high = (
+        ops.maximum(boxes[..., :2], targets[..., :2]),
+        ops.minimum(boxes[..., 2:], targets[..., 2:]),
     )
     shared = ops.prod(ops.maximum(high - low, 0.0), axis=-1)
     union = ops.prod(size, axis=-1) + ops.prod(target_size, axis=-1) - shared

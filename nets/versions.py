@@ -40,7 +40,7 @@ class YoloVersion:
     match_iou: float
     ignore_iou: float
     box_weight: float = 0.05
-    objectness_weight: float = 5.0
+    objectness_weight: float = 1.0
     objectness_balance: tuple[float, float, float] = (4.0, 1.0, 0.4)
     class_weight: float = 1.0
 

@@ -51,7 +51,7 @@ class Recipe:
     warmup_share: float = 0.03
     weight_decay: float = 0.05
     clip_norm: float = 10.0
-    ema_momentum: float = 0.998
+    ema_momentum: float = 0.99
     mosaic_share: float = 0.7
     validations: int = 20
     patience: int = 50

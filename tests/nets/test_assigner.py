@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from nets.anchors import V4_ANCHORS
+from nets.assigner import assign, shape_iou
+
+SIZE = (64, 96)  # levels of 8x12, 4x6 and 2x3 cells: 288 + 72 + 18 rows
+
+
+def assigned(boxes, labels, match_iou=1.0, anchors=V4_ANCHORS, size=SIZE):
+    """The assignment of one image as {row: index of its ground truth}."""
+    boxes = np.asarray(boxes, np.float32).reshape(1, -1, 4)
+    labels = np.asarray(labels, np.int32)[None]
+    result = assign(
+        ops.convert_to_tensor(boxes), ops.convert_to_tensor(labels), anchors, size, match_iou
+    )
+    rows, positive, objectness = (ops.convert_to_numpy(part)[0] for part in result)
+    claims = {int(rows[i]): i // 9 for i in np.flatnonzero(positive)}
+    assert len(claims) == positive.sum(), "two ground truths share a prediction"
+    assert set(np.flatnonzero(objectness)) == set(claims)
+    return claims
+
+
+def test_shape_iou_by_hand():
+    # 10x20 in 20x20: shared 200 of 400. 10x20 and 40x10: shared 100 of 200 + 400 - 100.
+    iou = shape_iou(ops.convert_to_tensor([[10.0, 20.0]]), np.float32([[20, 20], [40, 10]]))
+    np.testing.assert_allclose(ops.convert_to_numpy(iou), [[0.5, 0.2]], atol=1e-6)
+
+
+def test_an_object_goes_to_the_cell_of_its_centre_at_the_level_of_its_anchor():
+    # 40x28 is the third anchor of stride 8. Centre (50, 30): column 6, row 3.
+    assert assigned([[30, 16, 70, 44]], [0]) == {(3 * 12 + 6) * 3 + 2: 0}
+    # 72x146 is the third of stride 16: column 3, row 1 of 4x6 cells behind 288 rows.
+    assert assigned([[14, -43, 86, 103]], [0]) == {288 + (1 * 6 + 3) * 3 + 2: 0}
+
+
+def test_every_anchor_of_a_similar_shape_answers_too():
+    # 40x28 against the nine: 19x36 shares 19x28 of 1272, 0.42; 12x16, 0.17; 36x75, 0.36; 76x55,
+    # 0.27; 72x146, 0.11; so four anchors over 0.213: the last two of stride 8 and two of 16.
+    claims = assigned([[30, 16, 70, 44]], [0], match_iou=0.213)
+    stride8, stride16 = (3 * 12 + 6) * 3, 288 + (1 * 6 + 3) * 3
+    assert claims == {stride8 + 1: 0, stride8 + 2: 0, stride16 + 0: 0, stride16 + 1: 0}
+
+
+def test_two_objects_never_share_a_prediction():
+    better, worse = [30, 16, 70, 44], [31, 16, 69, 44]
+    row = (3 * 12 + 6) * 3 + 2
+    assert assigned([worse, better], [0, 1]) == {row: 1}
+    assert assigned([better, better], [0, 1]) == {row: 0}  # the earlier one on a tie
+
+
+def test_padding_claims_nothing():
+    assert assigned([[30, 16, 70, 44], [0, 0, 0, 0]], [-1, -1]) == {}
+
+
+def test_a_centre_on_the_far_border_stays_inside():
+    claims = assigned([[90, 58, 102, 70]], [0])  # centre (96, 64) of an input of 96x64
+    assert list(claims) == [(7 * 12 + 11) * 3]
+
+
+def by_loops(boxes, labels, match_iou):
+    """The same rules, one object and one anchor at a time."""
+    claims = {}
+    for index, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        if label < 0:
+            continue
+        x1, y1, x2, y2 = (float(side) for side in box)
+        fits = []
+        for width, height in V4_ANCHORS.reshape(-1, 2).tolist():
+            shared = min(x2 - x1, width) * min(y2 - y1, height)
+            fits.append(shared / ((x2 - x1) * (y2 - y1) + width * height - shared))
+        for anchor, fit in enumerate(fits):
+            if fit <= match_iou and anchor != int(np.argmax(fits)):
+                continue
+            level, slot = divmod(anchor, 3)
+            stride = 8 << level
+            columns, rows = SIZE[1] // stride, SIZE[0] // stride
+            column = min(max(int((x1 + x2) / 2 / stride), 0), columns - 1)
+            row = min(max(int((y1 + y2) / 2 / stride), 0), rows - 1)
+            key = (0, 288, 360)[level] + (row * columns + column) * 3 + slot
+            if key not in claims or int(fit * 1e4) > int(claims[key][0] * 1e4):
+                claims[key] = (fit, index)
+    return {key: index for key, (_, index) in claims.items()}
+
+
+@st.composite
+def objects(draw):
+    count = draw(st.integers(1, 8))
+    boxes = []
+    for _ in range(count):
+        x, y = draw(st.integers(0, 80)), draw(st.integers(0, 50))
+        boxes.append((x, y, x + draw(st.integers(3, 96)), y + draw(st.integers(3, 64))))
+    return boxes, draw(st.lists(st.integers(-1, 3), min_size=count, max_size=count))
+
+
+@settings(max_examples=60, deadline=None)
+@given(objects(), st.sampled_from([0.213, 0.5, 1.0]))
+def test_it_equals_plain_loops(made, match_iou):
+    boxes, labels = made
+    expected = by_loops(boxes, labels, match_iou)
+    found = assigned(boxes, labels, match_iou)
+    assert found.keys() == expected.keys()
+    # Fits that agree to four digits count as equal, and rounding may part them.
+    differing = [key for key in found if found[key] != expected[key]]
+    for key in differing:
+        sizes = [np.subtract(boxes[i][2:], boxes[i][:2]) for i in (found[key], expected[key])]
+        fits = ops.convert_to_numpy(
+            shape_iou(ops.convert_to_tensor(np.float32(sizes)), V4_ANCHORS.reshape(-1, 2))
+        )
+        assert np.abs(fits[0] - fits[1]).min() == pytest.approx(0, abs=2e-4)

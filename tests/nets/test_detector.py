@@ -1,0 +1,169 @@
+"""Detectors of every backbone and version."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nets.anchors import V4_ANCHORS
+from nets.backbones import list_backbones, resolve
+from nets.detector import Detector
+
+CLASSES, BATCH = 3, 2
+SIZE = (64, 96)
+
+
+@pytest.fixture(autouse=True)
+def eagerly():
+    """Tracing the largest networks takes longer than running them once."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+    keras.backend.clear_session(free_memory=True)
+
+
+def small(name):
+    """The smallest width of a backbone: the graph is the same, the numbers are fewer."""
+    return min(resolve(name).widths)
+
+
+def batch(seed=0):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (BATCH, *SIZE, 3), dtype=np.uint8)
+    corner = rng.uniform(0, 40, (BATCH, 4, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(8, 30, (BATCH, 4, 2))], axis=-1)
+    labels = np.array([[0, 1, 2, -1]] * BATCH, np.int32)
+    return tf.constant(images), tf.constant(boxes, tf.float32), tf.constant(labels)
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("name", list_backbones())
+def test_every_backbone_and_version_trains_a_step_and_reloads(name, version, tmp_path):
+    made = {
+        "backbone": name,
+        "num_classes": CLASSES,
+        "version": version,
+        "input_size": SIZE,
+        "width": small(name),
+    }
+    detector = Detector(**made)
+    images, boxes, labels = batch()
+    weights = detector.trainable_variables
+    before = [weight.numpy() for weight in weights]
+    with tf.GradientTape() as tape:
+        loss = tf.add_n(list(detector.compute_loss(images, boxes, labels).values()))
+    gradients = tape.gradient(loss, weights)
+    assert all(gradient is not None for gradient in gradients), "a weight that nothing trains"
+    keras.optimizers.SGD(0.01).apply(gradients, weights)
+    assert any((old != new.numpy()).any() for old, new in zip(before, weights, strict=True))
+
+    detector.save_weights(tmp_path / "a.weights.h5")
+    again = Detector(**made)
+    again.load_weights(tmp_path / "a.weights.h5")
+    expected = detector.detect(images, confidence=1e-6)
+    found = again.detect(images, confidence=1e-6)
+    assert expected["counts"].numpy().min() > 0
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters"),
+    [("mobilenetv1", 12_754_109), ("mobilenetv2", 10_872_893), ("mobilenetv3", 11_791_741)],
+)
+def test_v4_has_the_published_parameters(backbone, parameters):
+    """Published by mobilenet-yolov4-keras for 80 classes."""
+    assert Detector(backbone, 80, version="v4").count_params() == parameters
+
+
+def test_v3_has_the_parameters_of_its_topology():
+    # Each convolution c -> n of kernel k has k*k*c*n weights and 4n of batch norm.
+    def conv(kernel, inputs, outputs):
+        return kernel**2 * inputs * outputs + 4 * outputs
+
+    def five(inputs, n):
+        return (
+            conv(1, inputs, n)
+            + conv(3, n, 2 * n)
+            + conv(1, 2 * n, n)
+            + conv(3, n, 2 * n)
+            + conv(1, 2 * n, n)
+        )
+
+    n3, n4, n5 = 32, 96, 320  # MobileNetV2's channels
+    neck = five(n5, n5) + conv(1, n5, n4) + five(2 * n4, n4) + conv(1, n4, n3) + five(2 * n3, n3)
+    head = sum(conv(3, n, 2 * n) + (2 * n + 1) * 3 * (5 + CLASSES) for n in (n3, n4, n5))
+    detector = Detector("mobilenetv2", CLASSES, version="v3", input_size=SIZE)
+    assert detector.count_params() - detector.backbone.count_params() == neck + head
+
+
+@pytest.mark.parametrize(("version", "conv"), [("v3", "separable"), ("v4", "plain")])
+def test_either_kind_of_convolution_goes_with_either_version(version, conv):
+    def depthwise(detector):
+        names = [layer.name for layer in detector.layers]
+        return [name for name in names if name.startswith(("neck", "head")) and "depthwise" in name]
+
+    made = {"backbone": "mobilenetv1", "width": 0.25, "input_size": SIZE, "version": version}
+    assert bool(depthwise(Detector(conv=conv, **made))) == (conv == "separable")
+    assert bool(depthwise(Detector(**made))) == (conv != "separable")
+
+
+def test_rows_of_the_logits_are_the_cells_they_decode_to():
+    detector = Detector("mobilenetv1", 1, version="v3", input_size=(96, 160), width=0.25)
+    boxes, scores = detector.predict_boxes(np.zeros((1, 96, 160, 3), np.float32))
+    assert boxes.shape == (1, (12 * 20 + 6 * 10 + 3 * 5) * 3, 4)
+    assert scores.shape == (*boxes.shape[:2], 1)
+    # With logits near zero every box sits in the middle of its cell.
+    centres = (boxes[0, :, :2] + boxes[0, :, 2:]).numpy() / 2
+    stride8 = centres[: 12 * 20 * 3].reshape(12, 20, 3, 2)
+    columns, rows = np.meshgrid(np.arange(20) * 8 + 4, np.arange(12) * 8 + 4)
+    assert np.abs(stride8[..., 0] - columns[..., None]).max() < 4
+    assert np.abs(stride8[..., 1] - rows[..., None]).max() < 4
+
+
+def test_training_learns_one_image_by_heart():
+    """A road from pixels to boxes that is wrong anywhere would not get there."""
+    keras.utils.set_random_seed(0)
+    tf.config.run_functions_eagerly(False)
+    detector = Detector(
+        "mobilenetv1", 2, V4_ANCHORS / 4, version="v4", input_size=(96, 96), width=0.25
+    )
+    image = np.full((1, 96, 96, 3), 90, np.uint8)
+    image[0, 10:40, 12:36] = (220, 30, 30)
+    image[0, 50:90, 44:92] = (30, 30, 220)
+    boxes = tf.constant([[[12.0, 10, 36, 40], [44, 50, 92, 90]]])
+    labels = tf.constant([[0, 1]])
+    images = tf.constant(np.concatenate([image] * 2))
+    boxes, labels = tf.repeat(boxes, 2, axis=0), tf.repeat(labels, 2, axis=0)
+    optimizer = keras.optimizers.Adam(5e-3)
+    weights = detector.trainable_variables
+    optimizer.build(weights)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.add_n(list(detector.compute_loss(images, boxes, labels).values()))
+        optimizer.apply(tape.gradient(loss, weights), weights)
+        return loss
+
+    for _ in range(120):
+        step()
+    found = detector.detect(image, confidence=0.3)
+    assert sorted(found["labels"].numpy()[0, : found["counts"][0]]) == [0, 1]
+    order = np.argsort(found["labels"].numpy()[0, :2])
+    np.testing.assert_allclose(found["boxes"].numpy()[0][order], boxes[0], atol=4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"version": "v5"}, "use v3 or v4"),
+        ({"backbone": "ghostnett"}, "ghostnet"),
+        ({"width": 0.3}, "width"),
+        ({"input_size": (100, 100)}, "multiple"),
+        ({"conv": "dilated"}, "plain or separable"),
+    ],
+)
+def test_what_does_not_exist_is_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Detector(**{"backbone": "mobilenetv1", "width": 0.25, "input_size": SIZE, **wrong})

@@ -1,0 +1,55 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nets.backbones.layers import BatchNorm
+
+
+@pytest.fixture
+def pair():
+    """Our normalization and Keras' own, with the same random weights."""
+    rng = np.random.default_rng(0)
+    layers = [
+        kind(momentum=0.9, epsilon=1e-3) for kind in (BatchNorm, keras.layers.BatchNormalization)
+    ]
+    gamma, beta = rng.uniform(0.5, 2, 8), rng.normal(0, 1, 8)
+    for layer in layers:
+        layer.build((None, 6, 6, 8))
+        layer.gamma.assign(gamma)
+        layer.beta.assign(beta)
+    return layers
+
+
+def test_fused_training_equals_keras_forward_and_backward(pair):
+    rng = np.random.default_rng(1)
+    features = tf.constant(rng.normal(1, 3, (4, 6, 6, 8)), tf.float32)
+    weight = tf.constant(rng.normal(0, 1, (4, 6, 6, 8)), tf.float32)
+    results = []
+    for layer in pair:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = layer(features, training=True)
+            loss = tf.reduce_sum(outputs * weight)
+        results.append([outputs, *tape.gradient(loss, [features, *layer.trainable_variables])])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_moving_variance_takes_up_the_unbiased_one(pair):
+    features = np.random.default_rng(2).normal(1, 3, (4, 6, 6, 8)).astype(np.float32)
+    ours, theirs = pair
+    ours(features, training=True)
+    theirs(features, training=True)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, atol=1e-6)
+    variance = features.var(axis=(0, 1, 2), ddof=1)  # of 4 * 6 * 6 values a channel
+    np.testing.assert_allclose(ours.moving_variance, 0.9 + 0.1 * variance, rtol=1e-5)
+
+
+def test_inference_and_frozen_layers_use_what_was_learned(pair):
+    features = np.random.default_rng(3).normal(1, 3, (4, 6, 6, 8)).astype(np.float32)
+    ours, theirs = pair
+    np.testing.assert_allclose(ours(features), theirs(features), atol=1e-6)
+    ours.trainable = False
+    np.testing.assert_allclose(ours(features, training=True), theirs(features), atol=1e-6)
+    np.testing.assert_array_equal(ours.moving_mean, np.zeros(8))

@@ -1,0 +1,157 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras.utils import bounding_boxes
+
+from nets.anchors import V4_ANCHORS
+from nets.assigner import assign
+from nets.decoder import decode_boxes, make_priors
+from nets.losses import complete_iou, yolo_loss
+from nets.versions import VERSIONS
+
+SIZE, CLASSES = (64, 64), 3
+
+
+def random_boxes(rng, shape, size=64):
+    corner = rng.uniform(0, 0.6 * size, (*shape, 2))
+    extent = rng.uniform(4, 0.5 * size, (*shape, 2))
+    return np.concatenate([corner, corner + extent], axis=-1).astype(np.float32)
+
+
+def test_complete_iou_has_the_values_of_keras_and_one_for_equal_boxes():
+    rng = np.random.default_rng(0)
+    boxes, targets = random_boxes(rng, (500,)), random_boxes(rng, (500,))
+    ours = complete_iou(tf.constant(boxes), tf.constant(targets)).numpy()
+    keras_own = bounding_boxes.compute_ciou(boxes, targets, "xyxy").numpy()
+    np.testing.assert_allclose(ours, keras_own, atol=1e-5)
+    np.testing.assert_allclose(complete_iou(tf.constant(boxes), tf.constant(boxes)), 1, atol=1e-5)
+
+
+def test_complete_iou_by_hand():
+    # 2x2 at the origin and 2x4 beside it, one apart: no overlap, hull 5x4, centres (1, 1), (4, 2).
+    # Distance 10/41. Aspects atan(1) and atan(1/2): v = 4/pi^2 * 0.3217506^2 = 0.0419557, and
+    # alpha = v / (1 - 0 + v) = 0.0402663.
+    value = complete_iou(tf.constant([0.0, 0, 2, 2]), tf.constant([3.0, 0, 5, 4])).numpy()
+    assert value == pytest.approx(-10 / 41 - 0.0402663 * 0.0419557, abs=1e-6)
+
+
+def test_no_gradient_flows_through_the_trade_off_factor():
+    box, target = tf.Variable([3.0, 4, 20, 17]), tf.constant([5.0, 5, 18, 27])
+    with tf.GradientTape() as tape:
+        value = complete_iou(box, target)
+    gradient = tape.gradient(value, box).numpy()
+
+    def with_constant_alpha(corners, alpha):
+        x1, y1, x2, y2 = corners
+        shared = max(0, min(x2, 18) - max(x1, 5)) * max(0, min(y2, 27) - max(y1, 5))
+        iou = shared / ((x2 - x1) * (y2 - y1) + 13 * 22 - shared)
+        hull = (max(x2, 18) - min(x1, 5)) ** 2 + (max(y2, 27) - min(y1, 5)) ** 2
+        apart = ((x1 + x2 - 23) / 2) ** 2 + ((y1 + y2 - 32) / 2) ** 2
+        v = 4 / math.pi**2 * (math.atan(13 / 22) - math.atan((x2 - x1) / (y2 - y1))) ** 2
+        alpha = v / (1 - iou + v) if alpha is None else alpha
+        return iou - apart / hull - alpha * v, alpha
+
+    corners = [3.0, 4, 20, 17]
+    _, alpha = with_constant_alpha(corners, None)
+    for side in range(4):
+        ahead, behind = list(corners), list(corners)
+        ahead[side] += 1e-4
+        behind[side] -= 1e-4
+        slope = with_constant_alpha(ahead, alpha)[0] - with_constant_alpha(behind, alpha)[0]
+        assert gradient[side] == pytest.approx(slope / 2e-4, abs=1e-5)
+
+
+def loss_of(logits, boxes, labels, version=VERSIONS["v4"]):
+    priors = make_priors(SIZE, V4_ANCHORS, version.scale_xy)
+    boxes, labels = tf.constant(boxes), tf.constant(labels)
+    assignment = assign(boxes, labels, V4_ANCHORS, SIZE, version.match_iou)
+    terms = yolo_loss(logits, boxes, labels, assignment, priors, version, SIZE)
+    return {name: float(value) for name, value in terms.items()}
+
+
+def by_loops(logits, boxes, labels, version):
+    """The loss, one prediction at a time, in double precision."""
+    priors = make_priors(SIZE, V4_ANCHORS, version.scale_xy)
+    rows, positive, objectness = (
+        part.numpy()
+        for part in assign(
+            tf.constant(boxes), tf.constant(labels), V4_ANCHORS, SIZE, version.match_iou
+        )
+    )
+
+    def cross_entropy(target, logit):
+        p = 1 / (1 + math.exp(-logit))
+        return -(target * math.log(p) + (1 - target) * math.log(1 - p))
+
+    def iou(a, b):
+        shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(
+            0, min(a[3], b[3]) - max(a[1], b[1])
+        )
+        areas = [(c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)]
+        return shared / (sum(areas) - shared) if shared else 0.0
+
+    tables = (priors.cells, priors.strides, priors.anchors, priors.scale_xy)
+    decoded = decode_boxes(tf.constant(logits), *tables).numpy()
+    box = classes = objects = 0.0
+    for image in range(len(logits)):
+        for pair in np.flatnonzero(positive[image]):
+            row, gt = rows[image, pair], pair // 9
+            box += 1 - float(complete_iou(decoded[image, row], boxes[image, gt]))
+            for number in range(CLASSES):
+                target = float(number == labels[image, gt])
+                classes += cross_entropy(target, float(logits[image, row, 5 + number]))
+        for row in range(logits.shape[1]):
+            target = objectness[image, row]
+            real = boxes[image][labels[image] >= 0]
+            near = max((iou(decoded[image, row], gt) for gt in real), default=0.0)
+            if target or near <= version.ignore_iou:
+                level = priors.levels[row]
+                weight = version.objectness_balance[level] / (priors.levels == level).sum()
+                objects += weight * cross_entropy(target, float(logits[image, row, 4]))
+    count = max(1, positive.sum())
+    return {
+        "box": version.box_weight * box / count,
+        "class": version.class_weight * classes / count / 80,
+        "objectness": version.objectness_weight * objects / len(logits) * 64 * 64 / 416**2,
+    }
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_the_loss_equals_plain_loops(version):
+    rng = np.random.default_rng(1)
+    version = dataclasses.replace(VERSIONS[version], ignore_iou=0.3)  # low, so that it has work
+    logits = rng.normal(0, 1, (2, 252, 5 + CLASSES)).astype(np.float32)
+    boxes, labels = random_boxes(rng, (2, 4)), np.array([[0, 2, 1, -1], [1, -1, -1, -1]], np.int32)
+    boxes[labels < 0] = 0
+    expected = by_loops(logits, boxes, labels, version)
+    assert loss_of(logits, boxes, labels, version) == pytest.approx(expected, rel=1e-4)
+
+
+def test_padding_changes_nothing():
+    rng = np.random.default_rng(2)
+    logits = rng.normal(0, 1, (1, 252, 5 + CLASSES)).astype(np.float32)
+    boxes, labels = random_boxes(rng, (1, 2)), np.array([[0, 2]], np.int32)
+    padded = np.concatenate([boxes, np.zeros((1, 6, 4), np.float32)], axis=1)
+    more_labels = np.concatenate([labels, np.full((1, 6), -1, np.int32)], axis=1)
+    expected = loss_of(logits, boxes, labels)
+    assert loss_of(logits, padded, more_labels) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e3])
+def test_loss_and_gradient_are_finite_for_any_logits_and_no_objects(scale):
+    rng = np.random.default_rng(3)
+    logits = tf.Variable(scale * rng.normal(0, 1, (2, 252, 5 + CLASSES)).astype(np.float32))
+    version = VERSIONS["v4"]
+    priors = make_priors(SIZE, V4_ANCHORS, version.scale_xy)
+    boxes = tf.constant(random_boxes(rng, (2, 3)))
+    for labels in (np.array([[0, 1, 2], [2, 2, -1]]), np.full((2, 3), -1)):
+        labels = tf.constant(labels, tf.int32)
+        with tf.GradientTape() as tape:
+            assignment = assign(boxes, labels, V4_ANCHORS, SIZE, version.match_iou)
+            terms = yolo_loss(logits, boxes, labels, assignment, priors, version, SIZE)
+            loss = tf.add_n(list(terms.values()))
+        assert math.isfinite(float(loss))
+        assert np.isfinite(tape.gradient(loss, logits).numpy()).all()
