@@ -6,7 +6,7 @@ from pathlib import Path
 from utils.cli import Parser, positive, run
 
 
-def make_parser() -> Parser:
+def build_parser() -> Parser:
     """The flags of this script."""
     parser = Parser(__doc__)
     parser.add_argument(
@@ -32,4 +32,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, make_parser())
+    run(main, build_parser())
