@@ -4,12 +4,13 @@ import argparse
 import time
 from pathlib import Path
 
-from utils.cli import Parser, import_tensorflow, run
+from utils.cli import Parser, above_zero, import_tensorflow, positive, run
+from utils.errors import UserError
 
 STARTED = time.monotonic()
 
 
-def make_parser() -> Parser:
+def build_parser() -> Parser:
     """The flags of the contract."""
     parser = Parser(__doc__)
     add = parser.add_argument
@@ -24,13 +25,13 @@ def make_parser() -> Parser:
     add("--classes", type=Path, metavar="FILE", help="default: those of the training annotations")
     add("--strict", action="store_true", help="any fault in the data is an error")
     add("--input-size", default="416", metavar="N|HxW", help="multiple of 32, default %(default)s")
-    add("--epochs", type=positive(int), metavar="N", help="default 100, or --max-minutes alone")
+    add("--epochs", type=positive, metavar="N", help="default 100, or --max-minutes alone")
     add("--freeze-epochs", type=int, metavar="N", help="default 10%% of the run, 0 from random")
-    add("--batch-size", type=positive(int), default=8, metavar="N", help="default %(default)s")
-    add("--lr", type=positive(float), metavar="F", help="peak, default 1e-3 for adamw, 1e-2 sgd")
+    add("--batch-size", type=positive, default=8, metavar="N", help="default %(default)s")
+    add("--lr", type=above_zero, metavar="F", help="peak, default 1e-3 for adamw, 1e-2 sgd")
     add("--optimizer", choices=("adamw", "sgd"), default="adamw", help="default %(default)s")
-    add("--max-minutes", type=positive(float), metavar="M", help="end cleanly at M minutes")
-    add("--patience", type=positive(int), default=50, metavar="N", help="epochs without better mAP")
+    add("--max-minutes", type=above_zero, metavar="M", help="end cleanly at M minutes")
+    add("--patience", type=positive, default=50, metavar="N", help="epochs without better mAP")
     add("--weights", default="auto", metavar="auto|imagenet|none|FILE", help="where to start from")
     add("--run", type=Path, metavar="DIR", help="default logs/<time>-<backbone>-<yolo>")
     add("--resume", type=Path, metavar="DIR", help="go on with a run as though never stopped")
@@ -46,28 +47,26 @@ def make_parser() -> Parser:
     return parser
 
 
-def positive(kind: type) -> type:
-    """A number above zero, for argparse."""
-
-    def parse(text: str) -> float:
-        number = kind(text)
-        if not 0 < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not above zero")
-        return number
-
-    parse.__name__ = f"positive {kind.__name__}"
-    return parse
-
-
 def main(flags: argparse.Namespace) -> None:
     """Reads the data, builds or takes up the run, trains it."""
     if flags.list_backbones:
         list_backbones()
         return
+    if flags.resume:
+        refuse_other_flags(flags)
     import_tensorflow()
     from utils.session import prepare, resume, train
 
     train(resume(flags.resume, flags.strict) if flags.resume else prepare(flags), STARTED)
+
+
+def refuse_other_flags(flags: argparse.Namespace) -> None:
+    """A run goes on with its own settings; a flag that would change them is not passed over."""
+    parser = build_parser()
+    for name, value in vars(flags).items():
+        if name not in ("resume", "strict", "debug") and value != parser.get_default(name):
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} with --resume: a run keeps its settings, drop {flag}")
 
 
 def list_backbones() -> None:
@@ -81,4 +80,4 @@ def list_backbones() -> None:
 
 
 if __name__ == "__main__":
-    run(main, make_parser())
+    run(main, build_parser())

@@ -63,7 +63,7 @@ def load_state(path: Path, model: keras.Model, optimizer: keras.Optimizer) -> di
             arrays = {key: archive[key] for key in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"no {path.name} in {path.parent}, there is nothing to resume") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}), it cannot be resumed") from error
     progress = json.loads(str(arrays.pop("progress", "null")))
     for key, variable in variables.items():

@@ -62,6 +62,13 @@ def positive(text: str) -> int:
     return value
 
 
+def above_zero(text: str) -> float:
+    """The `type` of a flag that takes any number greater than 0."""
+    if not 0 < (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line that names the nearest known word."""
 

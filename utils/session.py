@@ -18,7 +18,15 @@ from nets.backbones import resolve
 from nets.detector import DEFAULT_ANCHORS
 from nets.versions import VERSIONS, YoloVersion
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
-from utils.annotation import Sample, find_classes, read_classes, resolve_splits
+from utils.annotation import (
+    Sample,
+    find_classes,
+    list_images,
+    read_classes,
+    resolve_splits,
+    set_lists,
+    voc_dirs,
+)
 from utils.callbacks import Curves, EarlyStopping, Validation
 from utils.cli import parse_size
 from utils.config import Recipe, RunConfig
@@ -117,7 +125,6 @@ def prepare(flags: argparse.Namespace) -> Session:
     config = dataclasses.replace(config, split=split)
     train, val = _check(config, classes, train_refs, val_refs, flags.strict)
     anchors = _anchors_for(train, config, version)
-    path.mkdir(parents=True, exist_ok=True)
     return Session(path, config, classes, anchors, train, val, resumed=False)
 
 
@@ -235,6 +242,10 @@ def _check(
     _say(config.split)
     anchors = DEFAULT_ANCHORS[config.yolo.name]
     splits = {"train": train_refs, "val": val_refs}
+    data = Path(config.data)
+    if any("test" in set_lists(folder) for folder in voc_dirs(data)):
+        # Only to find out whether anything of it stands in the other two.
+        splits["test"] = list_images(data, "test")
     report = check_dataset(splits, classes, anchors, config.input_size, strict)
     _say(report.table)
     return report.samples["train"], report.samples["val"]
@@ -255,6 +266,7 @@ def _anchors_for(train: list[Sample], config: RunConfig, version: YoloVersion) -
 
 def _describe(session: Session, config: RunConfig) -> None:
     """Writes what the run is; the directory then explains itself, however training ends."""
+    session.path.mkdir(parents=True, exist_ok=True)
     config.save(session.path / CONFIG)
     (session.path / CLASSES).write_text("\n".join(session.classes) + "\n", encoding="utf-8")
     save_anchors(session.path / ANCHORS, session.anchors)

@@ -28,6 +28,7 @@ TERMS = ("box", "objectness", "class")
 def make_optimizer(recipe: Recipe) -> keras.Optimizer:
     """The optimizer of a recipe, with decay, clipping and a moving average of the weights."""
     shared = {
+        "name": "optimizer",  # Keras would count them, and a state is found by its names
         "learning_rate": recipe.learning_rate,
         "weight_decay": recipe.weight_decay,
         "global_clipnorm": recipe.clip_norm,
@@ -120,9 +121,8 @@ class Trainer:
     @property
     def images_per_second(self) -> float:
         """Speed of the steps of this session, tracing and validation left out."""
-        if not self._timed_steps:
-            return 0.0
-        return self._timed_steps * self.recipe.batch_size / self._timed_seconds
+        images = self._timed_steps * self.recipe.batch_size
+        return images / self._timed_seconds if self._timed_seconds else 0.0
 
     def reserve(self, seconds: float) -> None:
         """Keeps wall clock for what comes after the last step, such as the last validation."""

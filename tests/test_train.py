@@ -1,0 +1,176 @@
+"""train.py as a user runs it, on a small set."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import train
+from nets.backbones import list_backbones
+from tests.vocset import add_image, add_list
+from utils import cli
+from utils.run import load_run, newest_run
+
+SMALL = ("--backbone", "mobilenetv1", "--width", "0.25", "--input-size", "64", "--batch-size", "2")
+
+
+@pytest.fixture(autouse=True)
+def eagerly():
+    """Tracing a step takes longer than the few that are run here."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def data(tmp_path):
+    voc = tmp_path / "VOCdevkit" / "VOC2007"
+    for number in range(8):
+        add_image(voc, f"image {number}", [(("cat", "dog")[number % 2], (8, 8, 60, 50))])
+    names = [f"image {number}" for number in range(8)]
+    for name, ids in (("train", names[:4]), ("val", names[4:6]), ("test", names[6:])):
+        add_list(voc, name, ids)
+    return voc.parent
+
+
+@pytest.fixture
+def run_train(data, tmp_path, capsys):
+    """Runs train.py and gives its exit code, standard output and standard error."""
+
+    def call(*flags, data=data, run=tmp_path / "run"):
+        argv = [*map(str, flags)]
+        if "--resume" not in argv:
+            argv += ["--data", str(data), "--run", str(run), "--weights", "none", *SMALL]
+        code = 0
+        try:
+            cli.run(train.main, train.build_parser(), argv)
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_a_run_directory_describes_itself(run_train, tmp_path):
+    code, out, err = run_train("--epochs", "2", "--yolo", "v3")
+    assert code == 0, err
+    path = tmp_path / "run"
+    assert str(path) in out
+    assert (path / "classes.txt").read_text() == "cat\ndog\n"
+    result = json.loads((path / "result.json").read_text())
+    assert result["backbone"] == "mobilenetv1" and result["yolo"] == "v3" and result["epochs"] == 2
+    assert result["images_per_second"] > 0 and result["train_seconds"] > 0
+    assert 0 <= result["best_map"] <= result["best_map50"] <= 1
+    for name in ("config.json", "anchors.txt", "last.npz", "history.csv"):
+        assert (path / name).stat().st_size > 0
+    for name in ("epoch_loss.png", "epoch_map.png"):
+        assert (path / name).read_bytes().startswith(b"\x89PNG")
+    assert list(path.rglob("events.out.tfevents*"))
+
+    run = load_run(path)
+    assert run.config.width == 0.25 and run.config.input_size == (64, 64)
+    assert run.config.recipe.freeze_share == 0  # random weights are not worth freezing
+    found = run.detector.detect(np.zeros((1, 64, 64, 3), np.uint8), confidence=0.001)
+    assert np.isfinite(found["boxes"]).all()
+    assert newest_run(tmp_path) == path
+
+
+def test_resume_goes_on_and_refuses_other_settings(run_train, tmp_path):
+    path = tmp_path / "run"
+    assert run_train("--epochs", "1")[0] == 0
+    config = json.loads((path / "config.json").read_text())
+    config["recipe"]["epochs"] = 2
+    (path / "config.json").write_text(json.dumps(config))
+    code, _, err = run_train("--resume", path)
+    assert code == 0, err
+    assert "at step 2" in err
+    assert json.loads((path / "result.json").read_text())["epochs"] == 2
+    code, _, err = run_train("--resume", path, "--epochs", "3")
+    assert code == 2 and "--epochs with --resume" in err
+    code, _, err = run_train("--resume", tmp_path / "nowhere")
+    assert code == 2 and "nowhere" in err
+
+
+def test_a_detector_starts_from_an_earlier_one_with_other_classes(run_train, data, tmp_path):
+    assert run_train("--epochs", "1")[0] == 0
+    classes = tmp_path / "classes.txt"
+    classes.write_text("bird\ncat\ndog\n")
+    weights = tmp_path / "run" / "best.weights.h5"
+    code, _, err = run_train(
+        "--epochs", "1", "--classes", classes, "--weights", weights, run=tmp_path / "second"
+    )
+    assert code == 0, err
+    assert "tensors loaded" in err and "6 not loaded" in err  # kernel and bias of three heads
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--input-size", "100"], "multiple of 32"),
+        (["--backbone", "ghostnett"], "ghostnet"),
+        (["--width", "0.3"], "0.25"),
+        (["--epoch", "3"], "--epochs"),
+        (["--yolo", "v5"], "v4"),
+        (["--lr", "0"], "above zero"),
+        (["--freeze-epochs", "5", "--epochs", "5"], "0..4"),
+        (["--freeze-epochs", "5", "--max-minutes", "5"], "--epochs"),
+        (["--train-set", "trainvall"], "trainvall"),
+        (["--weights", "no-such.h5"], "no-such.h5"),
+        (["--classes", "no-such.txt"], "no-such.txt"),
+    ],
+)
+def test_bad_flags_are_one_line_and_exit_2(run_train, tmp_path, flags, message):
+    code, out, err = run_train(*flags)
+    assert code == 2 and out == ""
+    assert err.splitlines()[-1].startswith("error: ") and message in err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_data_is_named_and_nothing_is_left_behind(run_train, data, tmp_path):
+    voc = data / "VOC2007"
+    code, _, err = run_train(data=tmp_path / "missing")
+    assert code == 2 and "missing" in err
+
+    (voc / "Annotations" / "image 0.xml").write_text("<annotation><obj")
+    (voc / "JPEGImages" / "image 1.png").write_bytes(b"not a picture")
+    code, _, err = run_train("--strict")
+    assert code == 2 and not (tmp_path / "run").exists()
+    code, _, err = run_train("--epochs", "1")
+    assert code == 0
+    assert "image 0.xml" in err and "image 1.png" in err
+
+    add_list(voc, "train", [])
+    code, _, err = run_train(run=tmp_path / "empty")
+    assert code == 2 and "train" in err.splitlines()[-1]
+
+
+def test_a_directory_that_is_not_empty_or_cannot_be_made_is_refused(run_train, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    code, _, err = run_train("--epochs", "1")
+    assert code == 2 and "not empty" in err and "--resume" in err
+    (tmp_path / "file").write_text("")
+    code, _, err = run_train("--epochs", "1", run=tmp_path / "file" / "run")
+    assert code == 2 and "file" in err.splitlines()[-1]
+
+
+def test_a_damaged_run_is_refused_by_name(run_train, tmp_path):
+    from utils.errors import UserError
+
+    assert run_train("--epochs", "1")[0] == 0
+    path = tmp_path / "run"
+    weights = (path / "best.weights.h5").read_bytes()
+    (path / "best.weights.h5").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(UserError, match=r"best\.weights\.h5"):
+        load_run(path)
+    (path / "anchors.txt").write_text("1,2,3")
+    with pytest.raises(UserError, match=r"anchors"):
+        load_run(path)
+
+
+def test_list_backbones_names_all(run_train):
+    code, out, _ = run_train("--list-backbones")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list_backbones()

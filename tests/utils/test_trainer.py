@@ -1,0 +1,182 @@
+import dataclasses
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nets.detector import Detector
+from tests.vocset import add_image
+from utils.annotation import list_images, read_samples
+from utils.augment import Augmentation
+from utils.callbacks import Curves, EarlyStopping, Validation
+from utils.config import Recipe
+from utils.dataset import BatchStream
+from utils.errors import JobError
+from utils.trainer import Trainer
+
+CLASSES = ["cat", "dog"]
+RECIPE = Recipe(epochs=3, freeze_share=0.0, batch_size=2, warmup_share=0.1, validations=3)
+
+
+@pytest.fixture(autouse=True)
+def eagerly():
+    """Tracing a step takes longer than the few that are run here."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def samples(tmp_path):
+    for number in range(4):
+        name, box = CLASSES[number % 2], (8, 8, 40 + number, 50)
+        add_image(tmp_path / "data" / "VOC2007", f"image{number}", [(name, box)])
+    found, faults = read_samples(list_images(tmp_path / "data", "all"), CLASSES)
+    assert len(found) == 4 and not faults
+    return found
+
+
+def make(samples, path, recipe=RECIPE, **options):
+    keras.utils.set_random_seed(1)
+    detector = Detector("mobilenetv1", 2, input_size=(64, 64), width=0.25)
+    stream = BatchStream(samples, (64, 64), recipe.batch_size, 8, Augmentation(), seed=recipe.seed)
+    return Trainer(detector, recipe, stream, path / "last.npz", progress=False, **options)
+
+
+class At(keras.callbacks.Callback):
+    """Does something when an epoch begins."""
+
+    def __init__(self, epoch, action):
+        super().__init__()
+        self.epoch, self.action = epoch, action
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.action()
+
+
+def weights_of(trainer):
+    return [variable.numpy() for variable in trainer.detector.variables]
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_as_though_never_stopped(samples, tmp_path, asked):
+    whole = make(samples, tmp_path)
+    whole.run([])
+    assert whole.step == 6  # three epochs of two steps
+
+    stopped = make(samples, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run([At(1, lambda: os.kill(os.getpid(), asked))])
+    assert stopped.step == 3  # the step under way came to its end, in the middle of an epoch
+
+    resumed = make(samples, tmp_path)
+    resumed.resume()
+    assert resumed.step == 3
+    resumed.run([])
+    for one, other in zip(weights_of(whole), weights_of(resumed), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    for one, other in zip(whole.history, resumed.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_the_frozen_phase_leaves_the_backbone_alone(samples, tmp_path):
+    def backbone_of(trainer):
+        return [variable.numpy() for variable in trainer.detector.backbone.variables]
+
+    trainer = make(samples, tmp_path, dataclasses.replace(RECIPE, freeze_share=0.67))
+    before, at_the_end = backbone_of(trainer), []
+    trainer.run([At(2, lambda: at_the_end.append(backbone_of(trainer)))])
+    for was, then in zip(before, at_the_end[0], strict=True):
+        np.testing.assert_array_equal(was, then)
+    changed = [(was != now).any() for was, now in zip(before, backbone_of(trainer), strict=True)]
+    assert np.mean(changed) > 0.9
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_decay_shrinks_kernels_of_backbone_and_head_alike_and_nothing_else(
+    samples, tmp_path, optimizer
+):
+    # So much decay that one step, at a rate of about 1, takes nearly all of a kernel away.
+    recipe = dataclasses.replace(
+        RECIPE, epochs=1, optimizer=optimizer, learning_rate=1e-4, weight_decay=9e3,
+        clip_norm=1e-6, warmup_share=0.0,
+    )  # fmt: skip
+    trainer = make(samples[:2], tmp_path, recipe)
+    norms = {v.path: np.linalg.norm(v.numpy()) for v in trainer.weights}
+    trainer.run([])
+    shrunk = {v.path for v in trainer.weights if np.linalg.norm(v.numpy()) < 0.5 * norms[v.path]}
+    kernels = {v.path for v in trainer.weights if "kernel" in v.name}
+    assert shrunk == kernels
+    assert any("backbone" in path or "conv1" in path for path in kernels)
+
+
+def test_a_loss_that_is_not_finite_names_step_term_and_images(samples, tmp_path):
+    trainer = make(samples, tmp_path)
+
+    def spoil():
+        bias = trainer.detector.get_layer("head_p3_logits").bias
+        bias.assign(np.full(bias.shape, np.nan))
+
+    with pytest.raises(JobError, match=r"objectness.* loss of step 2 .*image\d\.png.*--lr"):
+        trainer.run([At(1, spoil)])
+
+
+def test_minutes_end_a_run_with_its_schedule_complete(samples, tmp_path, monkeypatch):
+    seconds = [6.0]  # a tenth of the minute went by before training
+    monkeypatch.setattr(Trainer, "seconds", property(lambda self: seconds[0]))
+    trainer = make(samples, tmp_path, dataclasses.replace(RECIPE, epochs=None, max_minutes=1.0))
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seconds[0] += 12.0
+
+    trainer.run([Clock()])
+    assert [row["epoch"] for row in trainer.history] == [1, 2, 3, 4, 5]
+    rates = [row["learning_rate"] for row in trainer.history]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_validation_measures_and_keeps_the_moving_average(samples, tmp_path):
+    trainer = make(samples, tmp_path)
+    raw = []
+
+    class Raw(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raw.append([weight.numpy() for weight in trainer.weights])
+
+    validation = Validation(trainer, samples, CLASSES, tmp_path / "best.weights.h5")
+    trainer.run([Raw(), validation, Curves(trainer, tmp_path)])
+    for weight, value in zip(trainer.weights, raw[-1], strict=True):
+        np.testing.assert_array_equal(weight, value)  # put back after measuring
+    measured = [row for row in trainer.history if "map50" in row]
+    assert len(measured) == 3
+    kept = Detector("mobilenetv1", 2, input_size=(64, 64), width=0.25)
+    kept.load_weights(tmp_path / "best.weights.h5")
+    apart = [
+        np.abs(mine - now.numpy()).max()
+        for mine, now in zip(
+            (weight.numpy() for weight in kept.trainable_variables), trainer.weights, strict=True
+        )
+    ]
+    assert max(apart) > 0
+    for name in ("history.csv", "epoch_loss.png", "epoch_map.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    header, *rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert header.startswith("epoch,loss,box,objectness,class") and len(rows) == 3
+
+
+def test_patience_stops_a_run_that_no_longer_improves(samples, tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=20, patience=2, validations=20)
+    trainer = make(samples, tmp_path, recipe)
+    figures = iter([0.3, 0.5, 0.5, 0.4, 0.6])
+
+    class Measured(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            trainer.history[-1]["map50"] = next(figures)
+
+    trainer.run([Measured(), EarlyStopping(trainer)])
+    assert [row["epoch"] for row in trainer.history] == [1, 2, 3, 4]
