@@ -14,7 +14,9 @@ def apply(optimizer, variables, *gradients):
 def test_the_fused_kernel_steps_as_keras_does():
     rng = np.random.default_rng(0)
     start = [rng.normal(0, 1, shape).astype(np.float32) for shape in ((3, 4), (5,))]
-    gradients = [[rng.normal(0, 1, value.shape).astype(np.float32) for value in start] for _ in range(5)]
+    gradients = [
+        [rng.normal(0, 1, value.shape).astype(np.float32) for value in start] for _ in range(5)
+    ]
     ends = []
     for kind in (FusedAdamW, keras.optimizers.AdamW):
         variables = [keras.Variable(value) for value in start]
