@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from keras import KerasTensor, layers
 
-from nets.backbones.layers import batch_norm
+from nets.backbones.layers import batch_norm, kernel_initializer
 
 LEAKY_RELU_SLOPE = 0.1  # Darknet's
 BN_EPSILON = 1e-3  # Keras' default, which the predecessors' detectors were trained with
@@ -37,7 +37,12 @@ class ConvBlocks:
         if self.conv == "plain":
             return self._conv2d(x, filters, 3, strides, name)
         x = layers.DepthwiseConv2D(
-            3, strides, padding="same", use_bias=False, name=f"{name}_depthwise"
+            3,
+            strides,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=kernel_initializer(),
+            name=f"{name}_depthwise",
         )(x)
         x = self._normalise(x, f"{name}_depthwise")
         return self._conv2d(x, filters, 1, 1, f"{name}_pointwise")
@@ -54,7 +59,13 @@ class ConvBlocks:
         self, x: KerasTensor, filters: int, kernel: int, strides: int, name: str
     ) -> KerasTensor:
         x = layers.Conv2D(
-            filters, kernel, strides, padding="same", use_bias=False, name=f"{name}_conv"
+            filters,
+            kernel,
+            strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=kernel_initializer(),
+            name=f"{name}_conv",
         )(x)
         return self._normalise(x, name)
 

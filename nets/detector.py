@@ -112,7 +112,10 @@ class Detector(keras.Model):
         Returns:
             Boxes (B, P, 4) xyxy pixels of the input, and scores (B, P, C), objectness times class.
         """
-        logits = self(tf.cast(images, tf.float32), training=False)
+        return self.decode(self(tf.cast(images, tf.float32), training=False))
+
+    def decode(self, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Boxes and scores of logits (B, P, 5 + C), as `predict_boxes` gives them."""
         priors = self._priors
         boxes = decode_boxes(logits, priors.cells, priors.strides, priors.anchors, priors.scale_xy)
         scores = tf.sigmoid(logits[..., 4:5]) * tf.sigmoid(logits[..., 5:])

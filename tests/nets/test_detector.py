@@ -8,6 +8,7 @@ import tensorflow as tf
 from nets.anchors import V4_ANCHORS
 from nets.backbones import list_backbones, resolve
 from nets.detector import Detector
+from nets.nms import suppress
 
 CLASSES, BATCH = 3, 2
 SIZE = (64, 96)
@@ -119,33 +120,33 @@ def test_training_learns_one_image_by_heart():
     """A road from pixels to boxes that is wrong anywhere would not get there."""
     keras.utils.set_random_seed(0)
     tf.config.run_functions_eagerly(False)
-    detector = Detector(
-        "mobilenetv1", 2, V4_ANCHORS / 4, version="v4", input_size=(96, 96), width=0.25
-    )
-    image = np.full((1, 96, 96, 3), 90, np.uint8)
-    image[0, 10:40, 12:36] = (220, 30, 30)
-    image[0, 50:90, 44:92] = (30, 30, 220)
-    boxes = tf.constant([[[12.0, 10, 36, 40], [44, 50, 92, 90]]])
-    labels = tf.constant([[0, 1]])
-    images = tf.constant(np.concatenate([image] * 2))
-    boxes, labels = tf.repeat(boxes, 2, axis=0), tf.repeat(labels, 2, axis=0)
-    optimizer = keras.optimizers.Adam(5e-3)
+    anchors = V4_ANCHORS / 4
+    detector = Detector("mobilenetv1", 2, anchors, input_size=(96, 96), width=0.25)
+    image = np.random.default_rng(0).integers(60, 120, (96, 96, 3)).astype(np.uint8)
+    image[10:40, 12:36] = (220, 30, 30)
+    image[50:90, 44:92] = (30, 30, 220)
+    images = tf.constant(np.stack([image] * 2))
+    boxes = tf.constant([[[12.0, 10, 36, 40], [44, 50, 92, 90]]] * 2)
+    labels = tf.constant([[0, 1]] * 2)
+    optimizer = keras.optimizers.Adam(3e-3)
     weights = detector.trainable_variables
     optimizer.build(weights)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
             loss = tf.add_n(list(detector.compute_loss(images, boxes, labels).values()))
         optimizer.apply(tape.gradient(loss, weights), weights)
-        return loss
 
-    for _ in range(120):
+    for _ in range(100):
         step()
-    found = detector.detect(image, confidence=0.3)
-    assert sorted(found["labels"].numpy()[0, : found["counts"][0]]) == [0, 1]
+    # With the statistics of the batch: the moving ones lag behind so few steps at such a rate.
+    logits = detector(tf.cast(images, tf.float32), training=True)
+    found = suppress(*detector.decode(logits), 0.5, 0.3, 5)
+    assert found["counts"].numpy().tolist() == [2, 2]
     order = np.argsort(found["labels"].numpy()[0, :2])
-    np.testing.assert_allclose(found["boxes"].numpy()[0][order], boxes[0], atol=4)
+    assert found["labels"].numpy()[0][order].tolist() == [0, 1]
+    np.testing.assert_allclose(found["boxes"].numpy()[0][order], boxes[0], atol=3)
 
 
 @pytest.mark.parametrize(
