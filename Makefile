@@ -41,8 +41,8 @@ VOC := VOCdevkit/VOC2007
 
 demo: $(RUNTIME)  ## Train, evaluate and predict in 6 minutes, on drawn images if VOCdevkit has none
 	$(PYTHON) make_demo_data.py --data VOCdevkit
-	$(PYTHON) train.py --backbone ghostnet --weights none --input-size 256 --max-minutes 4 \
-	  --run $(DEMO)
+	$(PYTHON) train.py --backbone ghostnet --width 0.5 --weights none --input-size 160 \
+	  --batch-size 16 --lr 0.002 --max-minutes 4 --run $(DEMO)
 	$(PYTHON) get_map.py --run $(DEMO) --set test --out $(DEMO)/map_out
 	$(PYTHON) predict.py --run $(DEMO) --out $(DEMO)/img_out \
 	  $$(sed -n '1,8s|.*|$(VOC)/JPEGImages/&.jpg|p' $(VOC)/ImageSets/Main/test.txt)
@@ -51,7 +51,7 @@ demo: $(RUNTIME)  ## Train, evaluate and predict in 6 minutes, on drawn images i
 	@echo "curves: $(DEMO)/epoch_loss.png, $(DEMO)/epoch_map.png"
 
 test: $(DEV)  ## Run the tests: at most 12 minutes on two cores, no network
-	$(PYTHON) -m pytest -rs
+	$(PYTHON) -m pytest -rs -n 2 --dist worksteal
 
 lint: $(DEV)  ## Check style and format
 	$(PYTHON) -m ruff check .

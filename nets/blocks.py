@@ -70,7 +70,7 @@ class ConvBlocks:
         return self._normalise(x, name)
 
     def _normalise(self, x: KerasTensor, name: str) -> KerasTensor:
-        x = batch_norm(x, epsilon=BN_EPSILON, name=f"{name}_bn")
+        x = batch_norm(x, activated=True, epsilon=BN_EPSILON, name=f"{name}_bn")
         if self.activation == "relu6":
             return layers.ReLU(6.0, name=f"{name}_relu6")(x)
         return layers.LeakyReLU(LEAKY_RELU_SLOPE, name=f"{name}_leaky_relu")(x)

@@ -1,5 +1,6 @@
 """A small detection set in VOC layout, drawn from a seed: what `make demo` learns."""
 
+import colorsys
 import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,15 +11,18 @@ import numpy as np
 
 from utils.errors import UserError
 
-CLASSES = ("cross", "disc", "hexagon", "ring", "star", "triangle")
+# Each with the middle of its family of hues, in degrees: colour is what a network learns first.
+CLASSES = {"cross": 0, "disc": 60, "hexagon": 120, "ring": 180, "star": 240, "triangle": 300}
+HUE_SPREAD = 15  # degrees to either side
 
-SIDES = (280, 400)  # of an image, pixels
+# Small images, so that small objects are still seen in the small input that the demo affords.
+SIDES = (150, 200)  # of an image, pixels
 # Diameters in pixels by COCO's three scales (areas below 32^2, below 96^2, above): odds, range.
-SCALES = ((0.2, (18, 31)), (0.5, (36, 90)), (0.3, (105, 190)))
-MAX_OBJECTS = 6
+SCALES = ((0.2, (22, 32)), (0.55, (38, 90)), (0.25, (104, 140)))
+MAX_OBJECTS = 3
 
 # What makes an object `difficult`.
-TINY = 18  # a side of its box below this, pixels
+TINY = 14  # a side of its box below this, pixels
 HIDDEN = 0.5  # less than this share of it seen
 FAINT_ODDS, FAINT_OPACITY = 0.05, 0.3  # some are drawn nearly transparent
 
@@ -112,7 +116,7 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[DrawnObject]]:
     owner = np.full((height, width), -1)  # the object seen at each pixel
     shapes, faint = [], []
     for _ in range(rng.integers(1, MAX_OBJECTS, endpoint=True)):
-        name = str(rng.choice(CLASSES))
+        name = str(rng.choice(list(CLASSES)))
         window, sprite = _place(rng, name, height, width)
         shape = np.zeros((height, width), bool)
         shape[window] = sprite[..., 0] > 0.5
@@ -122,7 +126,8 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[DrawnObject]]:
         ):
             continue
         faint.append(rng.random() < FAINT_ODDS)
-        _paint(rng, canvas[window], sprite, FAINT_OPACITY if faint[-1] else 1.0)
+        opacity = FAINT_OPACITY if faint[-1] else 1.0
+        _paint(rng, canvas[window], sprite, CLASSES[name], opacity)
         owner[shape] = len(shapes)
         shapes.append((name, shape))
 
@@ -199,22 +204,15 @@ def _place(
 
 
 def _paint(
-    rng: np.random.Generator, canvas: np.ndarray, sprite: np.ndarray, opacity: float
+    rng: np.random.Generator, canvas: np.ndarray, sprite: np.ndarray, hue: float, opacity: float
 ) -> None:
-    """Paints a sprite in two colours that stand off from each other and from what is behind."""
+    """Paints a sprite in a colour of its family, and its texture much lighter or darker."""
     alpha, texture = sprite[..., :1], sprite[..., 1:]
-    behind = canvas[alpha[..., 0] > 0].mean(axis=0)
-    first = _colour_unlike(rng, behind)
-    second = _colour_unlike(rng, behind, first)
+    turned = (hue + rng.uniform(-HUE_SPREAD, HUE_SPREAD)) % 360 / 360
+    rgb = colorsys.hsv_to_rgb(turned, rng.uniform(0.7, 1), rng.uniform(0.6, 1))
+    first = np.array(rgb, np.float32) * 255
+    second = first + rng.uniform(0.5, 0.8) * (rng.choice([0, 255]) - first)
     canvas += opacity * alpha * (first + texture * (second - first) - canvas)
-
-
-def _colour_unlike(rng: np.random.Generator, *others: np.ndarray) -> np.ndarray:
-    """A random RGB colour, 0..255, at some distance from the others."""
-    while True:
-        colour = rng.uniform(0, 255, size=3).astype(np.float32)
-        if all(np.abs(colour - other).mean() > 55 for other in others):
-            return colour
 
 
 def _noise(rng: np.random.Generator, cells: int, height: int, width: int) -> np.ndarray:
@@ -224,18 +222,19 @@ def _noise(rng: np.random.Generator, cells: int, height: int, width: int) -> np.
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Clouds of two colours in several octaves, float32 (H, W, 3), 0..255."""
+    """Clouds of two muted colours in several octaves, float32 (H, W, 3), 0..255."""
     clouds = sum(_noise(rng, cells, height, width) / cells**0.5 for cells in (2, 4, 8, 16, 32))
     mix = np.clip(0.5 + clouds / 3, 0, 1)[..., None]
-    first, second = rng.uniform(40, 215, size=(2, 3)).astype(np.float32)
+    grey, tint = rng.uniform(40, 215, size=(2, 1)), rng.uniform(-25, 25, size=(2, 3))
+    first, second = (grey + tint).astype(np.float32)
     return first + mix * (second - first)
 
 
 def _add_clutter(rng: np.random.Generator, canvas: np.ndarray) -> None:
     """Draws lines and frames that are no object."""
     height, width = canvas.shape[:2]
-    for _ in range(rng.integers(3, 12)):
-        colour = rng.uniform(30, 225, size=3).tolist()
+    for _ in range(rng.integers(2, 7)):
+        colour = (rng.uniform(40, 215) + rng.uniform(-25, 25, size=3)).tolist()
         start, end = rng.integers(0, (width, height), size=(2, 2)).tolist()
         thickness = int(rng.integers(1, 4))
         if rng.random() < 0.7:

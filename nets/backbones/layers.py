@@ -11,6 +11,12 @@ from keras import KerasTensor
 # thousand steps that a detector is fine-tuned for; at inference momentum plays no part.
 BN_MOMENTUM = 0.97
 
+# Where the offset of a normalization before an activation starts. From 0 each such layer blows the
+# gradient up, and a neck of fifty without shortcuts makes noise of it; the cure is to start where
+# activations are nearly linear (Yang et al. 2019, arXiv 1902.08129). Measured on the v4 detector of
+# MobileNetV1 x0.25: norm of the first gradients 150 from 0, and 0.1 from 2.
+BN_OFFSET = 2.0
+
 
 @dataclass(frozen=True)
 class Convention:
@@ -82,10 +88,24 @@ class BatchNorm(keras.layers.BatchNormalization):
         return outputs
 
 
-def batch_norm(x: KerasTensor, *, epsilon: float = 1e-3, name: str | None = None) -> KerasTensor:
-    """Normalize over the batch; over all replicas' batches where a strategy has several."""
-    synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    return BatchNorm(momentum=BN_MOMENTUM, epsilon=epsilon, synchronized=synchronized, name=name)(x)
+def batch_norm(
+    x: KerasTensor, *, activated: bool, epsilon: float = 1e-3, name: str | None = None
+) -> KerasTensor:
+    """Normalize over the batch; over all replicas' batches where a strategy has several.
+
+    Args:
+        x: features (B, H, W, C).
+        activated: whether an activation follows.
+        epsilon: what is added to the variance.
+        name: of the layer.
+    """
+    return BatchNorm(
+        momentum=BN_MOMENTUM,
+        epsilon=epsilon,
+        beta_initializer=keras.initializers.Constant(BN_OFFSET if activated else 0.0),
+        synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1,
+        name=name,
+    )(x)
 
 
 def squeeze_excite(
@@ -195,5 +215,10 @@ class Layers:
     def _finish(
         self, x: KerasTensor, activation: str | None, name: str, bn: str | None
     ) -> KerasTensor:
-        x = batch_norm(x, epsilon=self.convention.bn_epsilon, name=bn or f"{name}_bn")
+        x = batch_norm(
+            x,
+            activated=activation is not None,
+            epsilon=self.convention.bn_epsilon,
+            name=bn or f"{name}_bn",
+        )
         return keras.layers.Activation(activation, name=f"{name}_act")(x) if activation else x
