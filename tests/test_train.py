@@ -41,7 +41,7 @@ def run_train(data, tmp_path, capsys):
     def call(*flags, data=data, run=tmp_path / "run"):
         argv = [*map(str, flags)]
         if "--resume" not in argv:
-            argv += ["--data", str(data), "--run", str(run), "--weights", "none", *SMALL]
+            argv = ["--data", str(data), "--run", str(run), "--weights", "none", *SMALL, *argv]
         code = 0
         try:
             cli.run(train.main, train.build_parser(), argv)
@@ -102,9 +102,9 @@ def test_a_detector_starts_from_an_earlier_one_with_other_classes(run_train, dat
         "--epochs", "1", "--classes", classes, "--weights", weights, run=tmp_path / "second"
     )
     assert code == 0, err
+    # Kernel and bias of the three heads, whose shapes go with the number of classes.
     assert "tensors loaded" in err
-    for level in (3, 4, 5):  # whose shapes go with the number of classes
-        assert f"head_p{level}_logits/kernel" in err
+    assert "6 not loaded, of another shape in the file: head_p3_logits/kernel" in err
 
 
 @pytest.mark.parametrize(
