@@ -1,9 +1,8 @@
 """What happens at the end of an epoch: validation, curves, early stopping."""
 
-import contextlib
 import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -58,7 +57,7 @@ class Validation(keras.callbacks.Callback):
             return
         started = time.monotonic()
         best = max((row.get("map50", -1.0) for row in trainer.history), default=-1.0)
-        with self._averaged_weights():
+        with trainer.averaged_weights():
             found = predict_samples(self._predictor, self._samples, progress=False)
             scores = evaluate(self._samples, found, self._classes)
             figures = {"map50": scores["voc"]["map"] or 0.0, "map": scores["coco"]["map"] or 0.0}
@@ -68,18 +67,6 @@ class Validation(keras.callbacks.Callback):
         trainer.history[-1].update(figures)
         self._measured_at = trainer.share
         trainer.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
-
-    @contextlib.contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
-        """Puts the moving average in place of the weights for a while."""
-        weights = self._trainer.weights
-        values = [weight.numpy() for weight in weights]
-        self._trainer.optimizer.finalize_variable_values(weights)
-        try:
-            yield
-        finally:
-            for weight, value in zip(weights, values, strict=True):
-                weight.assign(value)
 
 
 class Curves(keras.callbacks.Callback):

@@ -16,7 +16,7 @@ import tensorflow as tf
 from nets.anchors import save_anchors
 from nets.backbones import resolve
 from nets.detector import DEFAULT_ANCHORS
-from nets.versions import VERSIONS, YoloVersion
+from nets.versions import VERSIONS, YoloVersion, with_neighbours
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
 from utils.annotation import (
     Sample,
@@ -93,7 +93,7 @@ def prepare(flags: argparse.Namespace) -> Session:
     if width not in spec.widths:
         widths = ", ".join(map(str, spec.widths))
         raise UserError(f"{spec.name} has no width {width:g}, use one of {widths}")
-    version = VERSIONS[flags.yolo]
+    version = with_neighbours(VERSIONS[flags.yolo])
     if flags.conv:
         version = dataclasses.replace(version, conv=flags.conv)
     path = flags.run or Path("logs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{spec.name}-{flags.yolo}"

@@ -18,70 +18,11 @@ from utils.checkpoint import load_state, save_state
 from utils.config import Recipe
 from utils.dataset import BatchStream
 from utils.errors import JobError
+from utils.optimizer import join, make_optimizer, make_vectors
 from utils.schedule import is_frozen, learning_rate, share_done, uses_mosaic
 
 SECONDS_BETWEEN_STATES = 60.0
-NOT_DECAYED = ["gamma", "beta", "bias"]  # weight decay belongs to kernels
 TERMS = ("box", "objectness", "class")
-
-
-class FusedAdamW(keras.optimizers.AdamW):
-    """AdamW whose update of a variable is one kernel of TensorFlow's instead of a dozen.
-
-    A step of a small network on a CPU spends more on the dozen than on its convolutions, and its
-    first one, which traces them, several times as long. Decay, clipping and the moving average
-    stay Keras' own.
-    """
-
-    def apply(
-        self, grads: list[tf.Tensor], trainable_variables: list[keras.Variable] | None = None
-    ) -> None:
-        """Updates the variables by their gradients."""
-        step = tf.cast(self.iterations + 1, tf.float32)
-        self._beta_powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
-        self._fused = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        super().apply(grads, trainable_variables)
-
-    def update_step(
-        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
-    ) -> None:
-        """Updates one variable."""
-        if not self._fused:
-            super().update_step(gradient, variable, learning_rate)
-            return
-        index = self._get_variable_index(variable)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=self._beta_powers[0],
-            beta2_power=self._beta_powers[1],
-            lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
-
-
-def make_optimizer(recipe: Recipe) -> keras.Optimizer:
-    """The optimizer of a recipe, with decay, clipping and a moving average of the weights."""
-    shared = {
-        "name": "optimizer",  # Keras would count them, and a state is found by its names
-        "learning_rate": recipe.learning_rate,
-        "weight_decay": recipe.weight_decay,
-        "global_clipnorm": recipe.clip_norm,
-        "use_ema": True,
-        "ema_momentum": recipe.ema_momentum,
-    }
-    if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=0.937, nesterov=True, **shared)
-    else:
-        optimizer = FusedAdamW(**shared)
-    optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
-    if recipe.precision == "mixed_float16":  # whose smallest numbers are too large for gradients
-        return keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
 
 
 class Trainer:
@@ -90,8 +31,8 @@ class Trainer:
     Attributes:
         detector: the model.
         recipe: how it is trained.
-        optimizer: with the moving average of the weights.
-        weights: what is trained, the backbone included.
+        vectors: the weights, the backbone's included, as the optimizer sees them.
+        optimizer: with the moving average of the vectors.
         step: complete steps since the run began, over all its sessions.
         history: one row of figures an epoch.
     """
@@ -135,10 +76,9 @@ class Trainer:
         self._timed_steps, self._timed_seconds = 0, 0.0
         self._stop_asked = False
         detector.backbone.trainable = True
-        self.weights = detector.trainable_variables
         with self._strategy.scope():
-            self.optimizer = make_optimizer(recipe)
-            self.optimizer.build(self.weights)
+            self.vectors = make_vectors(detector)
+            self.optimizer = make_optimizer(recipe, self.vectors)
         detector.optimizer = self.optimizer  # where Keras callbacks look for it
 
     @property
@@ -174,6 +114,8 @@ class Trainer:
             UserError: there is none, or it does not fit.
         """
         progress = load_state(self._state_path, self.detector, self.optimizer)
+        for vector in self.vectors:
+            vector.gather()
         self.step = progress["step"]
         self.history = progress["history"]
         self._earlier_seconds = progress["seconds"]
@@ -201,6 +143,24 @@ class Trainer:
                 self._run_phase(train_step, batches, frozen, listeners)
         self.save()
         listeners.on_train_end()
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Gives the detector the moving average of its weights for a while."""
+        joined = [vector.joined for vector in self.vectors]
+        values = [variable.numpy() for variable in joined]
+        self.optimizer.finalize_variable_values(joined)
+        self._scatter()
+        try:
+            yield
+        finally:
+            for variable, value in zip(joined, values, strict=True):
+                variable.assign(value)
+            self._scatter()
+
+    def _scatter(self) -> None:
+        for vector in self.vectors:
+            vector.scatter(self._strategy)
 
     def save(self) -> None:
         """Keeps the state for resuming."""
@@ -260,7 +220,8 @@ class Trainer:
     def _make_train_step(self) -> Callable[..., dict[str, tf.Tensor]]:
         """A step for the weights that are trainable now, traced at its first call."""
         detector, optimizer, strategy = self.detector, self.optimizer, self._strategy
-        weights = detector.trainable_variables
+        vectors = [vector for vector in self.vectors if vector.trainable]
+        weights = [[weight.value for weight in vector.weights] for vector in vectors]
         replicas = strategy.num_replicas_in_sync
         per_replica = self.recipe.batch_size // replicas
 
@@ -270,12 +231,15 @@ class Trainer:
             with tf.GradientTape() as tape:
                 terms = detector.compute_loss(images, boxes, labels)
                 loss = optimizer.scale_loss(tf.add_n(list(terms.values())))
-            optimizer.apply(tape.gradient(loss, weights), weights)
+            gradients = tape.gradient(loss, weights)
+            optimizer.apply(list(map(join, gradients)), [vector.joined for vector in vectors])
             return terms
 
         @tf.function(autograph=False, jit_compile=self.recipe.jit or None)
         def step(*batch: tf.Tensor) -> dict[str, tf.Tensor]:
             terms = strategy.run(replica_step, args=batch)
+            for vector in vectors:
+                vector.scatter(strategy)
             return {
                 name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
                 for name, value in terms.items()

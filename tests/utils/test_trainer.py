@@ -62,6 +62,10 @@ def weights_of(trainer):
     return [variable.numpy() for variable in trainer.detector.variables]
 
 
+def norms_of(trainer):
+    return {v.path: np.linalg.norm(v.numpy()) for v in trainer.detector.trainable_variables}
+
+
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_goes_on_as_though_never_stopped(samples, tmp_path, asked):
     whole = make(samples, tmp_path)
@@ -106,10 +110,14 @@ def test_decay_shrinks_kernels_of_backbone_and_head_alike_and_nothing_else(
         clip_norm=1e-6, warmup_share=0.0,
     )  # fmt: skip
     trainer = make(samples[:2], tmp_path, recipe)
-    norms = {v.path: np.linalg.norm(v.numpy()) for v in trainer.weights}
+    norms = {v.path: np.linalg.norm(v.numpy()) for v in trainer.detector.trainable_variables}
     trainer.run([])
-    shrunk = {v.path for v in trainer.weights if np.linalg.norm(v.numpy()) < 0.5 * norms[v.path]}
-    kernels = {v.path for v in trainer.weights if "kernel" in v.name}
+    shrunk = {
+        v.path
+        for v in trainer.detector.trainable_variables
+        if np.linalg.norm(v.numpy()) < 0.5 * norms[v.path]
+    }
+    kernels = {v.path for v in trainer.detector.trainable_variables if "kernel" in v.name}
     assert shrunk == kernels
     assert any("backbone" in path or "conv1" in path for path in kernels)
 
@@ -146,11 +154,11 @@ def test_validation_measures_and_keeps_the_moving_average(samples, tmp_path):
 
     class Raw(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            raw.append([weight.numpy() for weight in trainer.weights])
+            raw.append([weight.numpy() for weight in trainer.detector.trainable_variables])
 
     validation = Validation(trainer, samples, CLASSES, tmp_path / "best.weights.h5")
     trainer.run([Raw(), validation, Curves(trainer, tmp_path)])
-    for weight, value in zip(trainer.weights, raw[-1], strict=True):
+    for weight, value in zip(trainer.detector.trainable_variables, raw[-1], strict=True):
         np.testing.assert_array_equal(weight, value)  # put back after measuring
     measured = [row for row in trainer.history if "map50" in row]
     assert len(measured) == 3
@@ -159,7 +167,9 @@ def test_validation_measures_and_keeps_the_moving_average(samples, tmp_path):
     apart = [
         np.abs(mine - now.numpy()).max()
         for mine, now in zip(
-            (weight.numpy() for weight in kept.trainable_variables), trainer.weights, strict=True
+            (weight.numpy() for weight in kept.trainable_variables),
+            trainer.detector.trainable_variables,
+            strict=True,
         )
     ]
     assert max(apart) > 0
