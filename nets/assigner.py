@@ -9,7 +9,9 @@ from nets.versions import ANCHORS_PER_LEVEL, STRIDES
 
 
 class Assignment(NamedTuple):
-    """The targets of a batch; one row a pair of ground truth and anchor, M = N * 9 rows an image.
+    """The targets of a batch; a row a ground truth, anchor and cell: M = N * 9 * cells an image.
+
+    The rows of one ground truth are neighbours. Of cells there is 1, or 3 with `neighbours`.
 
     Attributes:
         rows: (B, M) int32, index of the prediction among the P of its image.
@@ -28,12 +30,15 @@ def assign(
     anchors: np.ndarray,
     input_size: tuple[int, int],
     match_iou: float,
+    neighbours: bool = False,
 ) -> Assignment:
     """Gives each ground truth the cell of its centre, and there the anchors of its shape.
 
     The anchor of the best shape always answers, and with it every anchor whose shape overlaps by
-    more than `match_iou` (Darknet's `iou_thresh`). Where two ground truths claim one prediction,
-    the one that fits the anchor better has it, so that no target is ever a mixture.
+    more than `match_iou` (Darknet's `iou_thresh`). With `neighbours`, so do these anchors in the
+    two cells that lie nearest to the centre beside its own (as in YOLOv5). Where two ground truths
+    claim one prediction, the one whose centre it holds has it, then the one that fits the anchor
+    better, so that no target is ever a mixture.
 
     Args:
         gt_boxes: (B, N, 4) xyxy pixels.
@@ -41,6 +46,7 @@ def assign(
         anchors: (3, 3, 2) pixels.
         input_size: height and width of the input in pixels.
         match_iou: shape overlap, 0..1.
+        neighbours: whether the two nearest neighbouring cells answer, too.
 
     Returns:
         The assignment, of static shape.
@@ -61,18 +67,29 @@ def assign(
     chosen = ops.logical_or(best > 0, fit > match_iou)
     chosen = ops.logical_and(chosen, ops.expand_dims(gt_labels >= 0, -1))
 
-    # 2. The cell that holds the centre, at each anchor's stride: (B, N, 9, 2).
+    # 2. The cell that holds the centre at each anchor's stride, then those beside it on the side
+    #    where the centre lies, as far as there are any: (B, N, 9, cells, 2).
     centre = 0.5 * (gt_boxes[..., :2] + gt_boxes[..., 2:])
-    cell = ops.cast(centre[:, :, None, :] / strides[:, None], "int32")
-    cell = ops.clip(cell, 0, last_cell)
-    rows = first_row + (cell[..., 1] * columns + cell[..., 0]) * ANCHORS_PER_LEVEL + slot
+    place = centre[:, :, None, None, :] / strides[:, None, None]
+    cell = ops.clip(ops.cast(place, "int32"), 0, last_cell[:, None])
+    if neighbours:
+        side = ops.where(place - ops.cast(cell, place.dtype) < 0.5, -1, 1)
+        cell = cell + side * np.array([(0, 0), (1, 0), (0, 1)], np.int32)
+    inside = ops.all(ops.logical_and(cell >= 0, cell <= last_cell[:, None]), axis=-1)
+    cell = ops.clip(cell, 0, last_cell[:, None])
+    places = cell[..., 1] * columns[:, None] + cell[..., 0]
+    rows = (first_row + slot)[:, None] + places * ANCHORS_PER_LEVEL
 
-    # 3. One ground truth a prediction: the best fit wins, the earlier object on a tie.
-    batch, objects, shapes = fit.shape
-    flat = (batch, objects * shapes)
-    rows, fit, chosen = (ops.reshape(tensor, flat) for tensor in (rows, fit, chosen))
-    earlier_first = np.repeat(np.arange(objects)[::-1], shapes).astype(np.float32)
-    rank = ops.floor(fit * 1e4) * objects + earlier_first + 1.0  # exact in float32
+    # 3. One ground truth a prediction: the one at home there wins, then the best fit, then the
+    #    earlier object. The rank is exact in float32 up to 800 objects.
+    batch, objects, shapes, cells = rows.shape
+    at_home = np.array([1.0] + [0.0] * (cells - 1), np.float32)
+    earlier_first = np.arange(objects, dtype=np.float32)[::-1, None, None]
+    score = ops.floor(ops.expand_dims(fit, -1) * 1e4) + 10001.0 * at_home
+    rank = score * objects + earlier_first + 1.0
+    chosen = ops.logical_and(ops.expand_dims(chosen, -1), inside)
+    flat = (batch, objects * shapes * cells)
+    rows, rank, chosen = (ops.reshape(tensor, flat) for tensor in (rows, rank, chosen))
     rank = ops.where(chosen, rank, 0.0)
     total = sum(predictions)
     everywhere = rows + np.arange(batch, dtype=np.int32)[:, None] * total

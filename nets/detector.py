@@ -98,10 +98,11 @@ class Detector(keras.Model):
             Named loss terms, see `nets.losses.yolo_loss`.
         """
         logits = self(tf.cast(images, tf.float32), training=True)
-        assignment = assign(boxes, labels, self.anchors, self.input_size, self.version.match_iou)
-        return yolo_loss(
-            logits, boxes, labels, assignment, self._priors, self.version, self.input_size
+        version = self.version
+        assignment = assign(
+            boxes, labels, self.anchors, self.input_size, version.match_iou, version.neighbours
         )
+        return yolo_loss(logits, boxes, labels, assignment, self._priors, version, self.input_size)
 
     def predict_boxes(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Gives every prediction, before any is dropped.

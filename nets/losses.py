@@ -44,7 +44,7 @@ def yolo_loss(
     batch, predictions, channels = logits.shape
     num_classes = channels - 5
     objects = gt_boxes.shape[1]
-    shapes = assignment.rows.shape[1] // objects
+    rows_an_object = assignment.rows.shape[1] // objects
 
     # 1. The rows that answer for an object: (B, M, 5 + C), and how many there are.
     first = ops.expand_dims(ops.arange(batch, dtype="int32") * predictions, -1)
@@ -56,12 +56,12 @@ def yolo_loss(
         ops.take(table, assignment.rows, axis=0)
         for table in (priors.cells, priors.strides, priors.anchors, priors.scale_xy)
     ]
-    targets = ops.repeat(gt_boxes, shapes, axis=1)
+    targets = ops.repeat(gt_boxes, rows_an_object, axis=1)
     overlap = complete_iou(decode_boxes(answers, *row_priors), targets)
     box = ops.sum(assignment.positive * (1.0 - overlap)) / positives
 
     # 3. What: every class on its own.
-    labels = ops.repeat(ops.one_hot(gt_labels, num_classes), shapes, axis=1)
+    labels = ops.repeat(ops.one_hot(gt_labels, num_classes), rows_an_object, axis=1)
     class_error = ops.sum(_cross_entropy(labels, answers[..., 5:]), axis=-1)
     classes = ops.sum(assignment.positive * class_error) / positives / REFERENCE_CLASSES
 
