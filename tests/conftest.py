@@ -33,6 +33,16 @@ def no_network(monkeypatch):
 
 
 @pytest.fixture
+def eagerly():
+    """Runs functions as they stand: tracing one takes longer than the few steps of a test."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def shared_data():
     """The folder of real VOC sets beside the checkout; tests that need it skip without it."""
     if not SHARED_DATA.is_dir():

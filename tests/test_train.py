@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import train
 from nets.backbones import list_backbones
@@ -14,13 +13,7 @@ from utils.run import load_run, newest_run
 
 SMALL = ("--backbone", "mobilenetv1", "--width", "0.25", "--input-size", "64", "--batch-size", "2")
 
-
-@pytest.fixture(autouse=True)
-def eagerly():
-    """Tracing a step takes longer than the few that are run here."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture

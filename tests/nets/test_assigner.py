@@ -10,15 +10,15 @@ from nets.assigner import assign, shape_iou
 SIZE = (64, 96)  # levels of 8x12, 4x6 and 2x3 cells: 288 + 72 + 18 rows
 
 
-def assigned(boxes, labels, match_iou=1.0, anchors=V4_ANCHORS, size=SIZE):
+def assigned(boxes, labels, match_iou=1.0, neighbours=False):
     """The assignment of one image as {row: index of its ground truth}."""
     boxes = np.asarray(boxes, np.float32).reshape(1, -1, 4)
     labels = np.asarray(labels, np.int32)[None]
-    result = assign(
-        ops.convert_to_tensor(boxes), ops.convert_to_tensor(labels), anchors, size, match_iou
-    )
+    tensors = ops.convert_to_tensor(boxes), ops.convert_to_tensor(labels)
+    result = assign(*tensors, V4_ANCHORS, SIZE, match_iou, neighbours)
     rows, positive, objectness = (ops.convert_to_numpy(part)[0] for part in result)
-    claims = {int(rows[i]): i // 9 for i in np.flatnonzero(positive)}
+    rows_an_object = len(rows) // boxes.shape[1]
+    claims = {int(rows[i]): i // rows_an_object for i in np.flatnonzero(positive)}
     assert len(claims) == positive.sum(), "two ground truths share a prediction"
     assert set(np.flatnonzero(objectness)) == set(claims)
     return claims
@@ -52,6 +52,26 @@ def test_two_objects_never_share_a_prediction():
     assert assigned([better, better], [0, 1]) == {row: 0}  # the earlier one on a tie
 
 
+def test_the_nearest_neighbours_of_the_cell_answer_too():
+    # Centre (50, 30) at stride 8 is (6.25, 3.75) in cells: left and below are nearer.
+    expected = [(3, 6), (3, 5), (4, 6)]
+    claims = assigned([[30, 16, 70, 44]], [0], neighbours=True)
+    assert claims == {(row * 12 + column) * 3 + 2: 0 for row, column in expected}
+
+
+def test_there_is_no_neighbour_beyond_the_border():
+    # Centre (2, 62) is (0.25, 7.75) in cells of 12 x 8: left of it and below there is nothing.
+    claims = assigned([[-18, 48, 22, 76]], [0], neighbours=True)
+    assert claims == {(7 * 12 + 0) * 3 + 2: 0}
+
+
+def test_an_object_at_home_wins_against_a_better_fit_from_next_door():
+    # Centres (45, 30) and (50, 30): columns 5.6 and 6.25, so each is the other's neighbour.
+    exact, wider = [25, 16, 65, 44], [29, 16, 71, 44]
+    claims = assigned([exact, wider], [0, 1], neighbours=True)
+    assert claims[(3 * 12 + 6) * 3 + 2] == 1 and claims[(3 * 12 + 5) * 3 + 2] == 0
+
+
 def test_padding_claims_nothing():
     assert assigned([[30, 16, 70, 44], [0, 0, 0, 0]], [-1, -1]) == {}
 
@@ -61,7 +81,7 @@ def test_a_centre_on_the_far_border_stays_inside():
     assert list(claims) == [(7 * 12 + 11) * 3]
 
 
-def by_loops(boxes, labels, match_iou):
+def by_loops(boxes, labels, match_iou, neighbours):
     """The same rules, one object and one anchor at a time."""
     claims = {}
     for index, (box, label) in enumerate(zip(boxes, labels, strict=True)):
@@ -78,11 +98,19 @@ def by_loops(boxes, labels, match_iou):
             level, slot = divmod(anchor, 3)
             stride = 8 << level
             columns, rows = SIZE[1] // stride, SIZE[0] // stride
-            column = min(max(int((x1 + x2) / 2 / stride), 0), columns - 1)
-            row = min(max(int((y1 + y2) / 2 / stride), 0), rows - 1)
-            key = (0, 288, 360)[level] + (row * columns + column) * 3 + slot
-            if key not in claims or int(fit * 1e4) > int(claims[key][0] * 1e4):
-                claims[key] = (fit, index)
+            x, y = (x1 + x2) / 2 / stride, (y1 + y2) / 2 / stride
+            column, row = min(max(int(x), 0), columns - 1), min(max(int(y), 0), rows - 1)
+            cells = [(column, row)]
+            if neighbours:
+                cells.append((column + (-1 if x - column < 0.5 else 1), row))
+                cells.append((column, row + (-1 if y - row < 0.5 else 1)))
+            for place, (column, row) in enumerate(cells):
+                if not (0 <= column < columns and 0 <= row < rows):
+                    continue
+                key = (0, 288, 360)[level] + (row * columns + column) * 3 + slot
+                rank = (place == 0, int(fit * 1e4))
+                if key not in claims or rank > claims[key][0]:
+                    claims[key] = (rank, index)
     return {key: index for key, (_, index) in claims.items()}
 
 
@@ -97,11 +125,11 @@ def objects(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(objects(), st.sampled_from([0.213, 0.5, 1.0]))
-def test_it_equals_plain_loops(made, match_iou):
+@given(objects(), st.sampled_from([0.213, 0.5, 1.0]), st.booleans())
+def test_it_equals_plain_loops(made, match_iou, neighbours):
     boxes, labels = made
-    expected = by_loops(boxes, labels, match_iou)
-    found = assigned(boxes, labels, match_iou)
+    expected = by_loops(boxes, labels, match_iou, neighbours)
+    found = assigned(boxes, labels, match_iou, neighbours)
     assert found.keys() == expected.keys()
     # Fits that agree to four digits count as equal, and rounding may part them.
     differing = [key for key in found if found[key] != expected[key]]

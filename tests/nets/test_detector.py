@@ -13,13 +13,13 @@ from nets.nms import suppress
 CLASSES, BATCH = 3, 2
 SIZE = (64, 96)
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture(autouse=True)
-def eagerly():
-    """Tracing the largest networks takes longer than running them once."""
-    tf.config.run_functions_eagerly(True)
+def forget_networks():
+    """Gives back the memory of a network before the next is built."""
     yield
-    tf.config.run_functions_eagerly(False)
     keras.backend.clear_session(free_memory=True)
 
 

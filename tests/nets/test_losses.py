@@ -10,7 +10,7 @@ from nets.anchors import V4_ANCHORS
 from nets.assigner import assign
 from nets.decoder import decode_boxes, make_priors
 from nets.losses import complete_iou, yolo_loss
-from nets.versions import VERSIONS
+from nets.versions import VERSIONS, with_neighbours
 
 SIZE, CLASSES = (64, 64), 3
 
@@ -67,7 +67,7 @@ def test_no_gradient_flows_through_the_trade_off_factor():
 def loss_of(logits, boxes, labels, version=VERSIONS["v4"]):
     priors = make_priors(SIZE, V4_ANCHORS, version.scale_xy)
     boxes, labels = tf.constant(boxes), tf.constant(labels)
-    assignment = assign(boxes, labels, V4_ANCHORS, SIZE, version.match_iou)
+    assignment = assign(boxes, labels, V4_ANCHORS, SIZE, version.match_iou, version.neighbours)
     terms = yolo_loss(logits, boxes, labels, assignment, priors, version, SIZE)
     return {name: float(value) for name, value in terms.items()}
 
@@ -78,9 +78,15 @@ def by_loops(logits, boxes, labels, version):
     rows, positive, objectness = (
         part.numpy()
         for part in assign(
-            tf.constant(boxes), tf.constant(labels), V4_ANCHORS, SIZE, version.match_iou
+            tf.constant(boxes),
+            tf.constant(labels),
+            V4_ANCHORS,
+            SIZE,
+            version.match_iou,
+            version.neighbours,
         )
     )
+    rows_an_object = 27 if version.neighbours else 9
 
     def cross_entropy(target, logit):
         p = 1 / (1 + math.exp(-logit))
@@ -98,7 +104,7 @@ def by_loops(logits, boxes, labels, version):
     box = classes = objects = 0.0
     for image in range(len(logits)):
         for pair in np.flatnonzero(positive[image]):
-            row, gt = rows[image, pair], pair // 9
+            row, gt = rows[image, pair], pair // rows_an_object
             box += 1 - float(complete_iou(decoded[image, row], boxes[image, gt]))
             for number in range(CLASSES):
                 target = float(number == labels[image, gt])
@@ -119,10 +125,10 @@ def by_loops(logits, boxes, labels, version):
     }
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", [*VERSIONS.values(), with_neighbours(VERSIONS["v4"])])
 def test_the_loss_equals_plain_loops(version):
     rng = np.random.default_rng(1)
-    version = dataclasses.replace(VERSIONS[version], ignore_iou=0.3)  # low, so that it has work
+    version = dataclasses.replace(version, ignore_iou=0.3)  # low, so that it has work
     logits = rng.normal(0, 1, (2, 252, 5 + CLASSES)).astype(np.float32)
     boxes, labels = random_boxes(rng, (2, 4)), np.array([[0, 2, 1, -1], [1, -1, -1, -1]], np.int32)
     boxes[labels < 0] = 0

@@ -5,7 +5,6 @@ import signal
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from nets.detector import Detector
 from tests.vocset import add_image
@@ -21,12 +20,7 @@ CLASSES = ["cat", "dog"]
 RECIPE = Recipe(epochs=3, freeze_share=0.0, batch_size=2, warmup_share=0.1, validations=3)
 
 
-@pytest.fixture(autouse=True)
-def eagerly():
-    """Tracing a step takes longer than the few that are run here."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture
