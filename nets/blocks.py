@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from keras import KerasTensor, layers
 
-from nets.backbones.layers import batch_norm, kernel_initializer
+from nets.backbones.layers import BN_OFFSET, batch_norm, kernel_initializer
 
 LEAKY_RELU_SLOPE = 0.1  # Darknet's
 BN_EPSILON = 1e-3  # Keras' default, which the predecessors' detectors were trained with
@@ -30,12 +30,22 @@ class ConvBlocks:
 
     def conv1x1(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
         """Mixes channels: (B, h, w, c) -> (B, h, w, filters)."""
-        return self._conv2d(x, filters, 1, 1, name)
+        return self._conv2d(x, filters, 1, 1, name, BN_OFFSET)
 
-    def conv3x3(self, x: KerasTensor, filters: int, name: str, strides: int = 1) -> KerasTensor:
-        """Mixes neighbours: (B, h, w, c) -> (B, h / strides, w / strides, filters)."""
+    def conv3x3(
+        self,
+        x: KerasTensor,
+        filters: int,
+        name: str,
+        strides: int = 1,
+        offset: float = BN_OFFSET,
+    ) -> KerasTensor:
+        """Mixes neighbours: (B, h, w, c) -> (B, h / strides, w / strides, filters).
+
+        `offset` is where that of the last normalization starts from.
+        """
         if self.conv == "plain":
-            return self._conv2d(x, filters, 3, strides, name)
+            return self._conv2d(x, filters, 3, strides, name, offset)
         x = layers.DepthwiseConv2D(
             3,
             strides,
@@ -44,8 +54,8 @@ class ConvBlocks:
             depthwise_initializer=kernel_initializer(),
             name=f"{name}_depthwise",
         )(x)
-        x = self._normalise(x, f"{name}_depthwise")
-        return self._conv2d(x, filters, 1, 1, f"{name}_pointwise")
+        x = self._normalise(x, f"{name}_depthwise", BN_OFFSET)
+        return self._conv2d(x, filters, 1, 1, f"{name}_pointwise", offset)
 
     def five(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
         """Five convolutions, 1x1 and 3x3 in turn, as after each fusion in YOLOv3 and v4."""
@@ -56,7 +66,7 @@ class ConvBlocks:
         return self.conv1x1(x, filters, f"{name}_5")
 
     def _conv2d(
-        self, x: KerasTensor, filters: int, kernel: int, strides: int, name: str
+        self, x: KerasTensor, filters: int, kernel: int, strides: int, name: str, offset: float
     ) -> KerasTensor:
         x = layers.Conv2D(
             filters,
@@ -67,10 +77,10 @@ class ConvBlocks:
             kernel_initializer=kernel_initializer(),
             name=f"{name}_conv",
         )(x)
-        return self._normalise(x, name)
+        return self._normalise(x, name, offset)
 
-    def _normalise(self, x: KerasTensor, name: str) -> KerasTensor:
-        x = batch_norm(x, activated=True, epsilon=BN_EPSILON, name=f"{name}_bn")
+    def _normalise(self, x: KerasTensor, name: str, offset: float) -> KerasTensor:
+        x = batch_norm(x, offset=offset, epsilon=BN_EPSILON, name=f"{name}_bn")
         if self.activation == "relu6":
             return layers.ReLU(6.0, name=f"{name}_relu6")(x)
         return layers.LeakyReLU(LEAKY_RELU_SLOPE, name=f"{name}_leaky_relu")(x)

@@ -29,7 +29,9 @@ def yolo_head(pyramid: Pyramid, num_classes: int, blocks: ConvBlocks) -> KerasTe
     bias = initializers.Constant(_prior_bias(num_classes))
     logits = []
     for level, features in zip((3, 4, 5), pyramid, strict=True):
-        x = blocks.conv3x3(features, 2 * features.shape[-1], f"head_p{level}")
+        # Activations of a large mean would turn a small step of a thousand weights into a leap of
+        # the logits, to where sigmoid and exp have no slope to come back on.
+        x = blocks.conv3x3(features, 2 * features.shape[-1], f"head_p{level}", offset=0.0)
         x = layers.Conv2D(
             ANCHORS_PER_LEVEL * (5 + num_classes),
             1,

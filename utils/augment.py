@@ -45,6 +45,18 @@ class Augmentation:
     mixup: float = 0.5
 
 
+# For runs of minutes rather than days: what is learnt of an object at a quarter or at twice its
+# size, or half transparent, comes too late for them.
+GENTLE = Augmentation(
+    jitter=0.15,
+    scale=(0.6, 1.4),
+    mosaic_scale=(0.5, 1.0),
+    hue=0.02,
+    mosaic=0.3,
+    mixup=0.1,
+)
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where one image is drawn.

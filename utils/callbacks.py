@@ -24,7 +24,7 @@ SECONDS_TO_FINISH = 3.0  # weights, curves and result, after the last validation
 class Validation(keras.callbacks.Callback):
     """Measures mAP on the validation set and keeps the weights that have the best.
 
-    The weights that are measured, and kept, are the optimizer's moving average. The first
+    The weights that are measured, and kept, are the trainer's moving average. The first
     validation comes when a share of `1 / recipe.validations` of the run is done.
     """
 
@@ -57,7 +57,7 @@ class Validation(keras.callbacks.Callback):
             return
         started = time.monotonic()
         best = max((row.get("map50", -1.0) for row in trainer.history), default=-1.0)
-        with trainer.averaged_weights():
+        with trainer.averaged():
             found = predict_samples(self._predictor, self._samples, progress=False)
             scores = evaluate(self._samples, found, self._classes)
             figures = {"map50": scores["voc"]["map"] or 0.0, "map": scores["coco"]["map"] or 0.0}

@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.outputs import part_of
+
+Variables = Mapping[str, Sequence[keras.Variable]]
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
@@ -25,18 +28,16 @@ def save_weights(model: keras.Model, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def save_state(
-    path: Path, model: keras.Model, optimizer: keras.Optimizer, progress: dict[str, Any]
-) -> None:
+def save_state(path: Path, variables: Variables, progress: dict[str, Any]) -> None:
     """Writes everything that training needs to go on as though it had never stopped.
 
     Args:
         path: file to replace.
-        model: its variables, batch statistics and random states included.
-        optimizer: its variables, moving averages of the weights included.
+        variables: of the model, batch statistics and random states included, of the optimizer,
+            and so on, by their owner.
         progress: what else there is to know, as JSON has it.
     """
-    arrays = {key: variable.numpy() for key, variable in _variables(model, optimizer).items()}
+    arrays = {key: variable.numpy() for key, variable in _by_key(variables).items()}
     part = part_of(path)
     try:
         with part.open("wb") as file:
@@ -48,7 +49,7 @@ def save_state(
         part.unlink(missing_ok=True)
 
 
-def load_state(path: Path, model: keras.Model, optimizer: keras.Optimizer) -> dict[str, Any]:
+def load_state(path: Path, variables: Variables) -> dict[str, Any]:
     """Puts back what `save_state` wrote.
 
     Returns:
@@ -57,7 +58,7 @@ def load_state(path: Path, model: keras.Model, optimizer: keras.Optimizer) -> di
     Raises:
         UserError: the file is missing, damaged, or of another model; nothing is changed then.
     """
-    variables = _variables(model, optimizer)
+    by_key = _by_key(variables)
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
@@ -66,17 +67,17 @@ def load_state(path: Path, model: keras.Model, optimizer: keras.Optimizer) -> di
     except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}), it cannot be resumed") from error
     progress = json.loads(str(arrays.pop("progress", "null")))
-    for key, variable in variables.items():
+    for key, variable in by_key.items():
         if key not in arrays or arrays[key].shape != tuple(variable.shape):
             raise UserError(f"{path} does not fit this run at {key}, resume with its own config")
-    for key, variable in variables.items():
+    for key, variable in by_key.items():
         variable.assign(arrays[key])
     return progress
 
 
-def _variables(model: keras.Model, optimizer: keras.Optimizer) -> dict[str, keras.Variable]:
+def _by_key(variables: Variables) -> dict[str, keras.Variable]:
     return {
         f"{owner}/{index}/{variable.path}": variable
-        for owner, variables in (("model", model.variables), ("optimizer", optimizer.variables))
-        for index, variable in enumerate(variables)
+        for owner, owned in variables.items()
+        for index, variable in enumerate(owned)
     }

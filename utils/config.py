@@ -4,13 +4,13 @@ import dataclasses
 import json
 import types
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nets.backbones.layers import Convention
 from nets.versions import YoloVersion
-from utils.augment import Augmentation
+from utils.augment import GENTLE, Augmentation
 from utils.cli import did_you_mean
 from utils.errors import UserError
 
@@ -59,7 +59,7 @@ class Recipe:
     precision: str = "float32"
     jit: bool = False
     strategy: str = "single"
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation = GENTLE
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ CPU they cost as much as the convolutions of a small network, and tracing them l
 of the first step. Four vectors have the same arithmetic in fifty operations, whatever the network.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -31,7 +32,8 @@ class WeightVector:
         name: of the variable.
         """
         self.weights = list(weights)
-        self.joined = keras.Variable(self._values(), dtype="float32", name=name)
+        values = np.concatenate([weight.numpy().ravel() for weight in self.weights])
+        self.joined = keras.Variable(values, dtype="float32", name=name)
 
     @property
     def trainable(self) -> bool:
@@ -40,16 +42,13 @@ class WeightVector:
 
     def gather(self) -> None:
         """Takes up the weights as they are now."""
-        self.joined.assign(self._values())
+        self.joined.assign(join(weight.value for weight in self.weights))
 
     def scatter(self, strategy: tf.distribute.Strategy) -> None:
         """Gives the weights the values of the vector, on each device those it has there."""
         strategy.extended.update(
             self.joined.value, _scatter, args=(tuple(weight.value for weight in self.weights),)
         )
-
-    def _values(self) -> np.ndarray:
-        return np.concatenate([weight.numpy().ravel() for weight in self.weights])
 
 
 def join(tensors: Iterable[tf.Tensor]) -> tf.Tensor:
@@ -74,6 +73,58 @@ def make_vectors(detector: keras.Model) -> list[WeightVector]:
             kind = "offsets" if weight.name in NOT_DECAYED else "kernels"
             groups.setdefault(f"{part}_{kind}", []).append(weight)
     return [WeightVector(weights, name) for name, weights in sorted(groups.items())]
+
+
+def make_statistics(detector: keras.Model) -> WeightVector:
+    """What the batch normalizations of a detector know of their inputs."""
+    names = ("moving_mean", "moving_variance")
+    return WeightVector([w for w in detector.weights if w.name in names], "statistics")
+
+
+class MovingAverage:
+    """The exponential moving average of weights and batch statistics: what is measured and kept.
+
+    Keras' own averages the weights alone, which is not the network that its statistics belong to,
+    and starts from their initial values, of which 5% are still in it after 300 steps.
+
+    Attributes:
+        averages: one variable a vector.
+    """
+
+    def __init__(self, vectors: Sequence[WeightVector], momentum: float) -> None:
+        """Args:
+        vectors: what is averaged.
+        momentum: what a step leaves of the average; less in the first steps (as TensorFlow's
+            `ExponentialMovingAverage` with `num_updates`).
+        """
+        self.averages = [
+            keras.Variable(vector.joined.numpy(), name=f"average_{vector.joined.name}")
+            for vector in vectors
+        ]
+        self._vectors = list(vectors)
+        self._momentum = momentum
+
+    def update(self, steps: tf.Tensor) -> None:
+        """Takes a step towards the vectors, `steps` of which were done before."""
+        steps = tf.cast(steps, tf.float32)
+        rate = tf.maximum(1.0 - self._momentum, 9.0 / (10.0 + steps))
+        for average, vector in zip(self.averages, self._vectors, strict=True):
+            average.assign_add(rate * (vector.joined - average))
+
+    @contextlib.contextmanager
+    def in_place(self, strategy: tf.distribute.Strategy) -> Iterator[None]:
+        """Gives the network the averages for a while."""
+        kept = [vector.joined.numpy() for vector in self._vectors]
+        try:
+            self._give([average.value for average in self.averages], strategy)
+            yield
+        finally:
+            self._give(kept, strategy)
+
+    def _give(self, values: Sequence, strategy: tf.distribute.Strategy) -> None:
+        for vector, value in zip(self._vectors, values, strict=True):
+            vector.joined.assign(value)
+            vector.scatter(strategy)
 
 
 class FusedAdamW(keras.optimizers.AdamW):
@@ -103,14 +154,12 @@ class FusedAdamW(keras.optimizers.AdamW):
 
 
 def make_optimizer(recipe: Recipe, vectors: Sequence[WeightVector]) -> keras.Optimizer:
-    """The optimizer of a recipe, with decay, clipping and a moving average of the weights."""
+    """The optimizer of a recipe, with decay and clipping."""
     shared = {
         "name": "optimizer",  # Keras would count them, and a state is found by its names
         "learning_rate": recipe.learning_rate,
         "weight_decay": recipe.weight_decay,
         "global_clipnorm": recipe.clip_norm,
-        "use_ema": True,
-        "ema_momentum": recipe.ema_momentum,
     }
     if recipe.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=SGD_MOMENTUM, nesterov=True, **shared)

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +13,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from nets.detector import Detector
-from utils.checkpoint import load_state, save_state
+from utils.checkpoint import Variables, load_state, save_state
 from utils.config import Recipe
 from utils.dataset import BatchStream
 from utils.errors import JobError
-from utils.optimizer import join, make_optimizer, make_vectors
+from utils.interrupts import StopRequest
+from utils.optimizer import MovingAverage, join, make_optimizer, make_statistics, make_vectors
 from utils.schedule import is_frozen, learning_rate, share_done, uses_mosaic
 
 SECONDS_BETWEEN_STATES = 60.0
@@ -31,8 +31,7 @@ class Trainer:
     Attributes:
         detector: the model.
         recipe: how it is trained.
-        vectors: the weights, the backbone's included, as the optimizer sees them.
-        optimizer: with the moving average of the vectors.
+        optimizer: of the weights, the backbone's included, as a few vectors.
         step: complete steps since the run began, over all its sessions.
         history: one row of figures an epoch.
     """
@@ -74,11 +73,13 @@ class Trainer:
         self._pending: tuple[int, dict[str, tf.Tensor]] | None = None
         self._sums = dict.fromkeys((*TERMS, "steps"), 0.0)  # of the epoch under way
         self._timed_steps, self._timed_seconds = 0, 0.0
-        self._stop_asked = False
+        self._stop = StopRequest()
         detector.backbone.trainable = True
         with self._strategy.scope():
-            self.vectors = make_vectors(detector)
-            self.optimizer = make_optimizer(recipe, self.vectors)
+            self._vectors = make_vectors(detector)
+            self._statistics = make_statistics(detector)
+            self.optimizer = make_optimizer(recipe, self._vectors)
+            self._average = MovingAverage([*self._vectors, self._statistics], recipe.ema_momentum)
         detector.optimizer = self.optimizer  # where Keras callbacks look for it
 
     @property
@@ -113,8 +114,8 @@ class Trainer:
         Raises:
             UserError: there is none, or it does not fit.
         """
-        progress = load_state(self._state_path, self.detector, self.optimizer)
-        for vector in self.vectors:
+        progress = load_state(self._state_path, self._variables())
+        for vector in (*self._vectors, self._statistics):
             vector.gather()
         self.step = progress["step"]
         self.history = progress["history"]
@@ -135,7 +136,7 @@ class Trainer:
         self.detector.stop_training = False
         listeners.on_train_begin()
         batches = self._stream.stream(self.step, lambda: uses_mosaic(self.recipe, self.share))
-        with contextlib.closing(batches), self._catching_signals():
+        with contextlib.closing(batches), self._stop.listening():
             while self.share < 1.0 and not self.detector.stop_training:
                 frozen = is_frozen(self.recipe, self.share)
                 self.detector.backbone.trainable = not frozen
@@ -144,23 +145,16 @@ class Trainer:
         self.save()
         listeners.on_train_end()
 
-    @contextlib.contextmanager
-    def averaged_weights(self) -> Iterator[None]:
-        """Gives the detector the moving average of its weights for a while."""
-        joined = [vector.joined for vector in self.vectors]
-        values = [variable.numpy() for variable in joined]
-        self.optimizer.finalize_variable_values(joined)
-        self._scatter()
-        try:
-            yield
-        finally:
-            for variable, value in zip(joined, values, strict=True):
-                variable.assign(value)
-            self._scatter()
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which the detector has the moving average of its weights."""
+        return self._average.in_place(self._strategy)
 
-    def _scatter(self) -> None:
-        for vector in self.vectors:
-            vector.scatter(self._strategy)
+    def _variables(self) -> Variables:
+        return {
+            "model": self.detector.variables,
+            "optimizer": self.optimizer.variables,
+            "average": self._average.averages,
+        }
 
     def save(self) -> None:
         """Keeps the state for resuming."""
@@ -170,7 +164,7 @@ class Trainer:
             "history": self.history,
             "sums": self._sums,
         }
-        save_state(self._state_path, self.detector, self.optimizer, progress)
+        save_state(self._state_path, self._variables(), progress)
         self._saved = time.monotonic()
 
     def _run_phase(
@@ -220,7 +214,7 @@ class Trainer:
     def _make_train_step(self) -> Callable[..., dict[str, tf.Tensor]]:
         """A step for the weights that are trainable now, traced at its first call."""
         detector, optimizer, strategy = self.detector, self.optimizer, self._strategy
-        vectors = [vector for vector in self.vectors if vector.trainable]
+        vectors = [vector for vector in self._vectors if vector.trainable]
         weights = [[weight.value for weight in vector.weights] for vector in vectors]
         replicas = strategy.num_replicas_in_sync
         per_replica = self.recipe.batch_size // replicas
@@ -240,6 +234,8 @@ class Trainer:
             terms = strategy.run(replica_step, args=batch)
             for vector in vectors:
                 vector.scatter(strategy)
+            self._statistics.gather()
+            self._average.update(optimizer.iterations)
             return {
                 name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
                 for name, value in terms.items()
@@ -284,7 +280,7 @@ class Trainer:
         )
 
     def _keep_or_stop(self, bar: tqdm) -> None:
-        if self._stop_asked:
+        if self._stop.asked:
             self._account(None, bar)
             self.save()
             raise KeyboardInterrupt
@@ -305,19 +301,3 @@ class Trainer:
             dynamic_ncols=True,
             leave=False,
         )
-
-    @contextlib.contextmanager
-    def _catching_signals(self) -> Iterator[None]:
-        """Lets the step under way come to its end when the user or the system asks to stop."""
-
-        def ask(number: int, frame: object) -> None:
-            if self._stop_asked:
-                raise KeyboardInterrupt  # asked twice: at once
-            self._stop_asked = True
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

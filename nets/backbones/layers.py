@@ -89,20 +89,20 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 
 def batch_norm(
-    x: KerasTensor, *, activated: bool, epsilon: float = 1e-3, name: str | None = None
+    x: KerasTensor, *, offset: float = 0.0, epsilon: float = 1e-3, name: str | None = None
 ) -> KerasTensor:
     """Normalize over the batch; over all replicas' batches where a strategy has several.
 
     Args:
         x: features (B, H, W, C).
-        activated: whether an activation follows.
+        offset: where the learnt offset starts from; BN_OFFSET before most activations.
         epsilon: what is added to the variance.
         name: of the layer.
     """
     return BatchNorm(
         momentum=BN_MOMENTUM,
         epsilon=epsilon,
-        beta_initializer=keras.initializers.Constant(BN_OFFSET if activated else 0.0),
+        beta_initializer=keras.initializers.Constant(offset),
         synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1,
         name=name,
     )(x)
@@ -217,7 +217,7 @@ class Layers:
     ) -> KerasTensor:
         x = batch_norm(
             x,
-            activated=activation is not None,
+            offset=BN_OFFSET if activation is not None else 0.0,
             epsilon=self.convention.bn_epsilon,
             name=bn or f"{name}_bn",
         )

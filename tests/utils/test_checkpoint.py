@@ -1,3 +1,4 @@
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -17,57 +18,59 @@ def make(units=3):
     return model, optimizer
 
 
-def values(model, optimizer):
-    return [variable.numpy() for variable in (*model.variables, *optimizer.variables)]
+def make_variables(units=3):
+    model, optimizer = make(units)
+    return {"model": model.variables, "optimizer": optimizer.variables}
+
+
+def values(variables):
+    return [variable.numpy() for owned in variables.values() for variable in owned]
 
 
 def test_a_state_comes_back_to_the_bit(tmp_path):
-    model, optimizer = make()
-    save_state(tmp_path / "last.npz", model, optimizer, {"step": 7, "history": [{"loss": 0.1}]})
-    expected = values(model, optimizer)
-    for variable in (*model.variables, *optimizer.variables):
+    variables, progress = make_variables(), {"step": 7, "history": [{"loss": 0.1}]}
+    save_state(tmp_path / "last.npz", variables, progress)
+    expected = values(variables)
+    for variable in (*variables["model"], *variables["optimizer"]):
         variable.assign(np.zeros(variable.shape))
-    assert load_state(tmp_path / "last.npz", model, optimizer) == {
-        "step": 7,
-        "history": [{"loss": 0.1}],
-    }
-    for restored, value in zip(values(model, optimizer), expected, strict=True):
+    assert load_state(tmp_path / "last.npz", variables) == progress
+    for restored, value in zip(values(variables), expected, strict=True):
         np.testing.assert_array_equal(restored, value)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"", lambda data: b"PK"])
 def test_a_damaged_state_changes_nothing(tmp_path, damage):
-    model, optimizer = make()
+    variables = make_variables()
     path = tmp_path / "last.npz"
-    save_state(path, model, optimizer, {})
+    save_state(path, variables, {})
     path.write_bytes(damage(path.read_bytes()))
-    before = values(model, optimizer)
+    before = values(variables)
     with pytest.raises(UserError, match=r"last\.npz is damaged"):
-        load_state(path, model, optimizer)
-    for now, then in zip(values(model, optimizer), before, strict=True):
+        load_state(path, variables)
+    for now, then in zip(values(variables), before, strict=True):
         np.testing.assert_array_equal(now, then)
 
 
 def test_a_state_of_another_model_is_refused(tmp_path):
-    save_state(tmp_path / "last.npz", *make(3), {})
+    save_state(tmp_path / "last.npz", make_variables(3), {})
     with pytest.raises(UserError, match="does not fit this run at model/0/"):
-        load_state(tmp_path / "last.npz", *make(4))
+        load_state(tmp_path / "last.npz", make_variables(4))
     with pytest.raises(UserError, match="nothing to resume"):
-        load_state(tmp_path / "none.npz", *make(4))
+        load_state(tmp_path / "none.npz", make_variables(4))
 
 
 def test_a_failed_write_leaves_the_earlier_state(tmp_path, monkeypatch):
-    model, optimizer = make()
+    variables = make_variables()
     path = tmp_path / "last.npz"
-    save_state(path, model, optimizer, {"step": 1})
+    save_state(path, variables, {"step": 1})
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space"):
-        save_state(path, model, optimizer, {"step": 2})
-    assert load_state(path, model, optimizer) == {"step": 1}
+        save_state(path, variables, {"step": 2})
+    assert load_state(path, variables) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.npz"]
 
 
@@ -79,7 +82,5 @@ def test_weights_are_saved_without_the_optimizer(tmp_path):
     again, _ = make(3)
     again.load_weights(tmp_path / "best.weights.h5")
     np.testing.assert_array_equal(again.layers[0].kernel, model.layers[0].kernel)
-    import h5py
-
     with h5py.File(tmp_path / "best.weights.h5") as file:
         assert "optimizer" not in file
