@@ -42,10 +42,10 @@ class YoloVersion:
     match_iou: float
     ignore_iou: float
     neighbours: bool = False
-    box_weight: float = 0.05
+    box_weight: float = 0.1
     objectness_weight: float = 1.0
     objectness_balance: tuple[float, float, float] = (4.0, 1.0, 0.4)
-    class_weight: float = 1.0
+    class_weight: float = 4.0
 
 
 VERSIONS = {
