@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from utils.annotation import find_classes, read_classes, read_samples, resolve_splits
+from utils.augment import GENTLE
 from utils.cli import Parser, parse_size, run
-from utils.config import Recipe
 from utils.dataset import BatchStream, boxes_needed
 from utils.detections import Detections
 from utils.draw import draw_boxes
@@ -33,9 +33,8 @@ def main(args: argparse.Namespace) -> None:
     samples, faults = read_samples(train, classes)
     if faults:
         print(f"{len(faults)} faults in the dataset were passed over", file=sys.stderr)
-    augmentation = Recipe().augmentation
     stream = BatchStream(
-        samples, size, args.count, boxes_needed(samples, augmentation), augmentation, args.seed
+        samples, size, args.count, boxes_needed(samples, GENTLE), GENTLE, args.seed
     )
     pictures = []
     for image, boxes, labels in zip(*stream.batch(0, mosaic=True), strict=True):
