@@ -56,15 +56,14 @@ class Validation(keras.callbacks.Callback):
         if not due and trainer.share < 1.0:
             return
         started = time.monotonic()
-        best = max((row.get("map50", -1.0) for row in trainer.history), default=-1.0)
         with trainer.averaged():
             found = predict_samples(self._predictor, self._samples, progress=False)
             scores = evaluate(self._samples, found, self._classes)
             figures = {"map50": scores["voc"]["map"] or 0.0, "map": scores["coco"]["map"] or 0.0}
-            if figures["map50"] > best:
+            logs.update(figures)
+            trainer.history[-1].update(figures)
+            if trainer.best is trainer.history[-1]:
                 save_weights(self.model, self._best_path)
-        logs.update(figures)
-        trainer.history[-1].update(figures)
         self._measured_at = trainer.share
         trainer.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
 
@@ -115,8 +114,6 @@ class EarlyStopping(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Asks the loop to stop after this epoch."""
-        measured = [row for row in self._trainer.history if "map50" in row]
-        if measured:
-            best = max(measured, key=lambda row: row["map50"])
-            if epoch + 1 - best["epoch"] >= self._trainer.recipe.patience:
-                self.model.stop_training = True
+        best = self._trainer.best
+        if best and epoch + 1 - best["epoch"] >= self._trainer.recipe.patience:
+            self.model.stop_training = True

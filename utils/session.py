@@ -273,8 +273,7 @@ def _describe(session: Session, config: RunConfig) -> None:
 
 
 def _finish(path: Path, config: RunConfig, trainer: Trainer) -> None:
-    measured = [row for row in trainer.history if "map50" in row]
-    best = max(measured, key=lambda row: row["map50"])
+    best = trainer.best
     result = {
         "backbone": config.backbone,
         "yolo": config.yolo.name,

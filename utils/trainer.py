@@ -104,6 +104,12 @@ class Trainer:
         images = self._timed_steps * self.recipe.batch_size
         return images / self._timed_seconds if self._timed_seconds else 0.0
 
+    @property
+    def best(self) -> dict[str, float] | None:
+        """The row of the best validation so far; of equal mAP50 the one with the better mAP."""
+        measured = [row for row in self.history if "map50" in row]
+        return max(measured, key=lambda row: (row["map50"], row["map"]), default=None)
+
     def reserve(self, seconds: float) -> None:
         """Keeps wall clock for what comes after the last step, such as the last validation."""
         self._reserved_seconds = seconds

@@ -180,7 +180,15 @@ def test_patience_stops_a_run_that_no_longer_improves(samples, tmp_path):
 
     class Measured(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            trainer.history[-1]["map50"] = next(figures)
+            trainer.history[-1].update(map50=next(figures), map=0.2)
 
     trainer.run([Measured(), EarlyStopping(trainer)])
     assert [row["epoch"] for row in trainer.history] == [1, 2, 3, 4]
+
+
+def test_of_equal_map50_the_better_map_is_the_best(samples, tmp_path):
+    trainer = make(samples, tmp_path)
+    assert trainer.best is None
+    rows = [(1, 0.5, 0.1), (2, 1.0, 0.2), (3, 1.0, 0.4), (4, 1.0, 0.4), (5, 0.9, 0.8)]
+    trainer.history += [{"epoch": e, "map50": m50, "map": m} for e, m50, m in rows]
+    assert trainer.best["epoch"] == 3
