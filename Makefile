@@ -42,7 +42,7 @@ VOC := VOCdevkit/VOC2007
 demo: $(RUNTIME)  ## Train, evaluate and predict in 6 minutes, on drawn images if VOCdevkit has none
 	$(PYTHON) make_demo_data.py --data VOCdevkit
 	$(PYTHON) train.py --backbone ghostnet --width 0.5 --weights none --input-size 160 \
-	  --batch-size 16 --lr 0.002 --max-minutes 4 --run $(DEMO)
+	  --batch-size 16 --lr 0.004 --max-minutes 4.5 --run $(DEMO)
 	$(PYTHON) get_map.py --run $(DEMO) --set test --out $(DEMO)/map_out
 	$(PYTHON) predict.py --run $(DEMO) --out $(DEMO)/img_out \
 	  $$(sed -n '1,8s|.*|$(VOC)/JPEGImages/&.jpg|p' $(VOC)/ImageSets/Main/test.txt)
