@@ -1,13 +1,12 @@
 """Draws what the network will see in training: augmented images with their boxes, on one sheet."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from utils.annotation import find_classes, read_classes, read_samples, resolve_splits
+from utils.annotation import read_training_samples
 from utils.augment import GENTLE
 from utils.cli import Parser, parse_size, run
 from utils.dataset import BatchStream, boxes_needed
@@ -27,12 +26,7 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"--count {args.count}: at least 1 image")
     if args.out.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(f"--out {args.out}: name a picture, such as contact_sheet.png")
-    train, _, told = resolve_splits(args.data, args.train_set, seed=args.seed)
-    print(f"{args.data}: {told}", file=sys.stderr)
-    classes = read_classes(args.classes) if args.classes else find_classes(train)
-    samples, faults = read_samples(train, classes)
-    if faults:
-        print(f"{len(faults)} faults in the dataset were passed over", file=sys.stderr)
+    samples, classes = read_training_samples(args.data, args.train_set, args.classes, args.seed)
     stream = BatchStream(
         samples, size, args.count, boxes_needed(samples, GENTLE), GENTLE, args.seed
     )

@@ -78,9 +78,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> tuple["Run", list["Sample"]]:
-    from utils.annotation import find_classes, list_images, read_samples
+    from utils.annotation import find_classes, read_samples
     from utils.boxfiles import some
     from utils.datacheck import fault_lines
+    from utils.imagesets import list_images
 
     refs = list_images(args.data, args.set)  # before TensorFlow: a wrong name is told at once
 

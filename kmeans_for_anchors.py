@@ -1,12 +1,11 @@
 """Finds nine anchors that suit a dataset by k-means on IoU, and compares them with the defaults."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from nets.anchors import V3_ANCHORS, V4_ANCHORS, save_anchors
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
-from utils.annotation import find_classes, read_classes, read_samples, resolve_splits
+from utils.annotation import read_training_samples
 from utils.cli import Parser, parse_size, run
 from utils.datacheck import format_table
 from utils.errors import UserError
@@ -15,12 +14,7 @@ from utils.errors import UserError
 def main(args: argparse.Namespace) -> None:
     """Writes the anchors and prints how well each set of them suits the boxes."""
     size = parse_size(args.input_size)
-    train, _, told = resolve_splits(args.data, args.train_set, seed=args.seed)
-    print(f"{args.data}: {told}", file=sys.stderr)
-    classes = read_classes(args.classes) if args.classes else find_classes(train)
-    samples, faults = read_samples(train, classes)
-    if faults:
-        print(f"{len(faults)} faults in the dataset were passed over", file=sys.stderr)
+    samples, _ = read_training_samples(args.data, args.train_set, args.classes, args.seed)
     boxes = box_sizes(samples, size)
     if not len(boxes):
         raise UserError(f"no object in {args.data} to find anchors for: see --train-set, --classes")

@@ -10,16 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.annotation import (
-    ImageRef,
-    Sample,
-    find_classes,
-    read_classes,
-    read_samples,
-    resolve_splits,
-    set_lists,
-)
+from utils.annotation import Sample, find_classes, read_classes, read_samples
 from utils.cli import Parser, run
+from utils.imagesets import ImageRef, resolve_splits, set_lists
 
 
 def main(args: argparse.Namespace) -> None:

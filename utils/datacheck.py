@@ -12,18 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.anchors_kmeans import anchor_fit, box_sizes
-from utils.annotation import (
-    LONE_ANNOTATION,
-    LONE_IMAGE,
-    Fault,
-    ImageRef,
-    Sample,
-    annotation_files,
-    image_files,
-    read_samples,
-)
+from utils.annotation import LONE_ANNOTATION, LONE_IMAGE, Fault, Sample, read_samples
 from utils.errors import UserError
 from utils.images import read_image
+from utils.imagesets import ImageRef, annotation_files, image_files
 
 SHOWN = 3  # faults of each kind that the table names; the report has all
 WORKERS = 2

@@ -18,21 +18,14 @@ from nets.backbones import resolve
 from nets.detector import DEFAULT_ANCHORS
 from nets.versions import VERSIONS, YoloVersion, with_neighbours
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
-from utils.annotation import (
-    Sample,
-    find_classes,
-    list_images,
-    read_classes,
-    resolve_splits,
-    set_lists,
-    voc_dirs,
-)
+from utils.annotation import Sample, find_classes, read_classes
 from utils.callbacks import Curves, EarlyStopping, Validation
 from utils.cli import parse_size
 from utils.config import Recipe, RunConfig
 from utils.datacheck import check_dataset
 from utils.dataset import BatchStream, boxes_needed
 from utils.errors import UserError
+from utils.imagesets import list_images, resolve_splits, set_lists, voc_dirs
 from utils.run import (
     ANCHORS,
     BEST_WEIGHTS,

@@ -4,7 +4,8 @@ from vocset import add_image
 
 from nets.anchors import V3_ANCHORS
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors, size_iou
-from utils.annotation import ImageRef, read_samples
+from utils.annotation import read_samples
+from utils.imagesets import ImageRef
 
 
 def test_iou_by_hand():

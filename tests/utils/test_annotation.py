@@ -4,17 +4,9 @@ import numpy as np
 import pytest
 from vocset import add_image, add_list, annotation
 
-from utils.annotation import (
-    Fault,
-    ImageRef,
-    find_classes,
-    list_images,
-    parse_xml,
-    read_classes,
-    read_samples,
-    resolve_splits,
-)
+from utils.annotation import Fault, find_classes, parse_xml, read_classes, read_samples
 from utils.errors import UserError
+from utils.imagesets import ImageRef, list_images, resolve_splits
 
 
 def ids(refs):

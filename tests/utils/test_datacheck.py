@@ -3,9 +3,9 @@ import pytest
 from vocset import add_image
 
 from nets.anchors import V4_ANCHORS
-from utils.annotation import ImageRef
 from utils.datacheck import check_dataset, format_table
 from utils.errors import UserError
+from utils.imagesets import ImageRef
 
 BOX = (10, 10, 50, 40)
 

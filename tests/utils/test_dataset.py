@@ -8,11 +8,12 @@ import pytest
 from vocset import add_image
 
 import utils.dataset
-from utils.annotation import ImageRef, read_samples
+from utils.annotation import read_samples
 from utils.augment import Augmentation
 from utils.dataset import BatchStream, boxes_needed
 from utils.errors import JobError, UserError
 from utils.images import read_image
+from utils.imagesets import ImageRef
 
 SIZE = (64, 96)
 

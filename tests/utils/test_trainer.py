@@ -8,12 +8,13 @@ import pytest
 
 from nets.detector import Detector
 from tests.vocset import add_image
-from utils.annotation import list_images, read_samples
+from utils.annotation import read_samples
 from utils.augment import Augmentation
 from utils.callbacks import Curves, EarlyStopping, Validation
 from utils.config import Recipe
 from utils.dataset import BatchStream
 from utils.errors import JobError
+from utils.imagesets import list_images
 from utils.trainer import Trainer
 
 CLASSES = ["cat", "dog"]
