@@ -108,10 +108,9 @@ def _predict(
     import numpy as np
 
     from utils.evaluator import predict_samples
-    from utils.predictor import Predictor
 
     batch_size = min(BATCH_SIZE, len(samples))
-    predictor = Predictor(run.detector, args.conf, args.nms_iou, batch_size=batch_size)
+    predictor = run.predictor(args.conf, args.nms_iou, batch_size=batch_size)
     predictor([np.zeros((1, 1, 3), np.uint8)])  # traces the graph, which is no part of the speed
     start = time.perf_counter()
     return predict_samples(predictor, samples), time.perf_counter() - start

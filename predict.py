@@ -59,12 +59,11 @@ def main(args: argparse.Namespace) -> None:
 
     cli.import_tensorflow()
     from utils.prediction import Prediction
-    from utils.predictor import Predictor
     from utils.run import load_run, newest_run
 
     run = load_run(args.run or newest_run())
     batch_size = 1 if args.fps_test else args.batch_size
-    predictor = Predictor(run.detector, args.conf, args.iou, args.max_boxes, batch_size)
+    predictor = run.predictor(args.conf, args.iou, args.max_boxes, batch_size=batch_size)
     if args.fps_test:
         _time(predictor, sources, args.fps_test, args.json)
         return

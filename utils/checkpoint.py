@@ -19,7 +19,8 @@ Variables = Mapping[str, Sequence[keras.Variable]]
 def save_weights(model: keras.Model, path: Path) -> None:
     """Writes a model's weights as Keras does, `path` being a `.weights.h5`."""
     part = path.with_name(f".part.{path.name}")  # Keras insists on the ending
-    optimizer, model.optimizer = model.optimizer, None  # Keras would save its variables, too
+    optimizer = getattr(model, "optimizer", None)
+    model.optimizer = None  # Keras would save its variables, too
     try:
         model.save_weights(part)
         part.replace(path)

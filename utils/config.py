@@ -6,7 +6,7 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nets.backbones.layers import Convention
 from nets.versions import YoloVersion
@@ -78,6 +78,8 @@ class RunConfig:
         val_set: image sets validated on; None for the default split.
         split: the split in words.
         weights: where the weights started from.
+        resize: how an image is fitted into the input at prediction: `letterbox` keeps its aspect,
+            `stretch` does not, as some imported detectors expect it.
     """
 
     backbone: str
@@ -91,6 +93,7 @@ class RunConfig:
     val_set: str | None = None
     split: str = ""
     weights: str = "none"
+    resize: Literal["letterbox", "stretch"] = "letterbox"
 
     def save(self, path: Path) -> None:
         """Writes the records as JSON."""

@@ -18,7 +18,7 @@ class Letterbox:
 
     Attributes:
         scale_x: Input pixels a pixel of the original, horizontally.
-        scale_y: The same vertically; it differs by the rounding to whole pixels only.
+        scale_y: The same vertically; unless stretched it differs by rounding to whole pixels only.
         pad_x: Grey columns left of the image.
         pad_y: Grey rows above it.
         input: (h, w) of the network's input.
@@ -33,10 +33,15 @@ class Letterbox:
     original: tuple[int, int]
 
     @classmethod
-    def fit(cls, original: tuple[int, int], size: tuple[int, int]) -> Letterbox:
-        """The letterbox of an image of `original` (h, w) in an input of `size` (h, w)."""
+    def fit(
+        cls, original: tuple[int, int], size: tuple[int, int], stretch: bool = False
+    ) -> Letterbox:
+        """The letterbox of an image of `original` (h, w) in an input of `size` (h, w).
+
+        With `stretch` it fills the input, whatever becomes of its aspect.
+        """
         scale = min(size[0] / original[0], size[1] / original[1])
-        height, width = (max(1, round(side * scale)) for side in original)
+        height, width = size if stretch else (max(1, round(side * scale)) for side in original)
         return cls(
             scale_x=width / original[1],
             scale_y=height / original[0],
@@ -78,7 +83,9 @@ class Letterbox:
         return np.array([self.pad_x, self.pad_y] * 2)
 
 
-def letterbox(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Letterbox]:
+def letterbox(
+    image: np.ndarray, size: tuple[int, int], stretch: bool = False
+) -> tuple[np.ndarray, Letterbox]:
     """Fit an image (h, w, 3) into `size` (H, W): uint8 (H, W, 3), and how it was done."""
-    box = Letterbox.fit(image.shape[:2], size)
+    box = Letterbox.fit(image.shape[:2], size, stretch)
     return box.apply(image), box

@@ -25,6 +25,7 @@ class Predictor:
         iou: of two boxes of a class that overlap more than this, the better one stays, 0..1.
         max_boxes: the most detections an image.
         batch_size: how many images go through the network at once; the last batch is padded.
+        stretch: whether images fill the input instead of keeping their aspect.
 
     Attributes:
         input_size: height and width of the network's input.
@@ -39,9 +40,11 @@ class Predictor:
         iou: float = 0.3,
         max_boxes: int = 100,
         batch_size: int = 1,
+        stretch: bool = False,
     ):
         self.input_size = tuple(detector.input_size)
         self.batch_size = batch_size
+        self._stretch = stretch
         self._detect = tf.function(
             lambda images: detector.detect(images, confidence, iou, max_boxes),
             input_signature=[tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)],
@@ -62,7 +65,7 @@ class Predictor:
         canvases = np.zeros((self.batch_size, *self.input_size, 3), np.uint8)
         fits = []
         for canvas, image in zip(canvases, images, strict=False):
-            canvas[:], fit = letterbox(image, self.input_size)
+            canvas[:], fit = letterbox(image, self.input_size, self._stretch)
             fits.append(fit)
         raw = {key: tensor.numpy() for key, tensor in self._detect(canvases).items()}
         return [
@@ -80,7 +83,7 @@ class Predictor:
             `(height, width)` float32, 0..1: objectness times the likeliest class, the greatest
             over anchors and pyramid levels.
         """
-        canvas, fit = letterbox(image, self.input_size)
+        canvas, fit = letterbox(image, self.input_size, self._stretch)
         scores = self.best_scores(canvas[None]).numpy()[0]
         height, width = image.shape[:2]
         heat = np.zeros((height, width), np.float32)

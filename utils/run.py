@@ -10,6 +10,7 @@ from nets.detector import Detector
 from utils.annotation import read_classes
 from utils.config import RunConfig
 from utils.errors import UserError
+from utils.predictor import Predictor
 
 CONFIG, CLASSES, ANCHORS = "config.json", "classes.txt", "anchors.txt"
 BEST_WEIGHTS, LAST_STATE, RESULT = "best.weights.h5", "last.npz", "result.json"
@@ -32,6 +33,16 @@ class Run:
     classes: list[str]
     anchors: np.ndarray
     detector: Detector
+
+    def predictor(self, *settings: float, batch_size: int = 1) -> Predictor:
+        """A predictor that fits images into the input as the run's config says.
+
+        Args:
+            settings: confidence, iou and max_boxes, see `Predictor`.
+            batch_size: images at once.
+        """
+        stretch = self.config.resize == "stretch"
+        return Predictor(self.detector, *settings, batch_size=batch_size, stretch=stretch)
 
 
 def newest_run(logs: Path | str = "logs") -> Path:

@@ -92,7 +92,7 @@ def prepare(flags: argparse.Namespace) -> Session:
     path = flags.run or Path("logs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{spec.name}-{flags.yolo}"
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} is not empty, name a new directory or go on with --resume {path}")
-    convention = convention_of(flags.weights)
+    convention = convention_of(flags.weights, spec.name)
     if isinstance(convention, str):
         if convention not in spec.conventions:
             raise UserError(f"{flags.weights} does not suit {spec.name}, use another file")

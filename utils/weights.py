@@ -1,24 +1,25 @@
 """Weights to start from: ImageNet's, a torchvision checkpoint, or those of an earlier run."""
 
 import contextlib
-import pickle
-import re
+import dataclasses
+import json
 import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 
 from nets.backbones import Convention, resolve
 from nets.backbones.transfer import copy_by_name
+from utils.backbone_file import read_header
 from utils.config import RunConfig
 from utils.errors import UserError
+from utils.tensorfiles import TORCH_SUFFIXES, LayerTensors, read_h5, read_torch
+from utils.torch_names import is_timm, layers_of
 
-TORCH_SUFFIXES = (".pth", ".pt")
 CONNECT_SECONDS = 10.0  # without a network a download must fail soon, not hang
 
 # keras.applications' name of each backbone whose ImageNet weights Keras downloads.
@@ -33,8 +34,18 @@ APPLICATIONS = {
 # A torch module's tensors in the order of a Keras layer's weights.
 TORCH_PARTS = ("weight", "bias", "running_mean", "running_var")
 
-# A file's tensors: "layer/index of the weight" -> its name in the file, its values.
-Tensors = dict[str, tuple[str, np.ndarray]]
+# Of torchvision's models these normalize with Keras' epsilon (norm_layer in their files); all other
+# models of torchvision and timm with torch's, which is the backbones' convention "torch".
+TORCHVISION_EPSILON = 1e-3
+TORCHVISION_EPSILON_OF = (
+    "mobilenetv3_large",
+    "mobilenetv3_small",
+    "efficientnetb5",
+    "efficientnetb6",
+    "efficientnetb7",
+)
+# timm's recipes of these scale pixels to -1..1 instead of by ImageNet's mean and deviation.
+TIMM_PLAIN_SCALE = ("mobilenetv1",)
 
 
 @dataclass(frozen=True)
@@ -68,22 +79,52 @@ class WeightsReport:
         return "\n".join(lines)
 
 
-def convention_of(source: str) -> str | Convention:
+def convention_of(source: str, backbone: str) -> str | Convention:
     """The convention that a network must be built with for the weights of `source`.
 
     Args:
-        source: what `load_weights` takes. A file in a run directory has that run's convention.
+        source: what `load_weights` takes. A file in a run directory has that run's convention; one
+            beside the `config.json` of a timm model on the Hugging Face hub scales pixels as that
+            says.
+        backbone: name of the backbone.
 
     Raises:
-        UserError: the config beside the file is damaged.
+        UserError: the file, or the config beside it, cannot be read.
     """
     path = Path(source)
-    if path.suffix in TORCH_SUFFIXES:
-        return "torch"
+    if header := read_header(path):
+        return header.convention
     config = path.with_name("config.json")
+    if path.suffix in TORCH_SUFFIXES:
+        return _torch_convention(path, config, resolve(backbone).name)
     if path.suffix == ".h5" and config.is_file():
         return RunConfig.load(config).convention
     return "keras"
+
+
+def origin_of(path: Path) -> str:
+    """Whose names the tensors of a file bear: `timm` or `torchvision`.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    return "timm" if is_timm(_modules(read_torch(path))) else "torchvision"
+
+
+def _torch_convention(path: Path, config: Path, backbone: str) -> Convention:
+    convention = resolve(backbone).conventions["torch"]
+    if origin_of(path) == "torchvision":
+        if backbone in TORCHVISION_EPSILON_OF:
+            convention = dataclasses.replace(convention, bn_epsilon=TORCHVISION_EPSILON)
+        return convention
+    scale = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if backbone in TIMM_PLAIN_SCALE else {}
+    if config.is_file():
+        try:
+            scale = json.loads(config.read_text(encoding="utf-8")).get("pretrained_cfg", scale)
+        except ValueError as error:
+            raise UserError(f"{config} is damaged ({error}), get it again") from error
+    of_255 = {key: tuple(255 * v for v in scale[key]) for key in ("mean", "std") if key in scale}
+    return dataclasses.replace(convention, **of_255)
 
 
 def load_weights(
@@ -154,12 +195,20 @@ def _load_file(model: keras.Model, path: Path, backbone: str) -> WeightsReport:
     if not path.is_file():
         raise UserError(f"no weights file {path}, give auto, imagenet, none or a file that exists")
     skipped = []
-    if path.suffix in TORCH_SUFFIXES:
-        tensors, skipped = _read_torchvision(path, backbone)
+    if header := read_header(path):
+        if header.backbone != backbone:
+            raise UserError(
+                f"{path} has weights of {header.backbone}, train with --backbone of that"
+            )
+        tensors = {name: (name, values) for name, values in read_torch(path).items()}
+    elif path.suffix in TORCH_SUFFIXES:
+        tensors, skipped = _translate(read_torch(path), backbone)
     elif path.suffix == ".h5":
-        tensors = _read_h5(path)
+        tensors = read_h5(path)
     else:
-        raise UserError(f"{path} is not a kind of weights known here, use .h5, .pth or .pt")
+        raise UserError(
+            f"{path} is not a kind of weights known here, use .h5, .safetensors or .pth"
+        )
 
     trunk = {id(weight) for weight in _trunk(model).weights}
     fitting = []
@@ -188,6 +237,32 @@ def _load_file(model: keras.Model, path: Path, backbone: str) -> WeightsReport:
     return WeightsReport(str(path), [weight.path for weight, _ in fitting], skipped)
 
 
+def load_exactly(model: keras.Model, tensors: LayerTensors, path: Path) -> None:
+    """Fills a network with tensors that are its own: each there, none besides, or none is taken.
+
+    Raises:
+        UserError: names the tensor that does not match.
+    """
+    weights = {
+        f"{layer.name}/{index}": weight
+        for layer in _layers(model)
+        for index, weight in enumerate(layer.weights)
+    }
+    for key, weight in weights.items():
+        if key not in tensors:
+            raise UserError(f"{path} lacks {weight.path}, it is not whole or of another network")
+        name, values = tensors[key]
+        if values.shape != tuple(weight.shape):
+            shapes = f"{values.shape} in the file, {tuple(weight.shape)} in the network"
+            raise UserError(f"{path} does not fit: {name} is {shapes}")
+        if not np.isfinite(values).all():
+            raise UserError(f"{path} is damaged: {name} holds NaN or infinity, get it again")
+    if extra := [name for key, (name, _) in tensors.items() if key not in weights]:
+        raise UserError(f"{path} has a tensor too many: {extra[0]}")
+    for key, weight in weights.items():
+        weight.assign(tensors[key][1])
+
+
 def _trunk(model: keras.Model) -> keras.Model:
     return getattr(model, "backbone", model)
 
@@ -201,69 +276,30 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
             yield layer
 
 
-def _read_h5(path: Path) -> Tensors:
-    """Reads a file of Keras 3 (`.weights.h5`) or of Keras 2, such as those Keras downloads."""
-    tensors = {}
-    try:
-        with h5py.File(path) as file:
-            if "layer_names" in file.attrs:
-                for layer in file.attrs["layer_names"]:
-                    for index, name in enumerate(file[layer].attrs["weight_names"]):
-                        tensors[f"{layer}/{index}"] = (name, file[layer][name][()])
-                return tensors
-
-            def visit(name: str, group: h5py.Group | h5py.Dataset) -> None:
-                if name.endswith("vars") and "name" in group.attrs:
-                    for index, values in group.items():
-                        key = f"{group.attrs['name']}/{index}"
-                        tensors[key] = (key, values[()])
-
-            file.visititems(visit)
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}), get it again") from error
-    return tensors
+def _modules(tensors: dict[str, np.ndarray]) -> set[str]:
+    return {name.rpartition(".")[0] for name in tensors}
 
 
-def _read_torchvision(path: Path, backbone: str) -> tuple[Tensors, list[tuple[str, str]]]:
-    """Reads a state dict of torchvision's model in Keras' names and layouts.
+def _translate(
+    tensors: dict[str, np.ndarray], backbone: str
+) -> tuple[LayerTensors, list[tuple[str, str]]]:
+    """Tensors of torch in our names and layouts.
 
     Returns:
         The tensors, and those that no layer has a use for, each with the reason.
     """
-    if backbone != "mobilenetv2":
-        raise UserError(f"{path}: of torchvision's checkpoints only mobilenetv2's can be read")
-    names = _torchvision_mobilenetv2()
-    tensors, skipped = {}, []
-    for name, values in _read_state_dict(path).items():
+    layers = layers_of(_modules(tensors), backbone)
+    translated, skipped = {}, []
+    for name, values in tensors.items():
         module, _, part = name.rpartition(".")
         if part == "num_batches_tracked":
             skipped.append((name, "counters for training on"))
-        elif module not in names or part not in TORCH_PARTS:
+        elif module not in layers or part not in TORCH_PARTS:
             skipped.append((name, "not part of this network"))
         else:
-            key = f"{names[module]}/{TORCH_PARTS.index(part)}"
-            tensors[key] = (name, _from_torch_layout(values))
-    return tensors, skipped
-
-
-def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(f"reading {path} takes torch, install it: pip install torch") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if code := re.search(r"GLOBAL (\S+)", str(error)):
-            raise UserError(
-                f"{path} would run code when loaded ({code[1]}), use a file of tensors only"
-            ) from error
-        raise UserError(f"{path} is damaged, get it again") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged, get it again") from error
-    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
-        raise UserError(f"{path} is no state dict of tensors, save model.state_dict()")
-    return {name: tensor.numpy() for name, tensor in state.items()}
+            key = f"{layers[module]}/{TORCH_PARTS.index(part)}"
+            translated[key] = (name, _from_torch_layout(values))
+    return translated, skipped
 
 
 def _from_torch_layout(values: np.ndarray) -> np.ndarray:
@@ -274,25 +310,3 @@ def _from_torch_layout(values: np.ndarray) -> np.ndarray:
     if values.ndim == 4:  # out, in, H, W -> H, W, in, out
         return values.transpose(2, 3, 1, 0)
     return values
-
-
-def _torchvision_mobilenetv2() -> dict[str, str]:
-    """From torchvision's modules to layers, see torchvision/models/mobilenetv2.py."""
-    layers = {
-        "features.0.0": "Conv1",
-        "features.0.1": "bn_Conv1",
-        "features.18.0": "Conv_1",
-        "features.18.1": "Conv_1_bn",
-        "classifier.1": "predictions",
-    }
-    for index in range(17):
-        block = f"block_{index}" if index else "expanded_conv"
-        steps = ["expand", "depthwise", "project"] if index else ["depthwise", "project"]
-        for position, step in enumerate(steps):
-            # The projection has no activation, so torchvision does not wrap it.
-            module = f"features.{index + 1}.conv.{position}"
-            norm = f"features.{index + 1}.conv.{position + 1}"
-            conv, norm = (module, norm) if step == "project" else (f"{module}.0", f"{module}.1")
-            layers[conv] = f"{block}_{step}"
-            layers[norm] = f"{block}_{step}_BN"
-    return layers

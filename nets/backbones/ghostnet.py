@@ -90,7 +90,7 @@ def _bottleneck(
         x = layers.depthwise(x, kernel_size, 2, name=f"{name}.conv_dw", bn=f"{name}.bn_dw")
     if excited:
         se = (f"{name}.se.conv_reduce", f"{name}.se.conv_expand")
-        x = squeeze_excite(x, make_divisible(hidden / 4, 4), "relu", "hard_sigmoid", names=se)
+        x = squeeze_excite(x, make_divisible(hidden / 4, 4), "relu", layers.hard_sigmoid, names=se)
     x = _ghost_module(x, filters, None, f"{name}.ghost2", layers)
     shortcut = inputs
     if strides == 2 or inputs.shape[-1] != filters:

@@ -1,5 +1,6 @@
 """The few layers that backbones are made of, exact under either framework's convention."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,12 +31,14 @@ class Convention:
         bn_epsilon: what batch normalization adds to the variance.
         mean: RGB mean taken off the pixels, which are in 0..255.
         std: what the result is then divided by, in the same units.
+        hard_sigmoid_slope: of GhostNet's gates, 1/6 everywhere but in Keras 2, where it was 0.2.
     """
 
     padding: Literal["keras", "torch"]
     bn_epsilon: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    hard_sigmoid_slope: float = 1 / 6
 
 
 # Mean and deviation of ImageNet's pixels, as every torchvision and timm recipe uses them.
@@ -109,7 +112,12 @@ def batch_norm(
 
 
 def squeeze_excite(
-    x: KerasTensor, filters: int, activation: str, gate: str, *, names: tuple[str, str]
+    x: KerasTensor,
+    filters: int,
+    activation: str,
+    gate: str | Callable[[KerasTensor], KerasTensor],
+    *,
+    names: tuple[str, str],
 ) -> KerasTensor:
     """Weight the channels of `x` by what its global average says (Hu et al., arXiv 1709.01507).
 
@@ -117,7 +125,7 @@ def squeeze_excite(
         x: features (B, H, W, C).
         filters: channels of the squeezed vector.
         activation: activation of the squeezed vector.
-        gate: activation that gives the weights, "sigmoid" or "hard_sigmoid".
+        gate: activation that gives the weights, such as "sigmoid" or "hard_sigmoid".
         names: names of the squeezing and of the exciting convolution.
     """
     squeeze, excite = names
@@ -132,6 +140,14 @@ class Layers:
 
     def __init__(self, convention: Convention):
         self.convention = convention
+
+    @property
+    def hard_sigmoid(self) -> str | Callable[[KerasTensor], KerasTensor]:
+        """The convention's own, as an activation."""
+        slope = self.convention.hard_sigmoid_slope
+        if slope == 1 / 6:
+            return "hard_sigmoid"
+        return lambda x: keras.ops.clip(slope * x + 0.5, 0, 1)
 
     def scale(self, images: KerasTensor) -> KerasTensor:
         """RGB 0..255 to what the weights expect, in float32 whatever the precision policy."""

@@ -185,9 +185,8 @@ def test_a_backbone_that_nobody_serves_trains_from_random(target):
 
 
 def test_the_source_decides_the_convention(tmp_path):
-    assert convention_of("auto") == "keras"
-    assert convention_of("weights/mobilenet_v2-b0353104.pth") == "torch"
-    assert convention_of(str(tmp_path / "best.weights.h5")) == "keras"
+    assert convention_of("auto", "mobilenetv2") == "keras"
+    assert convention_of(str(tmp_path / "best.weights.h5"), "mobilenetv2") == "keras"
 
 
 # --- torchvision's checkpoints, which torch reads
@@ -253,7 +252,7 @@ def test_imagenet_knowledge_arrives_intact_under_the_files_convention_only(
         assert {name.rpartition(".")[2] for name, _ in report.skipped} == {"num_batches_tracked"}
         return classifier(photo[None]).numpy()[0]
 
-    logits = logits_under(convention_of(str(checkpoint)))
+    logits = logits_under(convention_of(str(checkpoint), "mobilenetv2"))
     assert logits.argmax() == MILITARY_UNIFORM
     np.testing.assert_allclose(logits, expected, atol=1e-3)
     for wrong in ({"padding": "keras"}, {"bn_epsilon": 1e-3}):
@@ -274,7 +273,7 @@ def test_damaged_and_foreign_checkpoints_change_nothing(torch, tmp_path):
     target = build_backbone("mobilenetv2", (32, 32, 3))
     torch.save({"features.0.0.weight": torch.zeros(3)}, tmp_path / "a.pth")
     assert_refused(target, tmp_path / "a.pth", r"features.0.0.weight is \(3,\)", "mobilenetv2")
-    assert_refused(target, tmp_path / "a.pth", "only mobilenetv2's", "mobilenetv1")
+    assert_refused(target, tmp_path / "a.pth", "does not fit mobilenetv1", "mobilenetv1")
     whole = (tmp_path / "a.pth").read_bytes()
     for part in (b"", b"garbage", whole[: len(whole) // 2]):
         (tmp_path / "cut.pth").write_bytes(part)
