@@ -118,7 +118,8 @@ def fake_run(monkeypatch, voc, tmp_path):
         }
 
     detector = SimpleNamespace(input_size=(64, 64), detect=detect)
-    run = SimpleNamespace(path=tmp_path / "run", classes=["cat", "dog"], detector=detector)
+    config = SimpleNamespace(resize="letterbox")
+    run = utils.run.Run(tmp_path / "run", config, ["cat", "dog"], None, detector)
     monkeypatch.setattr(utils.run, "load_run", lambda path: run)
     return run
 

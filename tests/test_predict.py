@@ -25,7 +25,8 @@ def workplace(tmp_path, monkeypatch):
     """A directory with a run in it whose detector is the stand-in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `cli.run` sets it
-    trained = SimpleNamespace(detector=RedFinder(), classes=["红/red"])
+    config = SimpleNamespace(resize="letterbox")
+    trained = utils.run.Run(Path("logs/newest"), config, ["红/red"], None, RedFinder())
     monkeypatch.setattr(utils.run, "newest_run", lambda: Path("logs/newest"))
     monkeypatch.setattr(utils.run, "load_run", lambda path: trained)
     return tmp_path

@@ -9,6 +9,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
+from utils.tensorfiles import LayerTensors
+
 Pair = tuple[str, str]  # names of a convolution and of its normalization
 
 
@@ -79,6 +83,9 @@ FAMILIES = {
     **{f"efficientnetb{number}": EFFICIENTNET for number in range(8)},
 }
 
+# A torch module's tensors in the order of a Keras layer's weights.
+TORCH_PARTS = ("weight", "bias", "running_mean", "running_var")
+
 # timm/models/_efficientnet_blocks.py: InvertedResidual, and DepthwiseSeparableConv without it.
 TIMM_RESIDUAL = {
     "conv_pw": ("expand", 0),
@@ -98,6 +105,37 @@ TIMM_SEPARABLE = {
     "conv_pw": ("project", 0),
     "bn2": ("project", 1),
 }
+
+
+def modules_of(tensors: dict[str, np.ndarray]) -> set[str]:
+    """The modules that the tensors of a state dict belong to."""
+    return {name.rpartition(".")[0] for name in tensors}
+
+
+def translate(
+    tensors: dict[str, np.ndarray], backbone: str
+) -> tuple[LayerTensors, list[tuple[str, str]]]:
+    """Tensors of torch in our names and layouts.
+
+    Args:
+        tensors: of a state dict, by name.
+        backbone: name of the backbone that they are meant for.
+
+    Returns:
+        The tensors, and those that no layer has a use for, each with the reason.
+    """
+    layers = layers_of(modules_of(tensors), backbone)
+    translated, skipped = {}, []
+    for name, values in tensors.items():
+        module, _, part = name.rpartition(".")
+        if part == "num_batches_tracked":
+            skipped.append((name, "counters for training on"))
+        elif module not in layers or part not in TORCH_PARTS:
+            skipped.append((name, "not part of this network"))
+        else:
+            key = f"{layers[module]}/{TORCH_PARTS.index(part)}"
+            translated[key] = (name, _from_torch_layout(values))
+    return translated, skipped
 
 
 def layers_of(modules: Iterable[str], backbone: str) -> dict[str, str]:
@@ -177,3 +215,13 @@ def _block_name(names: LayerNames, stage: int, block: int, index: int) -> str:
 def _by_numbers(module: str) -> list[tuple[int, str]]:
     """So that features.10 comes after features.9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in module.split(".")]
+
+
+def _from_torch_layout(values: np.ndarray) -> np.ndarray:
+    if values.ndim == 2:  # out, in -> in, out
+        return values.T
+    if values.ndim == 4 and values.shape[1] == 1:  # depthwise: channel, 1, H, W -> H, W, channel, 1
+        return values.transpose(2, 3, 0, 1)
+    if values.ndim == 4:  # out, in, H, W -> H, W, in, out
+        return values.transpose(2, 3, 1, 0)
+    return values

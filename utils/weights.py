@@ -1,4 +1,4 @@
-"""Weights to start from: ImageNet's, a torchvision checkpoint, or those of an earlier run."""
+"""Weights to start from: ImageNet's, those of another project, or those of an earlier run."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ from utils.backbone_file import read_header
 from utils.config import RunConfig
 from utils.errors import UserError
 from utils.tensorfiles import TORCH_SUFFIXES, LayerTensors, read_h5, read_torch
-from utils.torch_names import is_timm, layers_of
+from utils.torch_names import is_timm, modules_of, translate
 
 CONNECT_SECONDS = 10.0  # without a network a download must fail soon, not hang
 
@@ -30,9 +30,6 @@ APPLICATIONS = {
     "mobilenetv3_small": "MobileNetV3Small",
     **{f"efficientnetb{n}": f"EfficientNetB{n}" for n in range(8)},
 }
-
-# A torch module's tensors in the order of a Keras layer's weights.
-TORCH_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 # Of torchvision's models these normalize with Keras' epsilon (norm_layer in their files); all other
 # models of torchvision and timm with torch's, which is the backbones' convention "torch".
@@ -108,7 +105,7 @@ def origin_of(path: Path) -> str:
     Raises:
         UserError: the file cannot be read.
     """
-    return "timm" if is_timm(_modules(read_torch(path))) else "torchvision"
+    return "timm" if is_timm(modules_of(read_torch(path))) else "torchvision"
 
 
 def _torch_convention(path: Path, config: Path, backbone: str) -> Convention:
@@ -138,7 +135,8 @@ def load_weights(
     Args:
         model: a detector, a backbone or a classifier.
         source: `none`; `imagenet`, which Keras downloads; `auto`, the same but a warning where it
-            cannot be had; or a file: `.h5` as Keras writes it, or torchvision's `.pth`.
+            cannot be had; or a file: `.h5` as Keras writes it, `.safetensors` or `.pth`
+            of timm or torchvision.
         backbone: name of the backbone.
         width: its width factor, the default one if None.
 
@@ -202,7 +200,7 @@ def _load_file(model: keras.Model, path: Path, backbone: str) -> WeightsReport:
             )
         tensors = {name: (name, values) for name, values in read_torch(path).items()}
     elif path.suffix in TORCH_SUFFIXES:
-        tensors, skipped = _translate(read_torch(path), backbone)
+        tensors, skipped = translate(read_torch(path), backbone)
     elif path.suffix == ".h5":
         tensors = read_h5(path)
     else:
@@ -274,39 +272,3 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
             yield from _layers(layer)
         else:
             yield layer
-
-
-def _modules(tensors: dict[str, np.ndarray]) -> set[str]:
-    return {name.rpartition(".")[0] for name in tensors}
-
-
-def _translate(
-    tensors: dict[str, np.ndarray], backbone: str
-) -> tuple[LayerTensors, list[tuple[str, str]]]:
-    """Tensors of torch in our names and layouts.
-
-    Returns:
-        The tensors, and those that no layer has a use for, each with the reason.
-    """
-    layers = layers_of(_modules(tensors), backbone)
-    translated, skipped = {}, []
-    for name, values in tensors.items():
-        module, _, part = name.rpartition(".")
-        if part == "num_batches_tracked":
-            skipped.append((name, "counters for training on"))
-        elif module not in layers or part not in TORCH_PARTS:
-            skipped.append((name, "not part of this network"))
-        else:
-            key = f"{layers[module]}/{TORCH_PARTS.index(part)}"
-            translated[key] = (name, _from_torch_layout(values))
-    return translated, skipped
-
-
-def _from_torch_layout(values: np.ndarray) -> np.ndarray:
-    if values.ndim == 2:  # out, in -> in, out
-        return values.T
-    if values.ndim == 4 and values.shape[1] == 1:  # depthwise: channel, 1, H, W -> H, W, channel, 1
-        return values.transpose(2, 3, 0, 1)
-    if values.ndim == 4:  # out, in, H, W -> H, W, in, out
-        return values.transpose(2, 3, 1, 0)
-    return values

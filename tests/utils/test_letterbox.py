@@ -84,3 +84,13 @@ def test_shrinking_averages_and_enlarging_is_smooth():
     steps = np.stack([np.arange(20) * 10] * 20).astype(np.uint8)[..., None].repeat(3, -1)
     enlarged = Letterbox.fit((20, 20), (96, 96)).apply(steps).astype(int)
     assert np.abs(np.diff(enlarged[48, :, 0])).max() <= 3
+
+
+def test_stretched_an_image_fills_the_input():
+    # 100 high and 200 wide into 416 x 416: 4.16 and 2.08 pixels each, nothing beside it.
+    fit = Letterbox.fit((100, 200), (416, 416), stretch=True)
+    assert (fit.scale_y, fit.scale_x, fit.pad_x, fit.pad_y) == (4.16, 2.08, 0, 0)
+    box = np.float32([[50, 25, 150, 75]])
+    np.testing.assert_allclose(fit.forward(box), [[104, 104, 312, 312]], rtol=1e-6)
+    np.testing.assert_allclose(fit.inverse(fit.forward(box)), box, rtol=1e-6)
+    assert fit.apply(np.full((100, 200, 3), 7, np.uint8)).min() == 7  # no grey anywhere
