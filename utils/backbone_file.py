@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from nets.backbones import Convention
+from nets.backbones.transfer import weights_by_key
 from utils.errors import UserError
 from utils.outputs import part_of
 
@@ -36,9 +37,7 @@ class BackboneHeader:
 def save_backbone(path: Path, model: keras.Model, header: BackboneHeader) -> None:
     """Writes the weights of a backbone, by layer and position, whole or not at all."""
     tensors = {
-        f"{layer.name}/{index}": np.ascontiguousarray(weight.numpy())
-        for layer in model.layers
-        for index, weight in enumerate(layer.weights)
+        key: np.ascontiguousarray(weight.numpy()) for key, weight in weights_by_key(model).items()
     }
     part = part_of(path)
     try:

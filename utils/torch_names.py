@@ -152,8 +152,7 @@ def layers_of(modules: Iterable[str], backbone: str) -> dict[str, str]:
     names = FAMILIES.get(backbone)
     if names is None:
         return {module: module for module in modules}
-    translate = _from_timm if is_timm(modules) else _from_torchvision
-    return translate(modules, names)
+    return (_from_timm if is_timm(modules) else _from_torchvision)(modules, names)
 
 
 def is_timm(modules: Iterable[str]) -> bool:

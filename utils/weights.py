@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from nets.backbones import Convention, resolve
-from nets.backbones.transfer import copy_by_name
+from nets.backbones.transfer import copy_by_name, weights_by_key
 from utils.backbone_file import read_header
 from utils.config import RunConfig
 from utils.errors import UserError
@@ -210,25 +210,24 @@ def _load_file(model: keras.Model, path: Path, backbone: str) -> WeightsReport:
 
     trunk = {id(weight) for weight in _trunk(model).weights}
     fitting = []
-    for layer in _layers(model):
-        for index, weight in enumerate(layer.weights):
-            name, values = tensors.pop(f"{layer.name}/{index}", (weight.path, None))
-            if values is None:
-                reason = detail = "not in the file"
-            elif values.shape != tuple(weight.shape):
-                reason = "of another shape in the file"
-                detail = f"{values.shape} in the file, {tuple(weight.shape)} in the network"
-            elif not np.isfinite(values).all():
-                raise UserError(f"{path} is damaged: {name} holds NaN or infinity, get it again")
-            else:
-                fitting.append((weight, values))
-                continue
-            if id(weight) in trunk:
-                raise UserError(
-                    f"{path} does not fit {backbone}: {name} is {detail}, "
-                    "name the backbone and width that the file was made for"
-                )
-            skipped.append((weight.path, reason))
+    for key, weight in weights_by_key(model).items():
+        name, values = tensors.pop(key, (weight.path, None))
+        if values is None:
+            reason = detail = "not in the file"
+        elif values.shape != tuple(weight.shape):
+            reason = "of another shape in the file"
+            detail = f"{values.shape} in the file, {tuple(weight.shape)} in the network"
+        elif not np.isfinite(values).all():
+            raise UserError(f"{path} is damaged: {name} holds NaN or infinity, get it again")
+        else:
+            fitting.append((weight, values))
+            continue
+        if id(weight) in trunk:
+            raise UserError(
+                f"{path} does not fit {backbone}: {name} is {detail}, "
+                "name the backbone and width that the file was made for"
+            )
+        skipped.append((weight.path, reason))
     skipped += [(name, "not part of this network") for name, _ in tensors.values()]
     for weight, values in fitting:
         weight.assign(values)
@@ -241,11 +240,7 @@ def load_exactly(model: keras.Model, tensors: LayerTensors, path: Path) -> None:
     Raises:
         UserError: names the tensor that does not match.
     """
-    weights = {
-        f"{layer.name}/{index}": weight
-        for layer in _layers(model)
-        for index, weight in enumerate(layer.weights)
-    }
+    weights = weights_by_key(model)
     for key, weight in weights.items():
         if key not in tensors:
             raise UserError(f"{path} lacks {weight.path}, it is not whole or of another network")
@@ -263,12 +258,3 @@ def load_exactly(model: keras.Model, tensors: LayerTensors, path: Path) -> None:
 
 def _trunk(model: keras.Model) -> keras.Model:
     return getattr(model, "backbone", model)
-
-
-def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of a model and of the models in it."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
-        else:
-            yield layer

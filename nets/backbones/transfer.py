@@ -1,4 +1,4 @@
-"""Carrying weights from a model of keras.applications into a backbone."""
+"""Carrying weights from one model into another, by the names of their layers."""
 
 import keras
 
@@ -27,3 +27,14 @@ def copy_by_name(source: keras.Model, target: keras.Model) -> tuple[list[str], l
         layer.set_weights(sources[layer.name])
     missing = [layer.name for layer in targets if layer.name not in sources]
     return [layer.name for layer in matched], missing
+
+
+def weights_by_key(model: keras.Model) -> dict[str, keras.Variable]:
+    """The weights of a model and of the models in it, by "layer/index of the weight"."""
+    weights = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            weights |= weights_by_key(layer)
+        else:
+            weights |= {f"{layer.name}/{i}": weight for i, weight in enumerate(layer.weights)}
+    return weights
