@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from nets.versions import VERSIONS
 from utils import cli
 from utils.errors import UserError
 
@@ -22,7 +23,7 @@ def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--backbone", default="mobilenetv2", help="registered name (default: mobilenetv2)")
-    add("--yolo", choices=("v3", "v4"), default="v4", help="version of the head (default: v4)")
+    add("--yolo", choices=tuple(VERSIONS), default="v4", help="version of the head (default: v4)")
     add("--width", type=float, help="of the backbone (default: the one it is known for)")
     add("--input-size", type=cli.parse_size, default=(416, 416), help="N or HxW (default: 416)")
     add("--classes-count", type=cli.positive, default=20, help="classes (default: 20)")

@@ -4,6 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
+from nets.versions import VERSIONS
 from utils.cli import Parser, above_zero, import_tensorflow, positive, run
 from utils.errors import UserError
 
@@ -17,7 +18,7 @@ def build_parser() -> Parser:
     add("--backbone", default="mobilenetv2", metavar="NAME", help="default %(default)s")
     add("--list-backbones", action="store_true", help="print the names and widths, and leave")
     add("--width", type=float, metavar="F", help="width factor of backbones that scale")
-    add("--yolo", choices=("v3", "v4"), default="v4", help="head version, default %(default)s")
+    add("--yolo", choices=tuple(VERSIONS), default="v4", help="head version, default %(default)s")
     add("--conv", choices=("plain", "separable"), help="3x3 convolutions, default by version")
     add("--data", type=Path, default=Path("VOCdevkit"), metavar="DIR", help="a VOCdevkit")
     add("--train-set", metavar="SETS", help="such as 2007:trainval,2012:trainval")

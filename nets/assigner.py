@@ -5,13 +5,14 @@ from typing import NamedTuple
 import numpy as np
 from keras import KerasTensor, ops
 
-from nets.versions import ANCHORS_PER_LEVEL, STRIDES
+from nets.versions import ANCHORS_PER_LEVEL, strides_of
 
 
 class Assignment(NamedTuple):
-    """The targets of a batch; a row a ground truth, anchor and cell: M = N * 9 * cells an image.
+    """The targets of a batch: a row a ground truth, anchor and cell, M = N * A * cells an image.
 
-    The rows of one ground truth are neighbours. Of cells there is 1, or 3 with `neighbours`.
+    A anchors are those of all levels. The rows of one ground truth are neighbours. Of cells there
+    is 1, or 3 with `neighbours`.
 
     Attributes:
         rows: (B, M) int32, index of the prediction among the P of its image.
@@ -43,7 +44,7 @@ def assign(
     Args:
         gt_boxes: (B, N, 4) xyxy pixels.
         gt_labels: (B, N) int, -1 for padding.
-        anchors: (3, 3, 2) pixels.
+        anchors: (levels, 3, 2) pixels, the smallest stride first.
         input_size: height and width of the input in pixels.
         match_iou: shape overlap, 0..1.
         neighbours: whether the two nearest neighbouring cells answer, too.
@@ -51,16 +52,17 @@ def assign(
     Returns:
         The assignment, of static shape.
     """
-    grids = [(input_size[0] // stride, input_size[1] // stride) for stride in STRIDES]
+    levels = strides_of(anchors)
+    grids = [(input_size[0] // stride, input_size[1] // stride) for stride in levels]
     predictions = [rows * cols * ANCHORS_PER_LEVEL for rows, cols in grids]
-    # One entry for each of the nine anchors:
-    strides = np.repeat(np.array(STRIDES, np.float32), ANCHORS_PER_LEVEL)
+    # One entry for each of the A anchors of all levels:
+    strides = np.repeat(np.array(levels, np.float32), ANCHORS_PER_LEVEL)
     last_cell = np.repeat(np.array(grids, np.int32)[:, ::-1] - 1, ANCHORS_PER_LEVEL, axis=0)
     columns = last_cell[:, 0] + 1
     first_row = np.repeat(np.cumsum([0, *predictions[:-1]]), ANCHORS_PER_LEVEL).astype(np.int32)
-    slot = np.tile(np.arange(ANCHORS_PER_LEVEL, dtype=np.int32), len(STRIDES))
+    slot = np.tile(np.arange(ANCHORS_PER_LEVEL, dtype=np.int32), len(levels))
 
-    # 1. Which anchors fit the shape: (B, N, 9).
+    # 1. Which anchors fit the shape: (B, N, A).
     size = gt_boxes[..., 2:] - gt_boxes[..., :2]
     fit = shape_iou(size, anchors.reshape(-1, 2))
     best = ops.one_hot(ops.argmax(fit, axis=-1), fit.shape[-1])
@@ -68,7 +70,7 @@ def assign(
     chosen = ops.logical_and(chosen, ops.expand_dims(gt_labels >= 0, -1))
 
     # 2. The cell that holds the centre at each anchor's stride, then those beside it on the side
-    #    where the centre lies, as far as there are any: (B, N, 9, cells, 2).
+    #    where the centre lies, as far as there are any: (B, N, A, cells, 2).
     centre = 0.5 * (gt_boxes[..., :2] + gt_boxes[..., 2:])
     place = centre[:, :, None, None, :] / strides[:, None, None]
     cell = ops.clip(ops.cast(place, "int32"), 0, last_cell[:, None])

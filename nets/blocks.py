@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from keras import KerasTensor, layers
+from keras import KerasTensor
 
-from nets.backbones.layers import BN_OFFSET, batch_norm, kernel_initializer
+from nets.backbones.layers import Activation, Layers, leaky_relu
 
-LEAKY_RELU_SLOPE = 0.1  # Darknet's
-BN_EPSILON = 1e-3  # Keras' default, which the predecessors' detectors were trained with
+ACTIVATIONS: dict[str, Activation] = {"leaky_relu": leaky_relu, "relu6": "relu6"}
 
 
 @dataclass(frozen=True)
@@ -15,22 +14,24 @@ class ConvBlocks:
     """Convolutions of one style: each is convolution without bias, batch norm, activation.
 
     Attributes:
+        layers: bound to the convention that the backbone has, too.
         conv: `plain`, or `separable` for a depthwise 3x3 followed by a pointwise 1x1.
         activation: `leaky_relu` (slope 0.1) or `relu6`.
     """
 
+    layers: Layers
     conv: str
     activation: str
 
     def __post_init__(self) -> None:
         if self.conv not in ("plain", "separable"):
             raise ValueError(f"conv is {self.conv!r}; use plain or separable")
-        if self.activation not in ("leaky_relu", "relu6"):
+        if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation is {self.activation!r}; use leaky_relu or relu6")
 
     def conv1x1(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
         """Mixes channels: (B, h, w, c) -> (B, h, w, filters)."""
-        return self._conv2d(x, filters, 1, 1, name, BN_OFFSET)
+        return self._conv2d(x, filters, 1, 1, name)
 
     def conv3x3(
         self,
@@ -38,23 +39,16 @@ class ConvBlocks:
         filters: int,
         name: str,
         strides: int = 1,
-        offset: float = BN_OFFSET,
+        offset: float | None = None,
     ) -> KerasTensor:
         """Mixes neighbours: (B, h, w, c) -> (B, h / strides, w / strides, filters).
 
-        `offset` is where that of the last normalization starts from.
+        `offset` is where that of the last normalization starts from, if not as everywhere.
         """
         if self.conv == "plain":
             return self._conv2d(x, filters, 3, strides, name, offset)
-        x = layers.DepthwiseConv2D(
-            3,
-            strides,
-            padding="same",
-            use_bias=False,
-            depthwise_initializer=kernel_initializer(),
-            name=f"{name}_depthwise",
-        )(x)
-        x = self._normalise(x, f"{name}_depthwise", BN_OFFSET)
+        activation = ACTIVATIONS[self.activation]
+        x = self.layers.depthwise(x, 3, strides, activation, name=f"{name}_depthwise")
         return self._conv2d(x, filters, 1, 1, f"{name}_pointwise", offset)
 
     def five(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
@@ -66,21 +60,14 @@ class ConvBlocks:
         return self.conv1x1(x, filters, f"{name}_5")
 
     def _conv2d(
-        self, x: KerasTensor, filters: int, kernel: int, strides: int, name: str, offset: float
+        self,
+        x: KerasTensor,
+        filters: int,
+        kernel: int,
+        strides: int,
+        name: str,
+        offset: float | None = None,
     ) -> KerasTensor:
-        x = layers.Conv2D(
-            filters,
-            kernel,
-            strides,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=kernel_initializer(),
-            name=f"{name}_conv",
-        )(x)
-        return self._normalise(x, name, offset)
-
-    def _normalise(self, x: KerasTensor, name: str, offset: float) -> KerasTensor:
-        x = batch_norm(x, offset=offset, epsilon=BN_EPSILON, name=f"{name}_bn")
-        if self.activation == "relu6":
-            return layers.ReLU(6.0, name=f"{name}_relu6")(x)
-        return layers.LeakyReLU(LEAKY_RELU_SLOPE, name=f"{name}_leaky_relu")(x)
+        activation = ACTIVATIONS[self.activation]
+        names = {"name": f"{name}_conv", "bn": f"{name}_bn"}
+        return self.layers.conv(x, filters, kernel, strides, activation, **names, offset=offset)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from keras import KerasTensor, ops
 
-from nets.versions import ANCHORS_PER_LEVEL, STRIDES
+from nets.versions import ANCHORS_PER_LEVEL, strides_of
 
 # Largest growth of an anchor: exp() of a larger logit would overflow long before it was useful.
 MAX_LOG_GROWTH = math.log(1000 / 16)
@@ -21,7 +21,7 @@ class Priors:
         strides: (P, 1) pixels a cell.
         anchors: (P, 2) width and height in pixels.
         scale_xy: (P, 1) stretch of the centre's sigmoid.
-        levels: (P,) index of the pyramid level, 0 to 2.
+        levels: (P,) index of the pyramid level, from 0.
     """
 
     cells: np.ndarray
@@ -38,7 +38,7 @@ def make_priors(
 
     Args:
         input_size: height and width in pixels, multiples of 32.
-        anchors: (3, 3, 2) width and height in pixels, stride 8 first.
+        anchors: (levels, 3, 2) width and height in pixels, the smallest stride first.
         scale_xy: one stretch a level.
 
     Returns:
@@ -51,7 +51,7 @@ def make_priors(
     if height % 32 or width % 32 or min(height, width) < 32:
         raise ValueError(f"input size {height}x{width} is not a multiple of 32; use e.g. 416")
     columns = {field: [] for field in Priors.__dataclass_fields__}
-    for level, stride in enumerate(STRIDES):
+    for level, stride in enumerate(strides_of(anchors)):
         rows, cols = height // stride, width // stride
         row, col = np.mgrid[:rows, :cols]
         cells = np.stack([col.ravel(), row.ravel()], axis=-1)

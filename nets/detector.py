@@ -1,23 +1,20 @@
 """The detector: backbone -> neck -> head, with its loss and its detections."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from nets.anchors import V3_ANCHORS, V4_ANCHORS
+from nets.anchors import DEFAULT_ANCHORS
 from nets.assigner import assign
-from nets.backbones import Convention, build_backbone, resolve
+from nets.backbones import BackboneSpec, Convention, build_backbone, convention_named, resolve
+from nets.backbones.layers import Layers, make_divisible
 from nets.blocks import ConvBlocks
 from nets.decoder import decode_boxes, make_priors
 from nets.head import yolo_head
 from nets.losses import yolo_loss
 from nets.necks import NECKS
 from nets.nms import suppress
-from nets.versions import VERSIONS, YoloVersion
-
-DEFAULT_ANCHORS = {"v3": V3_ANCHORS, "v4": V4_ANCHORS}
+from nets.versions import VERSIONS, YoloVersion, with_conv
 
 
 class Detector(keras.Model):
@@ -28,9 +25,10 @@ class Detector(keras.Model):
     Attributes:
         backbone: the backbone as a model of its own; `backbone.trainable = False` freezes it.
         version: the record that makes it a v3 or a v4.
-        anchors: (3, 3, 2) width and height in pixels, stride 8 first.
+        anchors: (levels, 3, 2) width and height in pixels, the smallest stride first.
         num_classes: number of classes C.
         input_size: height and width in pixels.
+        convention: padding, epsilon and pixel scaling.
     """
 
     def __init__(
@@ -42,46 +40,57 @@ class Detector(keras.Model):
         conv: str | None = None,
         input_size: tuple[int, int] = (416, 416),
         width: float | None = None,
-        convention: str | Convention = "keras",
+        convention: str | Convention | None = None,
     ) -> None:
         """Builds the graph with random weights.
 
         Args:
             backbone: any registered name.
             num_classes: number of classes.
-            anchors: (3, 3, 2) pixels; the version's published ones by default.
-            version: `v3`, `v4` or a record of your own.
+            anchors: (levels, 3, 2) pixels; the version's published ones by default.
+            version: a name in `nets.versions.VERSIONS` or a record of your own.
             conv: `plain` or `separable` in place of the version's kind.
             input_size: height and width in pixels, multiples of 32.
             width: the backbone's width factor; its default is 1.
-            convention: padding, epsilon and pixel scaling of the backbone's weights.
+            convention: padding, epsilon and pixel scaling that the weights want; the backbone's
+                first if None.
 
         Raises:
-            ValueError: if a name is unknown, or a size is no multiple of 32.
+            ValueError: if a name is unknown, a size is no multiple of 32, or there are anchors for
+                another number of levels than the version has.
         """
         if isinstance(version, str):
             if version not in VERSIONS:
-                raise ValueError(f"YOLO version {version!r} is unknown; use v3 or v4")
+                raise ValueError(f"no YOLO version {version!r}; there are {', '.join(VERSIONS)}")
             version = VERSIONS[version]
         if conv is not None:
-            version = dataclasses.replace(version, conv=conv)
+            version = with_conv(version, conv)
         if anchors is None:
             anchors = DEFAULT_ANCHORS[version.name]
         anchors = np.asarray(anchors, np.float32)
+        if len(anchors) != len(version.scale_xy):
+            raise ValueError(
+                f"anchors for {len(anchors)} levels; {version.name} has {len(version.scale_xy)}"
+            )
+        spec = resolve(backbone)
+        width = spec.default_width if width is None else width
+        convention = convention_named(spec, convention)
         priors = make_priors(input_size, anchors, version.scale_xy)
 
-        trunk = build_backbone(backbone, (*input_size, 3), width=width, convention=convention)
+        trunk = build_backbone(backbone, (*input_size, 3), width, convention)
         images = keras.Input((*input_size, 3), name="images")
-        blocks = ConvBlocks(version.conv, version.activation)
-        pyramid = NECKS[version.neck](
-            tuple(trunk(images)), blocks, width or resolve(backbone).default_width
-        )
-        super().__init__(images, yolo_head(pyramid, num_classes, blocks), name="detector")
+        features = tuple(trunk(images))
+        channels = _neck_channels(version, spec, width, features)
+        blocks = ConvBlocks(Layers(convention), version.conv, version.activation)
+        pyramid = NECKS[version.neck](features, channels, blocks)
+        logits = yolo_head(pyramid, channels, num_classes, blocks)
+        super().__init__(images, logits, name="detector")
         self.backbone = trunk
         self.version = version
         self.anchors = anchors
         self.num_classes = num_classes
         self.input_size = tuple(input_size)
+        self.convention = convention
         self._priors = priors
 
     def compute_loss(
@@ -141,3 +150,13 @@ class Detector(keras.Model):
             `boxes`, `scores`, `labels` and `counts`, see `nets.nms.suppress`.
         """
         return suppress(*self.predict_boxes(images), confidence, iou, max_boxes)
+
+
+def _neck_channels(
+    version: YoloVersion, spec: BackboneSpec, width: float, features: tuple[keras.KerasTensor, ...]
+) -> tuple[int, ...]:
+    """Channels of the neck at each level: the version's, the backbone's, or its features'."""
+    channels = version.neck_channels or spec.neck_channels
+    if channels is None:
+        return tuple(feature.shape[-1] for feature in features)
+    return tuple(make_divisible(channel * width) for channel in channels)

@@ -1,6 +1,7 @@
-"""The YOLO head: three pyramid maps -> raw logits of every anchor of every cell."""
+"""The YOLO head: pyramid maps -> raw logits of every anchor of every cell."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from keras import KerasTensor, initializers, layers
@@ -14,24 +15,28 @@ from nets.versions import ANCHORS_PER_LEVEL
 OBJECTNESS_PRIOR = 0.01
 
 
-def yolo_head(pyramid: Pyramid, num_classes: int, blocks: ConvBlocks) -> KerasTensor:
+def yolo_head(
+    pyramid: Pyramid, channels: Sequence[int], num_classes: int, blocks: ConvBlocks
+) -> KerasTensor:
     """Predicts from each pyramid map by a 3x3 convolution and a 1x1 one with bias.
 
     Args:
-        pyramid: maps at strides 8, 16, 32.
+        pyramid: maps at strides 8, 16, 32, or 16 and 32.
+        channels: of the neck at each level; the 3x3 convolution has twice as many.
         num_classes: number of classes C.
         blocks: style of the 3x3 convolutions.
 
     Returns:
         Logits (B, P, 5 + C) in float32: `tx, ty, tw, th, objectness, class...` with P the sum of
-        `h * w * 3` over levels, stride 8 first, each level row by row, anchor last.
+        `h * w * 3` over levels, the smallest stride first, each level row by row, anchor last.
     """
     bias = initializers.Constant(_prior_bias(num_classes))
     logits = []
-    for level, features in zip((3, 4, 5), pyramid, strict=True):
+    levels = range(6 - len(pyramid), 6)  # P3 to P5: two to the power of the level is the stride
+    for level, features, width in zip(levels, pyramid, channels, strict=True):
         # Activations of a large mean would turn a small step of a thousand weights into a leap of
         # the logits, to where sigmoid and exp have no slope to come back on.
-        x = blocks.conv3x3(features, 2 * features.shape[-1], f"head_p{level}", offset=0.0)
+        x = blocks.conv3x3(features, 2 * width, f"head_p{level}", offset=0.0)
         x = layers.Conv2D(
             ANCHORS_PER_LEVEL * (5 + num_classes),
             1,

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 from keras import KerasTensor, ops
 from keras.utils import bounding_boxes
@@ -74,12 +75,9 @@ def yolo_loss(
     objectness_error = counts * _cross_entropy(assignment.objectness, logits[..., 4])
 
     # 5. Each level's mean over its rows, weighted by the balance of the levels.
-    rows_a_level = [int((priors.levels == level).sum()) for level in range(3)]
-    weights = [
-        balance / rows
-        for balance, rows in zip(version.objectness_balance, rows_a_level, strict=True)
-    ]
-    row_weights = ops.take(ops.convert_to_tensor(weights, "float32"), priors.levels)
+    rows_a_level = np.bincount(priors.levels)
+    weights = np.array(version.objectness_balance, np.float32) / rows_a_level
+    row_weights = weights.astype(np.float32)[priors.levels]
     images = _sum_over_replicas(ops.cast(batch, "float32"))
     objectness = ops.sum(objectness_error * row_weights) / images
     objectness = objectness * (input_size[0] * input_size[1] / REFERENCE_AREA)

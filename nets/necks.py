@@ -1,52 +1,64 @@
-"""Necks: (feat1, feat2, feat3) -> three pyramid maps at strides 8, 16, 32.
+"""Necks: (feat1, feat2, feat3) -> pyramid maps at strides 8, 16, 32, or 16 and 32 in the tiny one.
 
-The topologies are those of efficientnet-yolo3-keras (`fpn`) and mobilenet-yolov4-keras
-(`spp_panet`), so that detectors trained there can be carried over.
+The topologies are Darknet's. Those of efficientnet-yolo3-keras (`fpn`) and mobilenet-yolov4-keras
+(`spp_panet`) differ by their channels and convolutions, which are given, so that detectors of all
+three can be carried over.
 """
+
+from collections.abc import Sequence
 
 from keras import KerasTensor, layers
 
-from nets.backbones.layers import make_divisible
+from nets.backbones.registry import Features
 from nets.blocks import ConvBlocks
 
-Pyramid = tuple[KerasTensor, KerasTensor, KerasTensor]
+Pyramid = tuple[KerasTensor, ...]
 
 
-def fpn(features: Pyramid, blocks: ConvBlocks, width: float) -> Pyramid:
+def fpn(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyramid:
     """YOLOv3's feature pyramid (Redmon and Farhadi 2018), top-down only.
 
     Args:
         features: backbone maps at strides 8, 16, 32.
+        channels: of the three maps that come out.
         blocks: style of the convolutions.
-        width: ignored: the pyramid is as wide as the backbone's maps.
 
     Returns:
-        Maps at strides 8, 16, 32 with the backbone's channels.
+        Maps at strides 8, 16, 32.
     """
-    del width
-    feat1, feat2, feat3 = features
-    n3, n4, n5 = (feature.shape[-1] for feature in features)
-    p5 = blocks.five(feat3, n5, "neck_p5")
-    up = layers.UpSampling2D(name="neck_p5_up")(blocks.conv1x1(p5, n4, "neck_p5_lateral"))
-    p4 = blocks.five(layers.Concatenate(name="neck_p4_concat")([up, feat2]), n4, "neck_p4")
-    up = layers.UpSampling2D(name="neck_p4_up")(blocks.conv1x1(p4, n3, "neck_p4_lateral"))
-    p3 = blocks.five(layers.Concatenate(name="neck_p3_concat")([up, feat1]), n3, "neck_p3")
-    return p3, p4, p5
+    return _top_down(features, channels, blocks.five(features[-1], channels[-1], "neck_p5"), blocks)
 
 
-def spp_panet(features: Pyramid, blocks: ConvBlocks, width: float) -> Pyramid:
-    """YOLOv4's spatial pyramid pooling and path aggregation (Bochkovskiy et al. 2020).
+def spp_fpn(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyramid:
+    """As `fpn`, with spatial pyramid pooling on the coarsest level (yolov3-spp.cfg)."""
+    return _top_down(features, channels, _spp(features[-1], channels[-1], blocks), blocks)
+
+
+def tiny_fpn(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyramid:
+    """The pyramid of two levels and two convolutions in yolov3-tiny.cfg and yolov4-tiny.cfg.
 
     Args:
-        features: backbone maps at strides 8, 16, 32.
+        features: backbone maps at strides 8, 16, 32, the first of which is not used.
+        channels: of the convolution at either level.
         blocks: style of the convolutions.
-        width: the backbone's width factor, which scales 128, 256 and 512 channels.
 
     Returns:
-        Maps at strides 8, 16, 32 with 128, 256 and 512 channels times `width`.
+        Maps at strides 16 and 32; the first is the backbone's beside what came down.
+    """
+    _, feat2, feat3 = features
+    n4, n5 = channels
+    p5 = blocks.conv1x1(feat3, n5, "neck_p5")
+    up = layers.UpSampling2D(name="neck_p5_up")(blocks.conv1x1(p5, n4, "neck_p5_lateral"))
+    return layers.Concatenate(name="neck_p4_concat")([up, feat2]), p5
+
+
+def spp_panet(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyramid:
+    """YOLOv4's spatial pyramid pooling and path aggregation (Bochkovskiy et al. 2020).
+
+    Arguments and result are those of `fpn`.
     """
     feat1, feat2, feat3 = features
-    n3, n4, n5 = (make_divisible(channels * width) for channels in (128, 256, 512))
+    n3, n4, n5 = channels
 
     p5 = _spp(feat3, n5, blocks)
     up = layers.UpSampling2D(name="neck_p5_up")(blocks.conv1x1(p5, n4, "neck_p5_lateral"))
@@ -67,6 +79,18 @@ def spp_panet(features: Pyramid, blocks: ConvBlocks, width: float) -> Pyramid:
     return p3, p4, p5
 
 
+def _top_down(
+    features: Features, channels: Sequence[int], p5: KerasTensor, blocks: ConvBlocks
+) -> Pyramid:
+    feat1, feat2, _ = features
+    n3, n4, _ = channels
+    up = layers.UpSampling2D(name="neck_p5_up")(blocks.conv1x1(p5, n4, "neck_p5_lateral"))
+    p4 = blocks.five(layers.Concatenate(name="neck_p4_concat")([up, feat2]), n4, "neck_p4")
+    up = layers.UpSampling2D(name="neck_p4_up")(blocks.conv1x1(p4, n3, "neck_p4_lateral"))
+    p3 = blocks.five(layers.Concatenate(name="neck_p3_concat")([up, feat1]), n3, "neck_p3")
+    return p3, p4, p5
+
+
 def _spp(x: KerasTensor, filters: int, blocks: ConvBlocks) -> KerasTensor:
     x = blocks.conv1x1(x, filters, "neck_spp_1")
     x = blocks.conv3x3(x, 2 * filters, "neck_spp_2")
@@ -81,4 +105,4 @@ def _spp(x: KerasTensor, filters: int, blocks: ConvBlocks) -> KerasTensor:
     return blocks.conv1x1(x, filters, "neck_spp_6")
 
 
-NECKS = {"fpn": fpn, "spp_panet": spp_panet}
+NECKS = {"fpn": fpn, "spp_fpn": spp_fpn, "spp_panet": spp_panet, "tiny_fpn": tiny_fpn}

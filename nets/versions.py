@@ -1,5 +1,6 @@
 """What a YOLO version is, as data: v3 and v4 differ by a record and by nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 STRIDES = (8, 16, 32)
@@ -10,11 +11,13 @@ ANCHORS_PER_LEVEL = 3
 class YoloVersion:
     """Everything that one version of YOLO does differently from another.
 
-    Tuples of three belong to strides 8, 16 and 32, in that order.
+    Tuples have an entry a level, the smallest stride first: 8, 16 and 32, or 16 and 32 in the tiny
+    versions.
 
     Attributes:
-        name: `v3` or `v4`, as on the command line.
+        name: key into `VERSIONS`, as on the command line.
         neck: key into `nets.necks.NECKS`.
+        neck_channels: of each level at width 1; None leaves them to the backbone.
         conv: kind of the 3x3 convolutions in neck and head, `plain` or `separable`.
         activation: `leaky_relu` (slope 0.1) or `relu6`.
         scale_xy: stretch of the sigmoid of a box centre, so that cell borders are reachable
@@ -38,36 +41,70 @@ class YoloVersion:
     neck: str
     conv: str
     activation: str
-    scale_xy: tuple[float, float, float]
+    scale_xy: tuple[float, ...]
     match_iou: float
     ignore_iou: float
+    neck_channels: tuple[int, ...] | None = None
     neighbours: bool = False
     box_weight: float = 0.1
     objectness_weight: float = 1.0
-    objectness_balance: tuple[float, float, float] = (4.0, 1.0, 0.4)
+    objectness_balance: tuple[float, ...] = (4.0, 1.0, 0.4)
     class_weight: float = 4.0
 
 
+_V3 = YoloVersion(
+    name="v3",
+    neck="fpn",
+    conv="plain",
+    activation="leaky_relu",
+    scale_xy=(1.0, 1.0, 1.0),
+    match_iou=1.0,
+    ignore_iou=0.5,
+)
+_V4 = YoloVersion(
+    name="v4",
+    neck="spp_panet",
+    neck_channels=(128, 256, 512),
+    conv="separable",
+    activation="relu6",
+    scale_xy=(1.2, 1.1, 1.05),
+    match_iou=0.213,
+    ignore_iou=0.7,
+)
+_V3_TINY = replace(
+    _V3,
+    name="v3-tiny",
+    neck="tiny_fpn",
+    neck_channels=(128, 256),
+    scale_xy=(1.0, 1.0),
+    ignore_iou=0.7,
+    objectness_balance=(1.0, 0.4),
+)
+
+# From the files of the same names in Darknet's cfg/: yolov3.cfg, yolov3-spp.cfg and so on.
 VERSIONS = {
-    "v3": YoloVersion(
-        name="v3",
-        neck="fpn",
-        conv="plain",
-        activation="leaky_relu",
-        scale_xy=(1.0, 1.0, 1.0),
-        match_iou=1.0,
-        ignore_iou=0.5,
-    ),
-    "v4": YoloVersion(
-        name="v4",
-        neck="spp_panet",
-        conv="separable",
-        activation="relu6",
-        scale_xy=(1.2, 1.1, 1.05),
-        match_iou=0.213,
-        ignore_iou=0.7,
-    ),
+    "v3": _V3,
+    "v3-spp": replace(_V3, name="v3-spp", neck="spp_fpn", ignore_iou=0.7),
+    "v3-tiny": _V3_TINY,
+    "v4": _V4,
+    "v4-tiny": replace(_V3_TINY, name="v4-tiny", scale_xy=(1.05, 1.05)),
 }
+
+
+def strides_of(levels: Sequence) -> tuple[int, ...]:
+    """Pixels a cell of each level that there is: a pyramid of two lacks the finest."""
+    return STRIDES[-len(levels) :]
+
+
+def with_conv(version: YoloVersion, conv: str) -> YoloVersion:
+    """A version with 3x3 convolutions of a kind, plain ones with Darknet's leaky ReLU behind them.
+
+    Args:
+        version: any.
+        conv: `plain` or `separable`.
+    """
+    activation = "leaky_relu" if conv == "plain" else version.activation
+    return replace(version, conv=conv, activation=activation)
 
 
 def with_neighbours(version: YoloVersion) -> YoloVersion:
@@ -83,4 +120,5 @@ def with_neighbours(version: YoloVersion) -> YoloVersion:
     Returns:
         The record with the stretch of YOLOv5's decoder, which reaches half a cell to each side.
     """
-    return replace(version, scale_xy=(2.0, 2.0, 2.0), match_iou=0.213, neighbours=True)
+    scale_xy = (2.0,) * len(version.scale_xy)
+    return replace(version, scale_xy=scale_xy, match_iou=0.213, neighbours=True)

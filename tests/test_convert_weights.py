@@ -5,6 +5,7 @@ from safetensors.numpy import load_file, save_file
 
 import convert_weights
 from nets.backbones import build_backbone, resolve
+from tests import darknet_networks
 from utils.backbone_file import read_header
 from utils.cli import run
 from utils.errors import UserError
@@ -96,3 +97,71 @@ def test_a_file_for_another_backbone_is_refused(timm_file, tmp_path):
     other = build_backbone("mobilenetv1", (64, 64, 3), 0.25)
     with pytest.raises(UserError, match="has weights of ghostnet"):
         load_weights(other, str(out), "mobilenetv1")
+
+
+@pytest.fixture(scope="module")
+def darknet_files(tmp_path_factory):
+    """The .cfg and .weights of a yolov3-tiny of two classes, and a file of their names."""
+    folder = tmp_path_factory.mktemp("darknet")
+    (folder / "classes.txt").write_text("cat\ndog\n")
+    return *darknet_networks.write(folder, darknet_networks.yolov3_tiny, (64, 64), 2), (
+        folder / "classes.txt"
+    )
+
+
+def test_darknets_files_become_a_run_and_a_run_becomes_darknets_files(
+    darknet_files, tmp_path, capsys
+):
+    cfg, weights, classes = darknet_files
+    words = ("--from", "darknet", "--cfg", cfg, "--classes", classes)
+    convert(weights, *words, "--out", tmp_path / "run")
+    assert "darknet_tiny v3-tiny, width 1, 2 classes" in capsys.readouterr().out
+
+    convert(tmp_path / "run", "--out", tmp_path / "new" / "tiny.weights")
+    assert "cv2.dnn.readNetFromDarknet" in capsys.readouterr().out
+    assert (tmp_path / "new" / "tiny.names").read_text() == "cat\ndog\n"
+    # Behind the header, which counts images, all tensors as they were.
+    again = (tmp_path / "new" / "tiny.weights").read_bytes()
+    assert again[20:] == weights.read_bytes()[20:]
+    words = ("--from", "darknet", "--cfg", tmp_path / "new" / "tiny.cfg", "--classes", classes)
+    convert(tmp_path / "new" / "tiny.weights", *words, "--out", tmp_path / "again")
+    for name in ("anchors.txt", "classes.txt"):
+        assert (tmp_path / "again" / name).read_text() == (tmp_path / "run" / name).read_text()
+
+
+def test_the_backbone_of_darknets_files_becomes_a_file_for_training(
+    darknet_files, tmp_path, capsys
+):
+    cfg, weights, _ = darknet_files
+    out = tmp_path / "tiny.safetensors"
+    words = ("--from", "darknet", "--cfg", cfg, "--backbone", "darknet_tiny", "--out", out)
+    convert(weights, *words)
+    assert f"--backbone darknet_tiny --width 1 --weights {out}" in capsys.readouterr().out
+    convention = convention_of(str(out), "darknet_tiny")
+    assert convention == resolve("darknet_tiny").conventions["darknet"]
+    backbone = build_backbone("darknet_tiny", (64, 64, 3), convention=convention)
+    load_weights(backbone, str(out), "darknet_tiny")
+    beta, gamma = np.frombuffer(weights.read_bytes()[20:148], "<f4").reshape(2, 16)
+    np.testing.assert_array_equal(backbone.get_layer("conv1_bn").gamma, gamma)
+    np.testing.assert_array_equal(backbone.get_layer("conv1_bn").beta, beta)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("a.weights", "--out", "run"), "--from is missing"),
+        (("a.weights", "--from", "darknet", "--out", "run"), "use --from darknet --cfg FILE"),
+        (("a.pth", "--from", "timm", "--cfg", "a.cfg", "--out", "b"), "use --from darknet --cfg"),
+        (("a.weights", "--from", "darknet", "--cfg", "a.cfg", "--out", "b"), "by --classes FILE"),
+        (("a.pth", "--from", "timm", "--out", "a.safetensors"), "add --backbone NAME"),
+        (("a.h5", "--from", "yolo4-mobilenet", "--width", "1", "--out", "b"), "drop --backbone"),
+        ((".", "--from", "timm", "--out", "a.weights"), "give --out alone"),
+        ((".", "--out", "a.safetensors"), "name a FILE.weights"),
+        ((".", "--out", "a.weights"), "no config.json in"),
+    ],
+)
+def test_flags_that_do_not_belong_together_are_refused(words, message, tmp_path, capsys):
+    words = [tmp_path if word == "." else word for word in words]
+    error = refuse(capsys, *words)
+    assert message in error
+    assert error.count("\n") == 1

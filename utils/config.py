@@ -136,7 +136,12 @@ def _from_json(kind: Any, value: Any, where: str) -> Any:
 
 def _field_from_json(kind: Any, value: Any, where: str) -> Any:
     origin, choices = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType and isinstance(value, list):
+        (kind,) = (choice for choice in choices if choice is not types.NoneType)
+        return _field_from_json(kind, value, where)
     if origin is tuple and isinstance(value, list):
+        if choices[-1] is Ellipsis:
+            choices = choices[:1] * len(value)
         if len(value) != len(choices):
             raise UserError(f"{where} has {len(value)} numbers, it must have {len(choices)}")
         pairs = zip(choices, value, strict=True)

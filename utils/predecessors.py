@@ -7,16 +7,18 @@ of layer by itself, in the order of the two files called nets/yolo.py.
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from nets.backbones import Convention
+from nets.anchors import DEFAULT_ANCHORS
 from nets.backbones.efficientnet import STAGES, VARIANTS
 from nets.backbones.layers import KERAS, make_divisible
-from nets.versions import VERSIONS, YoloVersion
+from nets.versions import VERSIONS
 from utils.errors import UserError
-from utils.tensorfiles import LayerTensors
+from utils.foreign import ForeignDetector
+from utils.tensorfiles import LayerTensors, read_h5
 
 # Pixels are divided by 255 and nothing else (preprocess_input in utils/utils.py).
 CONVENTION = replace(KERAS, mean=(0.0,) * 3, std=(255.0,) * 3)
@@ -31,38 +33,20 @@ MOBILENETV3_WORDS = (
     ("/", "_"),
 )
 
-
-@dataclass(frozen=True)
-class Predecessor:
-    """What a file turned out to hold.
-
-    Attributes:
-        backbone: registered name.
-        width: its width factor.
-        convention: padding, epsilon, pixel scaling and hard sigmoid of the backbone.
-        yolo: the version, decoded as they do.
-        num_classes: number of classes.
-        tensors: in our names.
-    """
-
-    backbone: str
-    width: float
-    convention: Convention
-    yolo: YoloVersion
-    num_classes: int
-    tensors: LayerTensors
+INPUT_SIZE = (416, 416)  # input_shape in their yolo.py
 
 
-def recognise(tensors: LayerTensors, origin: str) -> Predecessor:
+def read_detector(path: Path, origin: str) -> ForeignDetector:
     """Finds out which detector a file holds, and renames its tensors.
 
     Args:
-        tensors: of the .h5, in its own names.
+        path: their `.h5`.
         origin: `yolo3-efficientnet` or `yolo4-mobilenet`.
 
     Raises:
-        UserError: it is not such a detector.
+        UserError: it is damaged, or not such a detector.
     """
+    tensors = read_h5(path)
     if origin == "yolo3-efficientnet":
         version, order = VERSIONS["v3"], list(_fpn_order())
         backbone, width = _efficientnet_of(tensors), 1.0
@@ -78,7 +62,17 @@ def recognise(tensors: LayerTensors, origin: str) -> Predecessor:
             f"{name} has {logits.shape[-1]} outputs, not three anchors of 5 and classes"
         )
     convention = GHOSTNET_CONVENTION if backbone == "ghostnet" else CONVENTION
-    return Predecessor(backbone, width, convention, version, num_classes - 5, renamed)
+    return ForeignDetector(
+        backbone=backbone,
+        width=width,
+        convention=convention,
+        yolo=version,
+        num_classes=num_classes - 5,
+        anchors=DEFAULT_ANCHORS[version.name],  # those of their model_data/yolo_anchors.txt
+        input_size=INPUT_SIZE,
+        resize="stretch",  # letterbox_image is off in their yolo.py
+        tensors=renamed,
+    )
 
 
 def _rename(tensors: LayerTensors, order: list[tuple[str, str]], origin: str) -> LayerTensors:

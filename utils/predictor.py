@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from nets.detector import Detector
-from nets.versions import ANCHORS_PER_LEVEL, STRIDES
+from nets.versions import ANCHORS_PER_LEVEL, strides_of
 from utils.detections import Detections
 from utils.letterbox import Letterbox, letterbox
 
@@ -45,6 +45,7 @@ class Predictor:
         self.input_size = tuple(detector.input_size)
         self.batch_size = batch_size
         self._stretch = stretch
+        self._strides = strides_of(detector.anchors)
         self._detect = tf.function(
             lambda images: detector.detect(images, confidence, iou, max_boxes),
             input_signature=[tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)],
@@ -88,7 +89,7 @@ class Predictor:
         height, width = image.shape[:2]
         heat = np.zeros((height, width), np.float32)
         start = 0
-        for stride in STRIDES:
+        for stride in self._strides:
             grid = (self.input_size[0] // stride, self.input_size[1] // stride, ANCHORS_PER_LEVEL)
             end = start + math.prod(grid)
             level = scores[start:end].reshape(grid).max(axis=-1)

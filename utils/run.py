@@ -24,7 +24,7 @@ class Run:
         path: the directory.
         config: how it was made.
         classes: names, by label.
-        anchors: (3, 3, 2) pixels.
+        anchors: (levels, 3, 2) pixels.
         detector: with the best weights of the run.
     """
 

@@ -13,10 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nets.anchors import save_anchors
+from nets.anchors import DEFAULT_ANCHORS, save_anchors
 from nets.backbones import resolve
-from nets.detector import DEFAULT_ANCHORS
-from nets.versions import VERSIONS, YoloVersion, with_neighbours
+from nets.versions import VERSIONS, YoloVersion, with_conv, with_neighbours
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
 from utils.annotation import Sample, find_classes, read_classes
 from utils.callbacks import Curves, EarlyStopping, Validation
@@ -57,7 +56,7 @@ class Session:
         path: the run directory.
         config: of the run.
         classes: names, by label.
-        anchors: (3, 3, 2) pixels.
+        anchors: (levels, 3, 2) pixels.
         train: samples to train on.
         val: samples to measure on.
         resumed: whether the run has a state to take up.
@@ -88,19 +87,14 @@ def prepare(flags: argparse.Namespace) -> Session:
         raise UserError(f"{spec.name} has no width {width:g}, use one of {widths}")
     version = with_neighbours(VERSIONS[flags.yolo])
     if flags.conv:
-        version = dataclasses.replace(version, conv=flags.conv)
+        version = with_conv(version, flags.conv)
     path = flags.run or Path("logs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{spec.name}-{flags.yolo}"
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} is not empty, name a new directory or go on with --resume {path}")
-    convention = convention_of(flags.weights, spec.name)
-    if isinstance(convention, str):
-        if convention not in spec.conventions:
-            raise UserError(f"{flags.weights} does not suit {spec.name}, use another file")
-        convention = spec.conventions[convention]
     config = RunConfig(
         backbone=spec.name,
         width=width,
-        convention=convention,
+        convention=convention_of(flags.weights, spec.name),
         yolo=version,
         input_size=parse_size(flags.input_size),
         recipe=_recipe(flags),
@@ -250,7 +244,8 @@ def _anchors_for(train: list[Sample], config: RunConfig, version: YoloVersion) -
     published = DEFAULT_ANCHORS[version.name]
     if not len(sizes):
         raise UserError(f"no object to train on in {config.data}, see the faults named above")
-    anchors = kmeans_anchors(sizes, seed=config.recipe.seed).reshape(published.shape)
+    k = published.size // 2
+    anchors = kmeans_anchors(sizes, k, config.recipe.seed).reshape(published.shape)
     for name, candidate in (("published", published), ("from the data", anchors)):
         recall, overlap = anchor_fit(sizes, candidate)
         _say(f"anchors {name}: best possible recall {recall:.3f}, mean IoU {overlap:.3f}")

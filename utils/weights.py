@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from nets.backbones import Convention, resolve
+from nets.backbones import BackboneSpec, Convention, convention_named, resolve
 from nets.backbones.transfer import copy_by_name, weights_by_key
 from utils.backbone_file import read_header
 from utils.config import RunConfig
@@ -76,7 +76,7 @@ class WeightsReport:
         return "\n".join(lines)
 
 
-def convention_of(source: str, backbone: str) -> str | Convention:
+def convention_of(source: str, backbone: str) -> Convention:
     """The convention that a network must be built with for the weights of `source`.
 
     Args:
@@ -86,17 +86,20 @@ def convention_of(source: str, backbone: str) -> str | Convention:
         backbone: name of the backbone.
 
     Raises:
-        UserError: the file, or the config beside it, cannot be read.
+        UserError: the file, or the config beside it, cannot be read, or weights of that kind are
+            not known of that backbone.
     """
-    path = Path(source)
+    path, spec = Path(source), resolve(backbone)
     if header := read_header(path):
         return header.convention
     config = path.with_name("config.json")
     if path.suffix in TORCH_SUFFIXES:
-        return _torch_convention(path, config, resolve(backbone).name)
+        return _torch_convention(path, config, spec)
     if path.suffix == ".h5" and config.is_file():
         return RunConfig.load(config).convention
-    return "keras"
+    if path.suffix == ".h5":
+        return _convention(spec, "keras", path)
+    return convention_named(spec, None)
 
 
 def origin_of(path: Path) -> str:
@@ -108,13 +111,19 @@ def origin_of(path: Path) -> str:
     return "timm" if is_timm(modules_of(read_torch(path))) else "torchvision"
 
 
-def _torch_convention(path: Path, config: Path, backbone: str) -> Convention:
-    convention = resolve(backbone).conventions["torch"]
+def _convention(spec: BackboneSpec, name: str, path: Path) -> Convention:
+    if name not in spec.conventions:
+        raise UserError(f"{path} is a file of {name}, {spec.name} has no such weights: use another")
+    return spec.conventions[name]
+
+
+def _torch_convention(path: Path, config: Path, spec: BackboneSpec) -> Convention:
+    convention = _convention(spec, "torch", path)
     if origin_of(path) == "torchvision":
-        if backbone in TORCHVISION_EPSILON_OF:
+        if spec.name in TORCHVISION_EPSILON_OF:
             convention = dataclasses.replace(convention, bn_epsilon=TORCHVISION_EPSILON)
         return convention
-    scale = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if backbone in TIMM_PLAIN_SCALE else {}
+    scale = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if spec.name in TIMM_PLAIN_SCALE else {}
     if config.is_file():
         try:
             scale = json.loads(config.read_text(encoding="utf-8")).get("pretrained_cfg", scale)

@@ -18,10 +18,14 @@ BN_MOMENTUM = 0.97
 # MobileNetV1 x0.25: norm of the first gradients 150 from 0, and 0.1 from 2.
 BN_OFFSET = 2.0
 
+Activation = str | Callable[[KerasTensor], KerasTensor]
+
 
 @dataclass(frozen=True)
 class Convention:
     """What the weights of one framework silently assume of the graph around them.
+
+    A detector has one for all of it, neck and head included.
 
     With another convention than its own a checkpoint still loads and still runs, and is wrong.
 
@@ -56,6 +60,11 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     """
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def leaky_relu(x: KerasTensor) -> KerasTensor:
+    """Leaky ReLU of slope 0.1, Darknet's."""
+    return keras.ops.leaky_relu(x, 0.1)
 
 
 def kernel_initializer() -> keras.initializers.Initializer:
@@ -114,8 +123,8 @@ def batch_norm(
 def squeeze_excite(
     x: KerasTensor,
     filters: int,
-    activation: str,
-    gate: str | Callable[[KerasTensor], KerasTensor],
+    activation: Activation,
+    gate: Activation,
     *,
     names: tuple[str, str],
 ) -> KerasTensor:
@@ -142,7 +151,7 @@ class Layers:
         self.convention = convention
 
     @property
-    def hard_sigmoid(self) -> str | Callable[[KerasTensor], KerasTensor]:
+    def hard_sigmoid(self) -> Activation:
         """The convention's own, as an activation."""
         slope = self.convention.hard_sigmoid_slope
         if slope == 1 / 6:
@@ -165,10 +174,11 @@ class Layers:
         filters: int,
         kernel_size: int = 1,
         strides: int = 1,
-        activation: str | None = None,
+        activation: Activation | None = None,
         *,
         name: str,
         bn: str | None = None,
+        offset: float | None = None,
     ) -> KerasTensor:
         """Convolution without bias, batch normalization, activation.
 
@@ -180,6 +190,8 @@ class Layers:
             activation: a Keras activation, None for a linear layer.
             name: name of the convolution.
             bn: name of the normalization, `name` + "_bn" if not given.
+            offset: where that of the normalization starts from; BN_OFFSET before an activation
+                and 0 else, if not given.
         """
         x, padding = self._pad(x, kernel_size, strides)
         x = keras.layers.Conv2D(
@@ -191,14 +203,14 @@ class Layers:
             kernel_initializer=kernel_initializer(),
             name=name,
         )(x)
-        return self._finish(x, activation, name, bn)
+        return self._finish(x, activation, name, bn, offset)
 
     def depthwise(
         self,
         x: KerasTensor,
         kernel_size: int,
         strides: int = 1,
-        activation: str | None = None,
+        activation: Activation | None = None,
         *,
         name: str,
         bn: str | None = None,
@@ -229,11 +241,18 @@ class Layers:
         return keras.layers.ZeroPadding2D(kernel_size // 2)(x), "valid"
 
     def _finish(
-        self, x: KerasTensor, activation: str | None, name: str, bn: str | None
+        self,
+        x: KerasTensor,
+        activation: Activation | None,
+        name: str,
+        bn: str | None,
+        offset: float | None = None,
     ) -> KerasTensor:
+        if offset is None:
+            offset = BN_OFFSET if activation else 0.0
         x = batch_norm(
             x,
-            offset=BN_OFFSET if activation is not None else 0.0,
+            offset=offset,
             epsilon=self.convention.bn_epsilon,
             name=bn or f"{name}_bn",
         )

@@ -20,7 +20,9 @@ class BackboneSpec:
         name: what `--backbone` takes.
         widths: the channel multipliers it exists in.
         default_width: the one taken if none is asked for.
-        conventions: by name, how the weights that exist for it want their graph.
+        conventions: by name, how the weights that exist for it want their graph; the first is that
+            of a network that starts from random ones.
+        neck_channels: of the levels of a v3 neck over it at width 1; None for its features'.
         trunk: scaled images -> features of strides 8, 16 and 32.
         top: last feature -> class logits, for its published classifier; None if it has none.
     """
@@ -29,6 +31,7 @@ class BackboneSpec:
     widths: tuple[float, ...]
     default_width: float
     conventions: Mapping[str, Convention]
+    neck_channels: tuple[int, int, int] | None
     trunk: Callable[..., Features]
     top: Callable[..., KerasTensor] | None
 
@@ -43,6 +46,7 @@ def register(
     conventions: Mapping[str, Convention],
     widths: tuple[float, ...] = (1.0,),
     default_width: float = 1.0,
+    neck_channels: tuple[int, int, int] | None = None,
     top: Callable[..., KerasTensor] | None = None,
     aliases: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Features]], Callable[..., Features]]:
@@ -59,7 +63,9 @@ def register(
         raise ValueError(f"backbone {name} is registered twice; give one of them another name")
 
     def decorate(trunk: Callable[..., Features]) -> Callable[..., Features]:
-        _SPECS[name] = BackboneSpec(name, widths, default_width, conventions, trunk, top)
+        _SPECS[name] = BackboneSpec(
+            name, widths, default_width, conventions, neck_channels, trunk, top
+        )
         _ALIASES.update(dict.fromkeys(aliases, name))
         return trunk
 
@@ -89,7 +95,7 @@ def build_backbone(
     name: str,
     input_shape: tuple[int, int, int] = (416, 416, 3),
     width: float | None = None,
-    convention: str | Convention = "keras",
+    convention: str | Convention | None = None,
 ) -> keras.Model:
     """Build a feature extractor with random weights.
 
@@ -97,7 +103,8 @@ def build_backbone(
         name: a registered name or alias.
         input_shape: height and width in pixels, multiples of 32, and 3 channels.
         width: channel multiplier, the backbone's default if None.
-        convention: a name among the backbone's conventions, or one made for special weights.
+        convention: a name among the backbone's conventions, or one made for special weights; the
+            backbone's first if None.
 
     Returns:
         Model "backbone" from RGB images (B, H, W, 3) of 0..255 to a list of three features, of
@@ -114,7 +121,7 @@ def build_classifier(
     name: str,
     input_shape: tuple[int, int, int] = (224, 224, 3),
     width: float | None = None,
-    convention: str | Convention = "keras",
+    convention: str | Convention | None = None,
     classes: int = 1000,
 ) -> keras.Model:
     """Build the classifier that the backbone is published as, with random weights.
@@ -142,11 +149,29 @@ def build_classifier(
     return keras.Model(images, logits, name="classifier")
 
 
+def convention_named(spec: BackboneSpec, convention: str | Convention | None) -> Convention:
+    """The convention that is meant: itself, the one of that name, or the backbone's first.
+
+    Raises:
+        ValueError: the backbone has none of that name.
+    """
+    if isinstance(convention, Convention):
+        return convention
+    if convention is None:
+        return next(iter(spec.conventions.values()))
+    if convention not in spec.conventions:
+        raise ValueError(
+            f"backbone {spec.name} has no convention {convention!r}; "
+            f"choose among {', '.join(spec.conventions)}"
+        )
+    return spec.conventions[convention]
+
+
 def _build(
     spec: BackboneSpec,
     input_shape: tuple[int, int, int],
     width: float | None,
-    convention: str | Convention,
+    convention: str | Convention | None,
 ) -> tuple[KerasTensor, Features, dict]:
     """Input, features, and the keyword arguments that trunk and top share."""
     height, wide, channels = input_shape
@@ -161,13 +186,6 @@ def _build(
             f"backbone {spec.name} has no width {width}; "
             f"choose among {', '.join(map(str, spec.widths))}"
         )
-    if isinstance(convention, str):
-        if convention not in spec.conventions:
-            raise ValueError(
-                f"backbone {spec.name} has no convention {convention!r}; "
-                f"choose among {', '.join(spec.conventions)}"
-            )
-        convention = spec.conventions[convention]
-    context = {"width": width, "layers": Layers(convention)}
+    context = {"width": width, "layers": Layers(convention_named(spec, convention))}
     images = keras.Input((height, wide, 3), name="images")
     return images, spec.trunk(context["layers"].scale(images), **context), context

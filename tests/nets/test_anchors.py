@@ -3,15 +3,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nets.anchors import V3_ANCHORS, V4_ANCHORS, load_anchors, save_anchors
+from nets.anchors import DEFAULT_ANCHORS, V3_ANCHORS, V4_ANCHORS, load_anchors, save_anchors
+from nets.versions import VERSIONS, strides_of
 
 MODEL_DATA = Path(__file__).parents[2] / "model_data"
 
 
-@pytest.mark.parametrize("anchors", [V3_ANCHORS, V4_ANCHORS])
-def test_published_anchors_are_smallest_first(anchors):
-    assert anchors.shape == (3, 3, 2)
-    assert (np.diff(anchors.prod(axis=-1).ravel()) > 0).all()
+@pytest.mark.parametrize("version", VERSIONS)
+def test_published_anchors_are_smallest_first(version):
+    anchors = DEFAULT_ANCHORS[version]
+    levels = 2 if "tiny" in version else 3
+    assert anchors.shape == (levels, 3, 2)
+    assert strides_of(anchors) == (8, 16, 32)[-levels:]
+    assert (np.diff(anchors.prod(axis=-1)) > 0).all()
+    assert (np.diff(anchors.prod(axis=-1), axis=0) > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -28,8 +33,9 @@ def test_commas_and_spaces_as_one_likes(tmp_path, text):
     np.testing.assert_array_equal(load_anchors(tmp_path / "anchors.txt"), V3_ANCHORS)
 
 
-def test_a_file_keeps_every_digit(tmp_path):
-    anchors = np.random.default_rng(0).uniform(1, 500, (3, 3, 2)).astype(np.float32)
+@pytest.mark.parametrize("levels", [2, 3])
+def test_a_file_keeps_every_digit(tmp_path, levels):
+    anchors = np.random.default_rng(0).uniform(1, 500, (levels, 3, 2)).astype(np.float32)
     save_anchors(tmp_path / "anchors.txt", anchors)
     loaded = load_anchors(tmp_path / "anchors.txt")
     assert loaded.dtype == np.float32

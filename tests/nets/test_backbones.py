@@ -24,6 +24,10 @@ no_values = pytest.mark.usefixtures("values_left_out")
 
 # Channels at the default width, as the predecessors' detectors use them.
 CHANNELS = {
+    "cspdarknet53": (256, 512, 1024),
+    "cspdarknet_tiny": (128, 256, 512),
+    "darknet53": (256, 512, 1024),
+    "darknet_tiny": (128, 256, 1024),
     "efficientnetb0": (40, 112, 320),
     "ghostnet": (40, 112, 160),
     "mobilenetv1": (256, 512, 1024),
@@ -32,6 +36,8 @@ CHANNELS = {
     "mobilenetv3_small": (24, 48, 96),
     "shufflenetv2": (116, 232, 464),
 }
+
+EPSILONS = {"keras": 1e-3, "torch": 1e-5, "darknet": 1e-6}
 
 # Trainable parameters of the classifiers with 1000 classes, batch statistics not counted.
 PUBLISHED = [
@@ -55,6 +61,9 @@ PUBLISHED = [
     ("ghostnet", 0.5, 2_587_292),
     ("ghostnet", 1.0, 5_182_508),
     ("ghostnet", 1.3, 7_358_820),
+    # timm's darknet53 and cspdarknet53
+    ("darknet53", 1.0, 41_609_928),
+    ("cspdarknet53", 1.0, 27_642_184),
 ]
 
 
@@ -73,8 +82,10 @@ def trainable_parameters(model):
 
 
 @no_values
-@pytest.mark.parametrize("convention", ["keras", "torch"])
-@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize(
+    ("name", "convention"),
+    [(name, convention) for name in list_backbones() for convention in resolve(name).conventions],
+)
 def test_features_have_strides_8_16_32(name, convention):
     backbone = build_backbone(name, (64, 96, 3), convention=convention)
     assert backbone.name == "backbone"
@@ -82,7 +93,7 @@ def test_features_have_strides_8_16_32(name, convention):
     if name in CHANNELS:
         assert tuple(shape[2] for shape in shapes(backbone)) == CHANNELS[name]
     norms = [x for x in backbone.layers if isinstance(x, keras.layers.BatchNormalization)]
-    assert {norm.epsilon for norm in norms} == {1e-3 if convention == "keras" else 1e-5}
+    assert {norm.epsilon for norm in norms} == {EPSILONS[convention]}
     assert {norm.momentum for norm in norms} == {BN_MOMENTUM}
 
 
@@ -132,7 +143,7 @@ def test_there_are_all_the_promised_backbones():
     [
         ({"name": "mobilnetv2"}, "did you mean mobilenetv2"),
         ({"name": "GhostNet"}, "did you mean ghostnet"),
-        ({"name": "xyz"}, "there are efficientnetb0, "),
+        ({"name": "xyz"}, "there are .* efficientnetb0, "),
         ({"name": "ghostnet", "width": 0.75}, r"no width 0\.75; choose among 0\.5, 1\.0, 1\.3"),
         ({"name": "ghostnet", "convention": "caffe"}, "'caffe'; choose among keras, torch"),
         ({"name": "ghostnet", "input_shape": (416, 400, 3)}, "multiples of 32"),

@@ -37,8 +37,18 @@ def batch(seed=0):
     return tf.constant(images), tf.constant(boxes, tf.float32), tf.constant(labels)
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
-@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        *((name, version) for name in list_backbones() for version in ("v3", "v4")),
+        # The other heads read a backbone as these two do: one narrow, one Darknet's own.
+        *(
+            (name, version)
+            for name in ("mobilenetv1", "darknet_tiny")
+            for version in ("v3-spp", "v3-tiny", "v4-tiny")
+        ),
+    ],
+)
 def test_every_backbone_and_version_trains_a_step_and_reloads(name, version, tmp_path):
     detector = Detector(name, CLASSES, version=version, input_size=SIZE, width=small(name))
     images, boxes, labels = batch()
@@ -69,6 +79,23 @@ def test_every_backbone_and_version_trains_a_step_and_reloads(name, version, tmp
 def test_v4_has_the_published_parameters(backbone, parameters):
     """Published by mobilenet-yolov4-keras for 80 classes."""
     assert Detector(backbone, 80, version="v4").count_params() == parameters
+
+
+@pytest.mark.parametrize(
+    ("backbone", "version", "conv", "size"),
+    [
+        ("darknet53", "v3", None, 248_007_048),
+        ("darknet53", "v3-spp", None, 252_209_544),
+        ("darknet_tiny", "v3-tiny", None, 35_434_956),
+        ("cspdarknet53", "v4", "plain", 257_717_640),
+        ("cspdarknet_tiny", "v4-tiny", None, 24_251_276),
+    ],
+)
+def test_a_darknet_detector_has_the_parameters_of_its_published_file(backbone, version, conv, size):
+    """Bytes of yolov3.weights and so on: a header of 20, then a float each, for 80 classes."""
+    with keras.StatelessScope(initialize_variables=False):
+        detector = Detector(backbone, 80, version=version, conv=conv)
+    assert detector.count_params() == (size - 20) / 4
 
 
 def test_v3_has_the_parameters_of_its_topology():
@@ -152,7 +179,7 @@ def test_training_learns_one_image_by_heart():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"version": "v5"}, "use v3 or v4"),
+        ({"version": "v5"}, "there are v3, v3-spp, v3-tiny, v4"),
         ({"backbone": "ghostnett"}, "ghostnet"),
         ({"width": 0.3}, "width"),
         ({"input_size": (100, 100)}, "multiple"),

@@ -22,7 +22,9 @@ def config():
     )
 
 
-def test_what_is_saved_is_read_back(config, tmp_path):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_saved_is_read_back(config, tmp_path, version):
+    config = dataclasses.replace(config, yolo=VERSIONS[version])
     config.save(tmp_path / "config.json")
     assert RunConfig.load(tmp_path / "config.json") == config
 
@@ -34,6 +36,8 @@ def test_what_is_saved_is_read_back(config, tmp_path):
         (lambda c: c.update(backbone=7), "backbone is 7"),
         (lambda c: c["yolo"].update(ignore_iou="high"), "ignore_iou is 'high'"),
         (lambda c: c.update(input_size=[416]), "input_size has 1 numbers, it must have 2"),
+        (lambda c: c["yolo"].update(scale_xy=[1.0, "a"]), "scale_xy is 'a'"),
+        (lambda c: c["yolo"].update(neck_channels=[64.5]), "neck_channels is 64.5"),
         (lambda c: c["convention"].update(padding="same"), "padding is 'same'"),
         (lambda c: c.pop("width"), "lacks 'width'"),
         (lambda c: c.update(recipe=[]), "must hold the keys of Recipe"),

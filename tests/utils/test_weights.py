@@ -185,8 +185,12 @@ def test_a_backbone_that_nobody_serves_trains_from_random(target):
 
 
 def test_the_source_decides_the_convention(tmp_path):
-    assert convention_of("auto", "mobilenetv2") == "keras"
-    assert convention_of(str(tmp_path / "best.weights.h5"), "mobilenetv2") == "keras"
+    keras_own = resolve("mobilenetv2").conventions["keras"]
+    assert convention_of("auto", "mobilenetv2") == keras_own
+    assert convention_of(str(tmp_path / "best.weights.h5"), "mobilenetv2") == keras_own
+    assert convention_of("none", "darknet53") == resolve("darknet53").conventions["darknet"]
+    with pytest.raises(UserError, match="darknet53 has no such weights"):
+        convention_of(str(tmp_path / "darknet.h5"), "darknet53")
 
 
 # --- torchvision's checkpoints, which torch reads
