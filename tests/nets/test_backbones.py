@@ -24,6 +24,7 @@ no_values = pytest.mark.usefixtures("values_left_out")
 
 # Channels at the default width, as the predecessors' detectors use them.
 CHANNELS = {
+    "efficientnet_lite0": (40, 112, 320),
     "efficientnetb0": (40, 112, 320),
     "ghostnet": (40, 112, 160),
     "mobilenetv1": (256, 512, 1024),
@@ -51,7 +52,8 @@ PUBLISHED = [
     ("shufflenetv2", 1.0, 2_278_604),
     ("shufflenetv2", 1.5, 3_503_624),
     ("shufflenetv2", 2.0, 7_393_996),
-    # timm's ghostnet_050, _100 and _130
+    # timm's efficientnet_lite0, and ghostnet_050, _100 and _130
+    ("efficientnet_lite0", 1.0, 4_652_008),
     ("ghostnet", 0.5, 2_587_292),
     ("ghostnet", 1.0, 5_182_508),
     ("ghostnet", 1.3, 7_358_820),

@@ -30,6 +30,7 @@ TIMM = [
     ("mobilenetv3_small", 1.0, "mobilenetv3_small_100", (1, 3, 4)),
     *[("ghostnet", w, f"ghostnet_{100 * w:03.0f}", (4, 6, 8)) for w in (0.5, 1, 1.3)],
     *[(f"efficientnetb{n}", 1.0, f"efficientnet_b{n}", (2, 4, 6)) for n in range(8)],
+    ("efficientnet_lite0", 1.0, "efficientnet_lite0", (2, 4, 6)),
 ]
 TORCHVISION = [
     ("mobilenetv2", 1.0, "mobilenet_v2", (6, 13, 17)),
@@ -53,6 +54,7 @@ USUAL = {
     "mobilenet_v3_small",
     "shufflenet_v2_x0_5",
     "efficientnet_b0",
+    "efficientnet_lite0",
 }
 
 
