@@ -81,6 +81,7 @@ FAMILIES = {
     "mobilenetv3_large": MOBILENETV3,
     "mobilenetv3_small": MOBILENETV3,
     **{f"efficientnetb{number}": EFFICIENTNET for number in range(8)},
+    "efficientnet_lite0": EFFICIENTNET,
 }
 
 # A torch module's tensors in the order of a Keras layer's weights.

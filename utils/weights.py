@@ -16,6 +16,7 @@ from nets.backbones import BackboneSpec, Convention, convention_named, resolve
 from nets.backbones.transfer import copy_by_name, weights_by_key
 from utils.backbone_file import read_header
 from utils.config import RunConfig
+from utils.downloads import PUBLISHED, fetch
 from utils.errors import UserError
 from utils.tensorfiles import TORCH_SUFFIXES, LayerTensors, read_h5, read_torch
 from utils.torch_names import is_timm, modules_of, translate
@@ -80,7 +81,8 @@ def convention_of(source: str, backbone: str) -> Convention:
     """The convention that a network must be built with for the weights of `source`.
 
     Args:
-        source: what `load_weights` takes. A file in a run directory has that run's convention; one
+        source: what `load_weights` takes. With `auto` and `imagenet` the backbone decides, whether
+            or not its weights can be had. A file in a run directory has that run's convention; one
             beside the `config.json` of a timm model on the Hugging Face hub scales pixels as that
             says.
         backbone: name of the backbone.
@@ -90,6 +92,8 @@ def convention_of(source: str, backbone: str) -> Convention:
             not known of that backbone.
     """
     path, spec = Path(source), resolve(backbone)
+    if source in ("auto", "imagenet") and spec.name in PUBLISHED:
+        return spec.conventions["torch"]
     if header := read_header(path):
         return header.convention
     config = path.with_name("config.json")
@@ -143,7 +147,7 @@ def load_weights(
 
     Args:
         model: a detector, a backbone or a classifier.
-        source: `none`; `imagenet`, which Keras downloads; `auto`, the same but a warning where it
+        source: `none`; `imagenet`, which is downloaded; `auto`, the same but a warning where it
             cannot be had; or a file: `.h5` as Keras writes it, `.safetensors` or `.pth`
             of timm or torchvision.
         backbone: name of the backbone.
@@ -168,6 +172,17 @@ def load_weights(
 
 
 def _load_imagenet(model: keras.Model, backbone: str, width: float) -> WeightsReport:
+    if backbone in PUBLISHED:
+        files = PUBLISHED[backbone]
+        if width not in files:
+            widths = ", ".join(f"{known:g}" for known in files)
+            raise UserError(
+                f"no ImageNet weights are published for {backbone} of width {width:g}, "
+                f"use width {widths}, a file or none"
+            )
+        with _impatient_sockets():
+            path = fetch(files[width])
+        return dataclasses.replace(_load_file(_trunk(model), path, backbone), source="imagenet")
     if backbone not in APPLICATIONS:
         raise UserError(f"no ImageNet weights to download for {backbone}, use a file or none")
     options = {} if backbone.startswith("efficientnet") else {"alpha": width}

@@ -1,4 +1,4 @@
-"""EfficientNet B0 to B7, their layers named as in keras.applications."""
+"""EfficientNet B0 to B7 and lite0, their layers named as in keras.applications."""
 
 import math
 from dataclasses import replace
@@ -42,15 +42,24 @@ VARIANTS = {
 
 
 def efficientnet(
-    x: KerasTensor, *, width: float, layers: Layers, widening: float, deepening: float
+    x: KerasTensor,
+    *,
+    width: float,
+    layers: Layers,
+    widening: float,
+    deepening: float,
+    activation: str = "swish",
+    excited: bool = True,
 ) -> Features:
     """Inverted residuals with swish and squeeze-and-excitation, scaled as a compound.
 
-    The features are the ends of stages 3, 5 and 7: 40, 112 and 320 channels in B0. There is no
-    stochastic depth, which would go on disturbing the features of a frozen backbone.
+    The lite ones have another `activation` and nothing `excited`. The features are the ends of
+    stages 3, 5 and 7: 40, 112 and 320 channels in B0. There is no stochastic depth, which would go
+    on disturbing the features of a frozen backbone.
     """
     widening *= width
-    x = layers.conv(x, make_divisible(32 * widening), 3, 2, "swish", name="stem_conv", bn="stem_bn")
+    filters = make_divisible(32 * widening)
+    x = layers.conv(x, filters, 3, 2, activation, name="stem_conv", bn="stem_bn")
     ends = []
     for stage, (kernel_size, expansion, channels, repeats, stride) in enumerate(STAGES, start=1):
         filters = make_divisible(channels * widening)
@@ -59,7 +68,9 @@ def efficientnet(
             if strides == 2:
                 ends.append(x)
             name = f"block{stage}{chr(ord('a') + block)}"
-            x = _block(x, filters, kernel_size, strides, expansion, name, layers)
+            x = _block(
+                x, filters, kernel_size, strides, expansion, activation, excited, name, layers
+            )
     *_, feat1, feat2 = ends
     return feat1, feat2, x
 
@@ -70,6 +81,8 @@ def _block(
     kernel_size: int,
     strides: int,
     expansion: int,
+    activation: str,
+    excited: bool,
     name: str,
     layers: Layers,
 ) -> KerasTensor:
@@ -78,13 +91,15 @@ def _block(
         x = layers.conv(
             x,
             expansion * channels,
-            activation="swish",
+            activation=activation,
             name=f"{name}_expand_conv",
             bn=f"{name}_expand_bn",
         )
-    x = layers.depthwise(x, kernel_size, strides, "swish", name=f"{name}_dwconv", bn=f"{name}_bn")
-    se = (f"{name}_se_reduce", f"{name}_se_expand")
-    x = squeeze_excite(x, channels // 4, "swish", "sigmoid", names=se)
+    names = {"name": f"{name}_dwconv", "bn": f"{name}_bn"}
+    x = layers.depthwise(x, kernel_size, strides, activation, **names)
+    if excited:
+        se = (f"{name}_se_reduce", f"{name}_se_expand")
+        x = squeeze_excite(x, channels // 4, activation, "sigmoid", names=se)
     x = layers.conv(x, filters, name=f"{name}_project_conv", bn=f"{name}_project_bn")
     if strides == 1 and channels == filters:
         x = keras.layers.Add(name=f"{name}_add")([x, inputs])
@@ -92,10 +107,16 @@ def _block(
 
 
 def _top(
-    x: KerasTensor, *, width: float, layers: Layers, classes: int, widening: float
+    x: KerasTensor,
+    *,
+    width: float,
+    layers: Layers,
+    classes: int,
+    widening: float,
+    activation: str = "swish",
 ) -> KerasTensor:
     filters = make_divisible(1280 * width * widening)
-    x = layers.conv(x, filters, activation="swish", name="top_conv", bn="top_bn")
+    x = layers.conv(x, filters, activation=activation, name="top_conv", bn="top_bn")
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.layers.Dense(classes, name="predictions")(x)
 
@@ -107,3 +128,11 @@ for _name, (_widening, _deepening) in VARIANTS.items():
         top=partial(_top, widening=_widening),
         aliases=("efficientnet",) if _name == "efficientnetb0" else (),
     )(partial(efficientnet, widening=_widening, deepening=_deepening))
+
+# B0 without what integer hardware does badly: github.com/tensorflow/tpu, efficientnet/lite. That
+# the lite ones widen neither stem nor top only shows in the larger of them.
+register(
+    "efficientnet_lite0",
+    conventions=CONVENTIONS,
+    top=partial(_top, widening=1.0, activation="relu6"),
+)(partial(efficientnet, widening=1.0, deepening=1.0, activation="relu6", excited=False))

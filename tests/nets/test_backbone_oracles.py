@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from keras import applications
+from keras.src.applications import efficientnet
 
 from nets.backbones import build_backbone, resolve
 
@@ -36,6 +37,7 @@ MOBILENETS = {
 }
 EFFICIENTNETS = {
     # the last blocks of stages 3, 5 and 7
+    "efficientnet_lite0": ("3b", "5c", "7a"),
     "efficientnetb0": ("3b", "5c", "7a"),
     "efficientnetb1": ("3c", "5d", "7b"),
     "efficientnetb2": ("3c", "5d", "7b"),
@@ -122,8 +124,14 @@ def test_mobilenets_equal_keras_applications(name, width):
 
 @pytest.mark.parametrize("name", EFFICIENTNETS)
 def test_efficientnets_equal_keras_applications(name):
-    build = getattr(applications, f"EfficientNetB{name[-1]}")
-    source = build(include_top=False, weights=None, input_shape=(None, None, 3))
+    options = {"include_top": False, "weights": None, "input_shape": (None, None, 3)}
+    if name == "efficientnet_lite0":  # B0, squeezed nowhere and without swish
+        blocks = [block | {"se_ratio": 0} for block in efficientnet.DEFAULT_BLOCKS_ARGS]
+        source = efficientnet.EfficientNet(
+            1.0, 1.0, 224, activation="relu6", blocks_args=blocks, **options
+        )
+    else:
+        source = getattr(applications, f"EfficientNetB{name[-1]}")(**options)
     # A block that is alone in its stage has nothing to add.
     taps = [f"block{b}_project_bn" if b == "7a" else f"block{b}_add" for b in EFFICIENTNETS[name]]
     source = keras.Model(

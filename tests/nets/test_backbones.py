@@ -28,6 +28,7 @@ CHANNELS = {
     "cspdarknet_tiny": (128, 256, 512),
     "darknet53": (256, 512, 1024),
     "darknet_tiny": (128, 256, 1024),
+    "efficientnet_lite0": (40, 112, 320),
     "efficientnetb0": (40, 112, 320),
     "ghostnet": (40, 112, 160),
     "mobilenetv1": (256, 512, 1024),
@@ -57,7 +58,8 @@ PUBLISHED = [
     ("shufflenetv2", 1.0, 2_278_604),
     ("shufflenetv2", 1.5, 3_503_624),
     ("shufflenetv2", 2.0, 7_393_996),
-    # timm's ghostnet_050, _100 and _130
+    # timm's efficientnet_lite0, and ghostnet_050, _100 and _130
+    ("efficientnet_lite0", 1.0, 4_652_008),
     ("ghostnet", 0.5, 2_587_292),
     ("ghostnet", 1.0, 5_182_508),
     ("ghostnet", 1.3, 7_358_820),
@@ -143,7 +145,7 @@ def test_there_are_all_the_promised_backbones():
     [
         ({"name": "mobilnetv2"}, "did you mean mobilenetv2"),
         ({"name": "GhostNet"}, "did you mean ghostnet"),
-        ({"name": "xyz"}, "there are .* efficientnetb0, "),
+        ({"name": "xyz"}, "there are .*efficientnetb0, "),
         ({"name": "ghostnet", "width": 0.75}, r"no width 0\.75; choose among 0\.5, 1\.0, 1\.3"),
         ({"name": "ghostnet", "convention": "caffe"}, "'caffe'; choose among keras, torch"),
         ({"name": "ghostnet", "input_shape": (416, 400, 3)}, "multiples of 32"),

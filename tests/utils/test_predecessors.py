@@ -1,7 +1,7 @@
 """Detectors as the predecessors built and saved them, against what becomes of their files here.
 
 `theirs` is written from the description of their networks with plain Keras layers, numbered as
-Keras 2 did, on backbones of keras.applications; it shares nothing with nets/.
+Keras 2 did, on backbones of keras.applications and a GhostNet; it shares nothing with nets/.
 """
 
 import json
@@ -91,25 +91,96 @@ def their_v4(feat1, feat2, feat3, alpha):
     return [net.output(net.separable(p5, 2 * n5)), out4, out3]
 
 
+# Blocks of their GhostNet: kernel size, hidden channels, channels, whether squeezed, strides.
+GHOSTNET = {
+    "0.0": (3, 16, 16, False, 1),
+    "1.0": (3, 48, 24, False, 2),
+    "2.0": (3, 72, 24, False, 1),
+    "3.0": (5, 72, 40, True, 2),
+    "4.0": (5, 120, 40, True, 1),
+    "5.0": (3, 240, 80, False, 2),
+    "6.0": (3, 200, 80, False, 1),
+    "6.1": (3, 184, 80, False, 1),
+    "6.2": (3, 184, 80, False, 1),
+    "6.3": (3, 480, 112, True, 1),
+    "6.4": (3, 672, 112, True, 1),
+    "7.0": (5, 672, 160, True, 2),
+    "8.0": (5, 960, 160, False, 1),
+    "8.1": (5, 960, 160, True, 1),
+    "8.2": (5, 960, 160, False, 1),
+    "8.3": (5, 960, 160, True, 1),
+}
+
+
+def their_ghostnet(images):
+    """Features of their GhostNet, at the ends of blocks 4.0, 6.4 and 8.3."""
+
+    def conv(x, filters, name, norm, relu=False, kernel=1, strides=1):
+        options = {"strides": strides, "padding": "same", "use_bias": False, "name": name}
+        if filters is None:
+            x = layers.DepthwiseConv2D(kernel, **options)(x)
+        else:
+            x = layers.Conv2D(filters, kernel, **options)(x)
+        x = layers.BatchNormalization(name=norm)(x)
+        return layers.ReLU()(x) if relu else x
+
+    def ghost(x, filters, name, relu):
+        first, second = f"{name}.primary_conv", f"{name}.cheap_operation"
+        x = conv(x, filters // 2, f"{first}.0", f"{first}.1", relu)
+        cheap = conv(x, None, f"{second}.0", f"{second}.1", relu, kernel=3)
+        return layers.Concatenate()([x, cheap])
+
+    def gate(x, name):
+        channels = x.shape[-1]
+        # A quarter in steps of 4, half a step going up: their _make_divisible.
+        squeezed = (channels // 4 + 2) // 4 * 4
+        y = layers.GlobalAveragePooling2D(keepdims=True)(x)
+        y = layers.Conv2D(squeezed, 1, activation="relu", name=f"{name}.se.conv_reduce")(y)
+        y = layers.Conv2D(channels, 1, name=f"{name}.se.conv_expand")(y)
+        # hard_sigmoid, as Keras had it until version 3.
+        return layers.Multiply()([x, keras.ops.clip(0.2 * y + 0.5, 0, 1)])
+
+    x, ends = conv(images, 16, "conv_stem", "bn1", relu=True, kernel=3, strides=2), {}
+    for block, (kernel, hidden, filters, squeezed, strides) in GHOSTNET.items():
+        inputs, name = x, f"blocks.{block}"
+        x = ghost(inputs, hidden, f"{name}.ghost1", relu=True)
+        if strides == 2:
+            x = conv(x, None, f"{name}.conv_dw", f"{name}.bn_dw", kernel=kernel, strides=2)
+        if squeezed:
+            x = gate(x, name)
+        x = ghost(x, filters, f"{name}.ghost2", relu=False)
+        if strides == 2 or inputs.shape[-1] != filters:
+            name = f"{name}.shortcut"
+            options = {"kernel": kernel, "strides": strides}
+            inputs = conv(inputs, None, f"{name}.0", f"{name}.1", **options)
+            inputs = conv(inputs, filters, f"{name}.2", f"{name}.3")
+        ends[block] = x = layers.Add()([inputs, x])
+    return [ends[block] for block in ("4.0", "6.4", "8.3")]
+
+
 def build_theirs(kind, alpha):
     """A network from pixels of 0..1 to their three outputs."""
     shape = {"input_shape": (SIZE, SIZE, 3), "include_top": False, "weights": None}
-    if kind == "efficientnetb0":
-        trunk = applications.EfficientNetB0(**shape)
-        taps = ("block3b_add", "block5c_add", "block7a_project_bn")
-        entry = trunk.get_layer("stem_conv_pad").input  # behind the scaling, which theirs lack
-    elif kind == "mobilenetv1":
+    if kind == "ghostnet":
+        images = keras.Input((SIZE, SIZE, 3))
+        return keras.Model(images, their_v4(*their_ghostnet(images), alpha))
+    if kind.startswith("efficientnet"):
+        trunk = getattr(applications, f"EfficientNetB{kind[-1]}")(**shape)
+        # What enters stages 4 and 6 and what leaves stage 7, behind the scaling, which theirs lack.
+        following = ("block4a_expand_conv", "block6a_expand_conv", "top_conv")
+        features = [trunk.get_layer(layer).input for layer in following]
+        return keras.Model(trunk.get_layer("stem_conv_pad").input, their_v3(*features))
+    if kind == "mobilenetv1":
         trunk = applications.MobileNet(alpha=alpha, **shape)
-        taps, entry = ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu"), trunk.input
+        taps = ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu")
     elif kind == "mobilenetv2":
         trunk = applications.MobileNetV2(alpha=alpha, **shape)
-        taps, entry = ("block_5_add", "block_12_add", "block_16_project_BN"), trunk.input
+        taps = ("block_5_add", "block_12_add", "block_16_project_BN")
     else:
         trunk = applications.MobileNetV3Large(alpha=alpha, include_preprocessing=False, **shape)
-        taps, entry = [f"expanded_conv_{number}_add" for number in (5, 11, 14)], trunk.input
+        taps = [f"expanded_conv_{number}_add" for number in (5, 11, 14)]
     features = [trunk.get_layer(tap).output for tap in taps]
-    outputs = their_v3(*features) if "efficient" in kind else their_v4(*features, alpha)
-    return keras.Model(entry, outputs)
+    return keras.Model(trunk.input, their_v4(*features, alpha))
 
 
 def randomize(model):
@@ -166,6 +237,11 @@ def classes_file(tmp_path):
         pytest.param("yolo4-mobilenet", "mobilenetv1", 1.0, marks=pytest.mark.slow),
         pytest.param("yolo4-mobilenet", "mobilenetv2", 1.0, marks=pytest.mark.slow),
         pytest.param("yolo4-mobilenet", "mobilenetv3_large", 1.0, marks=pytest.mark.slow),
+        pytest.param("yolo4-mobilenet", "ghostnet", 1.0, marks=pytest.mark.slow),
+        *[
+            pytest.param("yolo3-efficientnet", f"efficientnetb{n}", 1.0, marks=pytest.mark.slow)
+            for n in range(1, 8)
+        ],
     ],
 )
 def test_a_run_made_of_their_file_gives_their_outputs(tmp_path, classes_file, origin, kind, alpha):

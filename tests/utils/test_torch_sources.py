@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from nets.backbones import build_backbone
+from nets.backbones import build_backbone, resolve
+from utils.downloads import PUBLISHED
 from utils.torch_names import is_timm, layers_of
 from utils.weights import convention_of, load_weights
 
@@ -30,6 +31,7 @@ TIMM = [
     ("mobilenetv3_small", 1.0, "mobilenetv3_small_100", (1, 3, 4)),
     *[("ghostnet", w, f"ghostnet_{100 * w:03.0f}", (4, 6, 8)) for w in (0.5, 1, 1.3)],
     *[(f"efficientnetb{n}", 1.0, f"efficientnet_b{n}", (2, 4, 6)) for n in range(8)],
+    ("efficientnet_lite0", 1.0, "efficientnet_lite0", (2, 4, 6)),
 ]
 TORCHVISION = [
     ("mobilenetv2", 1.0, "mobilenet_v2", (6, 13, 17)),
@@ -53,6 +55,7 @@ USUAL = {
     "mobilenet_v3_small",
     "shufflenet_v2_x0_5",
     "efficientnet_b0",
+    "efficientnet_lite0",
 }
 
 
@@ -65,13 +68,13 @@ def cases(models, library):
 
 @pytest.fixture(scope="module")
 def torch():
+    # torchvision's compiled operators want the torch that they were built for, and describing them
+    # fails with another; no backbone uses them.
+    sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("none"))
     return pytest.importorskip("torch", reason="torch, the oracle of these, is not installed")
 
 
 def make_theirs(library, name):
-    # torchvision's compiled operators want the torch that they were built for, and describing them
-    # fails with another; no backbone uses them.
-    sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("none"))
     if library == "timm":
         return pytest.importorskip("timm").create_model(name).eval()
     return getattr(pytest.importorskip("torchvision.models"), name)().eval()
@@ -147,6 +150,24 @@ def test_a_config_beside_a_timm_file_says_how_pixels_are_scaled(tmp_path, config
     if config:
         (tmp_path / "config.json").write_text(json.dumps(config))
     assert convention_of(str(path), "mobilenetv2").mean[0] == pytest.approx(mean)
+
+
+def test_downloads_are_what_the_sources_publish_for_the_convention(torch):
+    timm, models = pytest.importorskip("timm"), pytest.importorskip("torchvision.models")
+    for width, url in PUBLISHED["shufflenetv2"].items():
+        name = f"shufflenet_v2_x{width:.1f}".replace(".", "_")
+        assert url == models.get_model_weights(name).DEFAULT.url
+    for name, pattern in {
+        "efficientnet_lite0": "efficientnet_lite0",
+        "ghostnet": "ghostnet_*",
+    }.items():
+        (tag,) = timm.list_pretrained(pattern)
+        (url,) = PUBLISHED[name].values()
+        assert url == f"https://huggingface.co/timm/{tag}/resolve/main/model.safetensors"
+        convention = resolve(name).conventions[convention_of("imagenet", name)]
+        config = timm.get_pretrained_cfg(tag)
+        for scale, ours in ((config.mean, convention.mean), (config.std, convention.std)):
+            assert ours == pytest.approx([255 * value for value in scale])
 
 
 def test_names_are_translated_whatever_their_order():

@@ -11,10 +11,13 @@ import matplotlib.cbook
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
-from nets.backbones import build_backbone, build_classifier
+from nets.backbones import build_backbone, build_classifier, resolve
 from nets.backbones.layers import TORCH
 from nets.detector import Detector
+from utils import weights
+from utils.downloads import PUBLISHED
 from utils.errors import UserError
 from utils.weights import convention_of, load_weights
 
@@ -177,18 +180,57 @@ def test_imagenet_weights_fill_the_backbone(monkeypatch, target):
     assert_same(values_of(target.backbone), values_of(source))
 
 
-def test_a_backbone_that_nobody_serves_trains_from_random(target):
-    assert "no ImageNet weights to download for ghostnet" in (
-        load_weights(target, "auto", "ghostnet").message
+def as_timm_saves(backbone):
+    """The tensors of a GhostNet, whose layers are named as timm's modules, in torch's layout."""
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {
+        f"{layer.name}.{part}": np.ascontiguousarray(
+            value.transpose(2, 3, 0, 1)
+            if value.shape[-1:] == (1,)
+            else value.transpose(3, 2, 0, 1)
+            if value.ndim == 4
+            else value
+        )
+        for layer in backbone.layers
+        for part, value in zip(parts, layer.get_weights(), strict=False)
+    }
+
+
+def test_published_files_fill_what_keras_has_no_weights_for(monkeypatch, tmp_path):
+    source = build_backbone("ghostnet", (32, 32, 3), 0.5)
+    save_file(as_timm_saves(source), tmp_path / "ghostnet_050.safetensors")
+    monkeypatch.setitem(PUBLISHED, "ghostnet", {0.5: "the address"})
+    monkeypatch.setattr(
+        weights, "fetch", {"the address": tmp_path / "ghostnet_050.safetensors"}.get
+    )
+    detector = make_detector(backbone="ghostnet", width=0.5, convention="torch")
+    report = load_weights(detector, "auto", "ghostnet", 0.5)
+    assert (report.source, report.skipped) == ("imagenet", [])
+    assert set(report.loaded) == set(values_of(detector.backbone))
+    assert_same(values_of(detector.backbone), values_of(source))
+
+
+def test_what_nobody_publishes_trains_from_random(monkeypatch, target):
+    unpublished = "no ImageNet weights are published for ghostnet of width 0.5, use width 1, a file"
+    with pytest.raises(UserError, match=unpublished):
+        load_weights(target, "imagenet", "ghostnet", 0.5)
+    assert unpublished in load_weights(target, "auto", "ghostnet", 0.5).message
+    monkeypatch.delitem(weights.APPLICATIONS, "mobilenetv1")
+    assert "no ImageNet weights to download for mobilenetv1" in (
+        load_weights(target, "auto", "mobilenetv1").message
     )
     assert load_weights(target, "none", "ghostnet").message == "weights: random"
 
 
 def test_the_source_decides_the_convention(tmp_path):
     keras_own = resolve("mobilenetv2").conventions["keras"]
-    assert convention_of("auto", "mobilenetv2") == keras_own
-    assert convention_of(str(tmp_path / "best.weights.h5"), "mobilenetv2") == keras_own
+    for source in ("auto", "imagenet"):
+        assert convention_of(source, "mobilenetv2") == keras_own
+        for name in PUBLISHED:
+            assert convention_of(source, name) == resolve(name).conventions["torch"]
+    assert convention_of("none", "ghostnet") == resolve("ghostnet").conventions["keras"]
     assert convention_of("none", "darknet53") == resolve("darknet53").conventions["darknet"]
+    assert convention_of(str(tmp_path / "best.weights.h5"), "mobilenetv2") == keras_own
     with pytest.raises(UserError, match="darknet53 has no such weights"):
         convention_of(str(tmp_path / "darknet.h5"), "darknet53")
 
