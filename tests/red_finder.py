@@ -3,11 +3,14 @@
 import numpy as np
 import tensorflow as tf
 
+from nets.anchors import V4_ANCHORS
+
 
 class RedFinder:
     """Boxes the red pixels of each image as one object of class 0."""
 
     input_size = (64, 96)
+    anchors = V4_ANCHORS
 
     def __init__(self):
         self.traces = 0

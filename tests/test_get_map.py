@@ -9,6 +9,7 @@ from vocset import add_image, add_list
 
 import get_map
 import utils.run
+from nets.anchors import V4_ANCHORS
 from utils import cli
 from utils.report import HEADLINES
 
@@ -117,7 +118,7 @@ def fake_run(monkeypatch, voc, tmp_path):
             "counts": tf.ones(batch, tf.int32),
         }
 
-    detector = SimpleNamespace(input_size=(64, 64), detect=detect)
+    detector = SimpleNamespace(input_size=(64, 64), anchors=V4_ANCHORS, detect=detect)
     config = SimpleNamespace(resize="letterbox")
     run = utils.run.Run(tmp_path / "run", config, ["cat", "dog"], None, detector)
     monkeypatch.setattr(utils.run, "load_run", lambda path: run)

@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 
 from utils.annotation import Sample
+from utils.coco import coco_scores
 from utils.detections import Detections
 
 FALSE, HIT, IGNORED = range(3)  # what became of a detection
@@ -269,55 +269,6 @@ def class_curves(matches: Matches, num_classes: int) -> list[Curve]:
     return curves
 
 
-def coco_scores(
-    samples: Sequence[Sample], detections: Sequence[Detections], num_classes: int
-) -> tuple[dict[str, float | None], list[float | None]]:
-    """The figures of pycocotools, and its AP for each class.
-
-    Sizes are areas in pixels of the image: small below 32 x 32, large from 96 x 96 on.
-
-    Returns:
-        The means by name, and AP at IoU 0.5 to 0.95 by label; None where pycocotools says -1.
-    """
-    images = [{"id": image} for image in range(len(samples))]
-    categories = [{"id": label, "name": str(label)} for label in range(num_classes)]
-    objects = _coco_annotations((sample.boxes, sample.labels) for sample in samples)
-    found = _coco_annotations((found.boxes, found.labels, found.scores) for found in detections)
-    truth, result = (
-        COCO({"images": images, "categories": categories, "annotations": annotations})
-        for annotations in (objects, found)
-    )
-    evaluation = COCOeval_faster(truth, result, iouType="bbox")
-    evaluation.run()
-    names = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
-    names += ("mar_1", "mar_10", "mar_100")
-    means = dict(zip(names, map(_defined, evaluation.stats), strict=False))
-    # (IoU thresholds, recalls, classes, sizes, limits on detections): any size, the last limit.
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    return means, [_defined(precision[:, :, label].mean()) for label in range(num_classes)]
-
-
-def _coco_annotations(images: Iterable[Sequence[np.ndarray]]) -> list[dict[str, Any]]:
-    annotations = []
-    for image, (boxes, labels, *scores) in enumerate(images):
-        boxes = boxes.astype(np.float64)
-        boxes[:, 2:] -= boxes[:, :2]
-        columns = boxes.tolist(), labels.tolist(), *(column.tolist() for column in scores)
-        for box, label, *score in zip(*columns, strict=True):
-            annotation = {
-                "id": len(annotations) + 1,  # the evaluator takes id 0 for "no match"
-                "image_id": image,
-                "category_id": label,
-                "bbox": box,
-                "area": box[2] * box[3],
-                "iscrowd": 0,
-            }
-            if score:
-                annotation["score"] = score[0]
-            annotations.append(annotation)
-    return annotations
-
-
 def confusion_matrix(
     samples: Sequence[Sample],
     detections: Sequence[Detections],
@@ -356,7 +307,3 @@ def confusion_matrix(
 def _mean(values: Iterable[float | None]) -> float | None:
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None
-
-
-def _defined(value: float) -> float | None:
-    return float(value) if value > -1 else None

@@ -12,8 +12,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from utils.annotation import Sample
+from utils.coco import coco_scores
 from utils.detections import Detections
-from utils.metrics import box_iou, class_curves, coco_scores, confusion_matrix, evaluate, match
+from utils.metrics import box_iou, class_curves, confusion_matrix, evaluate, match
 
 
 def sample(*objects):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from nets.backbones import build_backbone, resolve
+from nets.backbones import build_backbone
 from utils.downloads import PUBLISHED
 from utils.torch_names import is_timm, layers_of
 from utils.weights import convention_of, load_weights
@@ -164,7 +164,7 @@ def test_downloads_are_what_the_sources_publish_for_the_convention(torch):
         (tag,) = timm.list_pretrained(pattern)
         (url,) = PUBLISHED[name].values()
         assert url == f"https://huggingface.co/timm/{tag}/resolve/main/model.safetensors"
-        convention = resolve(name).conventions[convention_of("imagenet", name)]
+        convention = convention_of("imagenet", name)
         config = timm.get_pretrained_cfg(tag)
         for scale, ours in ((config.mean, convention.mean), (config.std, convention.std)):
             assert ours == pytest.approx([255 * value for value in scale])
