@@ -151,6 +151,17 @@ class Detector(keras.Model):
         """
         return suppress(*self.predict_boxes(images), confidence, iou, max_boxes)
 
+    def as_constants(self) -> keras.StatelessScope:
+        """A scope that is opened while a graph is traced: in it weights are constants.
+
+        The graph keeps the weights as they are now. TensorFlow folds its batch normalizations into
+        the convolutions before it first runs, and looks no weight up when it runs.
+        """
+        with tf.init_scope():  # out of the graph, where weights have values
+            values = [variable.numpy() for variable in self.variables]
+        constants = map(tf.constant, values)
+        return keras.StatelessScope(state_mapping=list(zip(self.variables, constants, strict=True)))
+
 
 def _neck_channels(
     version: YoloVersion, spec: BackboneSpec, width: float, features: tuple[keras.KerasTensor, ...]

@@ -1,5 +1,7 @@
 """A stand-in for a trained network, fast and always right: it finds what is red."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -32,6 +34,9 @@ class RedFinder:
             "labels": tf.zeros(boxes.shape[:2], tf.int32),
             "counts": tf.cast(there, tf.int32),
         }
+
+    def as_constants(self):
+        return contextlib.nullcontext()
 
     def predict_boxes(self, images):
         return None, tf.constant(self.best)[..., None]

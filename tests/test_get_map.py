@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -118,7 +119,9 @@ def fake_run(monkeypatch, voc, tmp_path):
             "counts": tf.ones(batch, tf.int32),
         }
 
-    detector = SimpleNamespace(input_size=(64, 64), anchors=V4_ANCHORS, detect=detect)
+    detector = SimpleNamespace(
+        input_size=(64, 64), anchors=V4_ANCHORS, detect=detect, as_constants=nullcontext
+    )
     config = SimpleNamespace(resize="letterbox")
     run = utils.run.Run(tmp_path / "run", config, ["cat", "dog"], None, detector)
     monkeypatch.setattr(utils.run, "load_run", lambda path: run)

@@ -1,7 +1,8 @@
 """From pictures of any size to detections in their own pixels."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -16,8 +17,8 @@ from utils.letterbox import Letterbox, letterbox
 class Predictor:
     """Runs a detector over pictures: letterbox, network, suppression, and back.
 
-    The graph is traced once, for one batch shape, and reads the detector's variables anew at
-    each call: a predictor made before training follows the weights.
+    The graph is traced once, for one batch shape. Unless frozen it reads the detector's variables
+    anew at each call, so that a predictor made before training follows the weights.
 
     Args:
         detector: the network.
@@ -26,6 +27,7 @@ class Predictor:
         max_boxes: the most detections an image.
         batch_size: how many images go through the network at once; the last batch is padded.
         stretch: whether images fill the input instead of keeping their aspect.
+        frozen: whether the weights are those of the first call for good, which is faster.
 
     Attributes:
         input_size: height and width of the network's input.
@@ -41,19 +43,24 @@ class Predictor:
         max_boxes: int = 100,
         batch_size: int = 1,
         stretch: bool = False,
+        frozen: bool = False,
     ):
         self.input_size = tuple(detector.input_size)
         self.batch_size = batch_size
         self._stretch = stretch
         self._strides = strides_of(detector.anchors)
-        self._detect = tf.function(
-            lambda images: detector.detect(images, confidence, iou, max_boxes),
-            input_signature=[tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)],
-        )
-        self.best_scores = tf.function(
-            lambda images: tf.reduce_max(detector.predict_boxes(images)[1], axis=-1),
-            input_signature=[tf.TensorSpec((1, *self.input_size, 3), tf.uint8)],
-        )
+        weights = detector.as_constants if frozen else contextlib.nullcontext
+
+        def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            with weights():
+                return detector.detect(images, confidence, iou, max_boxes)
+
+        def best_scores(images: tf.Tensor) -> tf.Tensor:
+            with weights():
+                return tf.reduce_max(detector.predict_boxes(images)[1], axis=-1)
+
+        self._detect = self._graph(detect, batch_size)
+        self.best_scores = self._graph(best_scores, 1)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """Finds the objects in each of any number of RGB uint8 `(height, width, 3)` images."""
@@ -61,6 +68,10 @@ class Predictor:
         for start in range(0, len(images), self.batch_size):
             found += self._batch(images[start : start + self.batch_size])
         return found
+
+    def _graph(self, compute: Callable, batch_size: int) -> Callable:
+        canvases = tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)
+        return tf.function(compute, input_signature=[canvases], autograph=False)
 
     def _batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
         canvases = np.zeros((self.batch_size, *self.input_size, 3), np.uint8)

@@ -35,14 +35,16 @@ class Run:
     detector: Detector
 
     def predictor(self, *settings: float, batch_size: int = 1) -> Predictor:
-        """A predictor that fits images into the input as the run's config says.
+        """A predictor that fits images into the input as the run's config says, with fixed weights.
 
         Args:
             settings: confidence, iou and max_boxes, see `Predictor`.
             batch_size: images at once.
         """
         stretch = self.config.resize == "stretch"
-        return Predictor(self.detector, *settings, batch_size=batch_size, stretch=stretch)
+        return Predictor(
+            self.detector, *settings, batch_size=batch_size, stretch=stretch, frozen=True
+        )
 
 
 def newest_run(logs: Path | str = "logs") -> Path:

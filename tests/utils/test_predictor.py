@@ -93,3 +93,26 @@ def test_a_real_detector_fits_in():
     # Nothing is better than the best, and the heatmap blurs it at most.
     assert predictor.best_scores(image[None]).numpy().max() == pytest.approx(found.scores[0])
     assert 0 < predictor.heatmap(image).max() <= found.scores[0] * 1.001
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv1", "cspdarknet_tiny"])
+def test_a_frozen_predictor_finds_the_same_and_keeps_its_weights(backbone):
+    width = 0.25 if backbone == "mobilenetv1" else None
+    detector = Detector(backbone, num_classes=2, width=width, input_size=(64, 96))
+    rng = np.random.default_rng(0)
+    for weight in detector.weights:
+        if weight.name.startswith("moving"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    live, frozen = (Predictor(detector, 1e-4, frozen=frozen) for frozen in (False, True))
+    images = list(rng.integers(0, 256, (3, 64, 96, 3), np.uint8))
+    for one, other in zip(live(images), frozen(images), strict=True):
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
+    heat = frozen.heatmap(images[0])
+    np.testing.assert_allclose(heat, live.heatmap(images[0]), atol=1e-6)
+
+    before = frozen(images[:1])[0].scores
+    detector.get_layer("head_p5_logits").bias.assign_add(np.full(21, 3.0))
+    np.testing.assert_array_equal(frozen(images[:1])[0].scores, before)
+    assert live(images[:1])[0].scores[0] > before[0]
+    np.testing.assert_array_equal(frozen.heatmap(images[0]), heat)

@@ -1,0 +1,54 @@
+"""What all benchmarks share: interleaved repeats, medians, and a table with its JSON."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+def interleaved(
+    works: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2
+) -> dict[str, list[float]]:
+    """Times several works in turn, so that a slow moment of the machine strikes all of them.
+
+    Args:
+        works: what to call, by name.
+        repeats: how often each is timed.
+        warm_up: how often each is called before.
+
+    Returns:
+        Seconds of each call, by name.
+    """
+    for work in works.values():
+        for _ in range(warm_up):
+            work()
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def median_ratio(seconds: Mapping[str, list[float]], name: str, base: str) -> float:
+    """Median of how many times longer `name` took than `base` in the same round."""
+    pairs = zip(seconds[name], seconds[base], strict=True)
+    return statistics.median(one / other for one, other in pairs)
+
+
+def milliseconds(seconds: list[float]) -> str:
+    """Median and the spread from the 10th to the 90th percentile."""
+    low, *_, high = statistics.quantiles(seconds, n=10)
+    return f"{1e3 * statistics.median(seconds):.1f} ({1e3 * low:.1f} to {1e3 * high:.1f})"
+
+
+def report(title: str, rows: list[dict[str, object]], out: Path | None) -> None:
+    """Prints rows of equal keys as a Markdown table, and writes them as JSON where asked to."""
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[str(row[column]) for column in columns] for row in rows]
+    print(title, "", *(f"| {' | '.join(line)} |" for line in lines), sep="\n")
+    if out:
+        out.write_text(json.dumps({"title": title, "rows": rows}, indent=2) + "\n")

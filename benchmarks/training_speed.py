@@ -1,0 +1,146 @@
+"""How near training comes to what the machine can do: `python -m benchmarks.training_speed`.
+
+In one run: the rate of a float32 matrix product; the step on a batch that lies in memory, with the
+backbone trained and frozen; the step on batches that are made meanwhile; and the making of batches
+alone. A step is counted as three forward passes (forward, gradients of activations, gradients of
+weights), a frozen one as the backbone once and neck and head three times.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.timing import interleaved, report
+from utils import cli
+
+STARTED = time.monotonic()
+SETTLED = 5  # steps of a block before it is timed, until the batches made ahead are used up
+MATRIX = 2048
+
+
+def main(args: argparse.Namespace) -> None:
+    """Times everything in turn and prints medians of the rounds."""
+    cli.import_tensorflow()
+    import numpy as np
+    import tensorflow as tf
+
+    from nets.detector import Detector
+    from nets.versions import VERSIONS, with_neighbours
+    from summary import count_flops
+    from utils.annotation import read_training_samples
+    from utils.config import Recipe
+    from utils.dataset import BatchStream, boxes_needed
+    from utils.trainer import Trainer
+
+    size = cli.parse_size(args.input_size)
+    recipe = Recipe(epochs=1000, batch_size=args.batch_size)
+    augmentation = dataclasses.replace(recipe.augmentation, mosaic=args.mosaic)
+    samples, classes = read_training_samples(args.data, None, None, 0)
+    version = with_neighbours(VERSIONS[args.yolo])
+    detector = Detector(args.backbone, len(classes), version=version, input_size=size)
+    needed = boxes_needed(samples, augmentation)
+    stream = BatchStream(samples, size, args.batch_size, needed, augmentation, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(detector, recipe, stream, Path(folder) / "last.npz", progress=False)
+        steps = {}
+        batches = stream.stream(0, lambda: True)
+        fixed = next(batches)[1:]
+        for name, trainable in (("trained", True), ("frozen", False)):
+            detector.backbone.trainable = trainable
+            steps[name] = trainer._make_train_step()
+            start = time.monotonic()
+            steps[name](*fixed)["box"].numpy()
+            traced = time.monotonic()
+            print(
+                f"first step, backbone {name}: {traced - start:.1f} s, "
+                f"{traced - STARTED:.1f} s after the start"
+            )
+
+    def run(step: Callable, source: Callable[[], tuple]) -> Callable[[], float]:
+        def block() -> float:
+            for number in range(SETTLED + args.steps):
+                if number == SETTLED:
+                    start = time.perf_counter()
+                step(*source())["box"].numpy()
+            return args.steps * args.batch_size / (time.perf_counter() - start)
+
+        return block
+
+    def pipeline() -> float:
+        making = itertools.islice(stream.stream(0, lambda: True), SETTLED + 4 * args.steps)
+        for number, _ in enumerate(making, start=1):
+            if number == SETTLED:
+                start = time.perf_counter()
+        return 4 * args.steps * args.batch_size / (time.perf_counter() - start)
+
+    a, b = (tf.random.normal((MATRIX, MATRIX)) for _ in range(2))
+    product = tf.function(lambda: tf.reduce_sum(a @ b))
+
+    def matrix_product() -> float:
+        seconds = interleaved({"": lambda: product().numpy()}, 8)[""]
+        return 2 * MATRIX**3 / float(np.median(seconds)) / 1e9
+
+    blocks = {
+        "matrix product": matrix_product,
+        "trained, batch in memory": run(steps["trained"], lambda: fixed),
+        "trained, batches made meanwhile": run(steps["trained"], lambda: next(batches)[1:]),
+        "frozen, batch in memory": run(steps["frozen"], lambda: fixed),
+        "frozen, batches made meanwhile": run(steps["frozen"], lambda: next(batches)[1:]),
+        "batches alone": pipeline,
+    }
+    found = {name: [] for name in blocks}
+    for _ in range(args.rounds):
+        for name, block in blocks.items():
+            found[name].append(block())
+    batches.close()
+
+    whole = count_flops(detector.layers) / 1e9
+    backbone = count_flops(detector.backbone.layers) / 1e9
+    rate = np.array(found.pop("matrix product"))
+    rows = [{"what": "matrix product", "images/s": "", "GFLOP/s": round(float(np.median(rate)))}]
+    for name, speeds in found.items():
+        gflops = {"trained": 3 * whole, "frozen": 3 * whole - 2 * backbone}.get(name.split(",")[0])
+        reached = np.array(speeds) * gflops if gflops else None
+        memory = name.replace("batches made meanwhile", "batch in memory")
+        rows.append(
+            {
+                "what": name,
+                "images/s": f"{np.median(speeds):.1f} ({min(speeds):.1f} to {max(speeds):.1f})",
+                "GFLOP/s": round(float(np.median(reached))) if gflops else "",
+                "of the product": round(float(np.median(reached / rate)), 3) if gflops else "",
+                "of the batch in memory": round(
+                    float(np.median(np.array(speeds) / found[memory])), 3
+                ),
+            }
+        )
+    rows[0] |= {"of the product": 1, "of the batch in memory": ""}
+    title = (
+        f"{args.backbone} {args.yolo} at {size[0]}x{size[1]}, batch {args.batch_size}, mosaic "
+        f"{args.mosaic}, {whole:.2f} GFLOP an image forward, {args.rounds} rounds of "
+        f"{args.steps} steps, {args.data}"
+    )
+    report(title, rows, args.out)
+
+
+def build_parser() -> cli.Parser:
+    """The flags."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default %(default)s")
+    add("--backbone", default="mobilenetv2", help="default %(default)s")
+    add("--yolo", default="v4", help="default %(default)s")
+    add("--input-size", default="416", help="N or HxW, default %(default)s")
+    add("--batch-size", type=cli.positive, default=8, help="default %(default)s")
+    add("--mosaic", type=cli.fraction, default=0.3, help="share of mosaics, default %(default)s")
+    add("--rounds", type=cli.positive, default=3, help="default %(default)s")
+    add("--steps", type=cli.positive, default=12, help="timed steps a block, default %(default)s")
+    add("--out", type=Path, help="also write the table as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())
