@@ -26,13 +26,19 @@ def build_parser() -> Parser:
     add("--classes", type=Path, metavar="FILE", help="default: those of the training annotations")
     add("--strict", action="store_true", help="any fault in the data is an error")
     add("--input-size", default="416", metavar="N|HxW", help="multiple of 32, default %(default)s")
+    add(
+        "--recipe",
+        choices=("default", "classic"),
+        default="default",
+        help="classic: the predecessors'",
+    )
     add("--epochs", type=positive, metavar="N", help="default 100, or --max-minutes alone")
     add("--freeze-epochs", type=int, metavar="N", help="default 10%% of the run, 0 from random")
-    add("--batch-size", type=positive, default=8, metavar="N", help="default %(default)s")
+    add("--batch-size", type=positive, metavar="N", help="default 8")
     add("--lr", type=above_zero, metavar="F", help="peak, default 1e-3 for adamw, 1e-2 sgd")
-    add("--optimizer", choices=("adamw", "sgd"), default="adamw", help="default %(default)s")
+    add("--optimizer", choices=("adamw", "sgd"), help="default adamw")
     add("--max-minutes", type=above_zero, metavar="M", help="end cleanly at M minutes")
-    add("--patience", type=positive, default=50, metavar="N", help="epochs without better mAP")
+    add("--patience", type=positive, metavar="N", help="epochs without better mAP, default 50")
     add("--weights", default="auto", metavar="auto|imagenet|none|FILE", help="where to start from")
     add("--run", type=Path, metavar="DIR", help="default logs/<time>-<backbone>-<yolo>")
     add("--resume", type=Path, metavar="DIR", help="go on with a run as though never stopped")

@@ -122,3 +122,25 @@ def with_neighbours(version: YoloVersion) -> YoloVersion:
     """
     scale_xy = (2.0,) * len(version.scale_xy)
     return replace(version, scale_xy=scale_xy, match_iou=0.213, neighbours=True)
+
+
+def as_predecessors(version: YoloVersion) -> YoloVersion:
+    """A version as efficientnet-yolo3-keras and mobilenet-yolov4-keras train it.
+
+    Args:
+        version: any.
+
+    Returns:
+        The record with one cell and one anchor an object, centres within their cells, and their
+        loss weights: 0.05, 5 at 416x416, and 1 with 80 classes.
+    """
+    return replace(
+        version,
+        scale_xy=(1.0,) * len(version.scale_xy),
+        match_iou=1.0,
+        ignore_iou=0.5,
+        neighbours=False,
+        box_weight=0.05,
+        objectness_weight=5.0,
+        class_weight=1.0,
+    )

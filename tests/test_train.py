@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import train
+from nets.anchors import V4_ANCHORS
 from nets.backbones import list_backbones
 from tests.vocset import add_image, add_list
 from utils import cli
@@ -68,6 +69,18 @@ def test_a_run_directory_describes_itself(run_train, tmp_path):
     found = run.detector.detect(np.zeros((1, 64, 64, 3), np.uint8), confidence=0.001)
     assert np.isfinite(found["boxes"]).all()
     assert newest_run(tmp_path) == path
+
+
+def test_the_predecessors_recipe_is_kept_in_the_run(run_train, tmp_path):
+    code, _, err = run_train("--epochs", "1", "--recipe", "classic", "--yolo", "v4")
+    assert code == 0, err
+    run = load_run(tmp_path / "run")
+    recipe, yolo = run.config.recipe, run.config.yolo
+    assert (recipe.epochs, recipe.optimizer, recipe.learning_rate) == (1, "sgd", 0.00125)
+    assert (recipe.augmentation.scale, recipe.augmentation.mosaic) == ((0.25, 2.0), 0.5)
+    assert (yolo.neighbours, yolo.scale_xy, yolo.match_iou) == (False, (1.0, 1.0, 1.0), 1.0)
+    assert (yolo.box_weight, yolo.objectness_weight, yolo.class_weight) == (0.05, 5.0, 1.0)
+    np.testing.assert_array_equal(run.anchors, V4_ANCHORS)
 
 
 def test_resume_goes_on_and_refuses_other_settings(run_train, tmp_path):

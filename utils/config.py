@@ -29,8 +29,9 @@ class Recipe:
         final_learning_rate: where it ends, as a share of the peak.
         warmup_share: share of the run in which it rises, at the start of either phase.
         weight_decay: decoupled (Loshchilov and Hutter 2019), on kernels of backbone and head alike.
-        clip_norm: largest norm of the gradient of all weights together.
-        ema_momentum: of the moving average of the weights, which is what is validated and kept.
+        clip_norm: largest norm of the gradient of all weights together; None for no limit.
+        ema_momentum: of the moving average of the weights, which is what is validated and kept; 0
+            for the weights themselves.
         mosaic_share: share of the run in which mosaic and mixup are used.
         validations: how often mAP is measured, evenly over the run.
         patience: epochs without a better mAP after which training stops.
@@ -50,7 +51,7 @@ class Recipe:
     final_learning_rate: float = 0.01
     warmup_share: float = 0.03
     weight_decay: float = 0.05
-    clip_norm: float = 10.0
+    clip_norm: float | None = 10.0
     ema_momentum: float = 0.99
     mosaic_share: float = 0.7
     validations: int = 20

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from nets.anchors import DEFAULT_ANCHORS, save_anchors
 from nets.backbones import resolve
-from nets.versions import VERSIONS, YoloVersion, with_conv, with_neighbours
+from nets.versions import VERSIONS, with_conv
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
 from utils.annotation import Sample, find_classes, read_classes
 from utils.callbacks import Curves, EarlyStopping, Validation
@@ -25,6 +25,7 @@ from utils.datacheck import check_dataset
 from utils.dataset import BatchStream, boxes_needed
 from utils.errors import UserError
 from utils.imagesets import list_images, resolve_splits, set_lists, voc_dirs
+from utils.recipes import RECIPES
 from utils.run import (
     ANCHORS,
     BEST_WEIGHTS,
@@ -38,8 +39,6 @@ from utils.run import (
 from utils.trainer import Trainer
 from utils.weights import convention_of, load_weights
 
-DEFAULT_EPOCHS = 100
-FREEZE_SHARE = 0.1
 LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
 STRATEGIES = {
     "single": tf.distribute.get_strategy,
@@ -60,6 +59,7 @@ class Session:
         train: samples to train on.
         val: samples to measure on.
         resumed: whether the run has a state to take up.
+        freezes_random: whether the backbone is frozen at first even if its weights are random.
     """
 
     path: Path
@@ -69,6 +69,7 @@ class Session:
     train: list[Sample]
     val: list[Sample]
     resumed: bool
+    freezes_random: bool = False
 
 
 def prepare(flags: argparse.Namespace) -> Session:
@@ -85,7 +86,8 @@ def prepare(flags: argparse.Namespace) -> Session:
     if width not in spec.widths:
         widths = ", ".join(map(str, spec.widths))
         raise UserError(f"{spec.name} has no width {width:g}, use one of {widths}")
-    version = with_neighbours(VERSIONS[flags.yolo])
+    preset = RECIPES[flags.recipe]
+    version = preset.adapt(VERSIONS[flags.yolo])
     if flags.conv:
         version = with_conv(version, flags.conv)
     path = flags.run or Path("logs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{spec.name}-{flags.yolo}"
@@ -97,7 +99,7 @@ def prepare(flags: argparse.Namespace) -> Session:
         convention=convention_of(flags.weights, spec.name),
         yolo=version,
         input_size=parse_size(flags.input_size),
-        recipe=_recipe(flags),
+        recipe=_recipe(flags, preset.recipe),
         data=str(flags.data),
         train_set=flags.train_set,
         val_set=flags.val_set,
@@ -111,8 +113,9 @@ def prepare(flags: argparse.Namespace) -> Session:
         raise UserError(f"no object in the annotations of {flags.data}, draw some boxes first")
     config = dataclasses.replace(config, split=split)
     train, val = _check(config, classes, train_refs, val_refs, flags.strict)
-    anchors = _anchors_for(train, config, version)
-    return Session(path, config, classes, anchors, train, val, resumed=False)
+    anchors = _anchors_for(train, config, preset.own_anchors)
+    freezes_random = flags.freeze_epochs is not None
+    return Session(path, config, classes, anchors, train, val, False, freezes_random)
 
 
 def resume(path: Path, strict: bool) -> Session:
@@ -159,7 +162,11 @@ def train(session: Session, started: float) -> None:
         if not session.resumed:
             report = load_weights(detector, config.weights, config.backbone, config.width)
             _say(report.message)
-            config = _settle(config, bool(report.loaded), report.source)
+            config = dataclasses.replace(config, weights=report.source)
+            if not report.loaded and not session.freezes_random:
+                config = dataclasses.replace(
+                    config, recipe=dataclasses.replace(config.recipe, freeze_share=0.0)
+                )
     _describe(session, config)
 
     stream = BatchStream(
@@ -189,38 +196,34 @@ def train(session: Session, started: float) -> None:
     _finish(path, config, trainer)
 
 
-def _recipe(flags: argparse.Namespace) -> Recipe:
+def _recipe(flags: argparse.Namespace, preset: Recipe) -> Recipe:
+    """The preset with what the flags say in its place."""
     epochs = flags.epochs
     if epochs is None and flags.max_minutes is None:
-        epochs = DEFAULT_EPOCHS
-    freeze_share = -1.0  # settled when it is known whether the weights are worth freezing
+        epochs = preset.epochs
+    freeze_share = preset.freeze_share
     if flags.freeze_epochs is not None:
         if epochs is None:
             raise UserError("--freeze-epochs counts epochs, give --epochs with it")
         if not 0 <= flags.freeze_epochs < epochs:
             raise UserError(f"--freeze-epochs {flags.freeze_epochs} is not within 0..{epochs - 1}")
         freeze_share = flags.freeze_epochs / epochs
-    return Recipe(
+    optimizer = flags.optimizer or preset.optimizer
+    usual = preset.learning_rate if optimizer == preset.optimizer else LEARNING_RATES[optimizer]
+    return dataclasses.replace(
+        preset,
         epochs=epochs,
         max_minutes=flags.max_minutes,
         freeze_share=freeze_share,
-        batch_size=flags.batch_size,
-        optimizer=flags.optimizer,
-        learning_rate=flags.lr or LEARNING_RATES[flags.optimizer],
-        patience=flags.patience,
+        batch_size=flags.batch_size or preset.batch_size,
+        optimizer=optimizer,
+        learning_rate=flags.lr or usual,
+        patience=flags.patience or preset.patience,
         seed=flags.seed,
         precision=flags.precision,
         jit=flags.jit,
         strategy=flags.strategy,
     )
-
-
-def _settle(config: RunConfig, pretrained: bool, source: str) -> RunConfig:
-    """Fills in what depends on the weights: random ones are not worth freezing."""
-    recipe = config.recipe
-    if recipe.freeze_share < 0:
-        recipe = dataclasses.replace(recipe, freeze_share=FREEZE_SHARE if pretrained else 0.0)
-    return dataclasses.replace(config, recipe=recipe, weights=source)
 
 
 def _check(
@@ -238,16 +241,19 @@ def _check(
     return report.samples["train"], report.samples["val"]
 
 
-def _anchors_for(train: list[Sample], config: RunConfig, version: YoloVersion) -> np.ndarray:
-    """Anchors clustered from the training boxes."""
+def _anchors_for(train: list[Sample], config: RunConfig, own: bool) -> np.ndarray:
+    """The published anchors of the version, or its own: clustered from the training boxes."""
     sizes = box_sizes(train, config.input_size)
-    published = DEFAULT_ANCHORS[version.name]
+    published = DEFAULT_ANCHORS[config.yolo.name]
     if not len(sizes):
         raise UserError(f"no object to train on in {config.data}, see the faults named above")
-    k = published.size // 2
-    anchors = kmeans_anchors(sizes, k, config.recipe.seed).reshape(published.shape)
-    for name, candidate in (("published", published), ("from the data", anchors)):
-        recall, overlap = anchor_fit(sizes, candidate)
+    candidates = {"published": published}
+    if own:
+        k = published.size // 2
+        clustered = kmeans_anchors(sizes, k, config.recipe.seed)
+        candidates["from the data"] = clustered.reshape(published.shape)
+    for name, anchors in candidates.items():
+        recall, overlap = anchor_fit(sizes, anchors)
         _say(f"anchors {name}: best possible recall {recall:.3f}, mean IoU {overlap:.3f}")
     return anchors
 
