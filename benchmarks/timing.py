@@ -39,8 +39,9 @@ def median_ratio(seconds: Mapping[str, list[float]], name: str, base: str) -> fl
 
 
 def milliseconds(seconds: list[float]) -> str:
-    """Median and the spread from the 10th to the 90th percentile."""
-    low, *_, high = statistics.quantiles(seconds, n=10)
+    """Median and the spread without the tenth on either side."""
+    ordered = sorted(seconds)
+    low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     return f"{1e3 * statistics.median(seconds):.1f} ({1e3 * low:.1f} to {1e3 * high:.1f})"
 
 
@@ -51,4 +52,6 @@ def report(title: str, rows: list[dict[str, object]], out: Path | None) -> None:
     lines += [[str(row[column]) for column in columns] for row in rows]
     print(title, "", *(f"| {' | '.join(line)} |" for line in lines), sep="\n")
     if out:
-        out.write_text(json.dumps({"title": title, "rows": rows}, indent=2) + "\n")
+        out.write_text(
+            json.dumps({"title": title, "rows": rows}, indent=2) + "\n", encoding="utf-8"
+        )

@@ -44,7 +44,7 @@ class YoloVersion:
     scale_xy: tuple[float, ...]
     match_iou: float
     ignore_iou: float
-    neck_channels: tuple[int, ...] | None = None
+    neck_channels: tuple[int, ...] | None
     neighbours: bool = False
     box_weight: float = 0.1
     objectness_weight: float = 1.0
@@ -60,6 +60,7 @@ _V3 = YoloVersion(
     scale_xy=(1.0, 1.0, 1.0),
     match_iou=1.0,
     ignore_iou=0.5,
+    neck_channels=None,
 )
 _V4 = YoloVersion(
     name="v4",

@@ -118,14 +118,11 @@ def write_darknet(run_directory: Path, out: Path) -> str:
         What was done, in words.
 
     Raises:
-        UserError: there is no such run, or Darknet cannot compute what its detector does; nothing
-            is written then.
+        UserError: there is no such run, Darknet cannot compute what its detector does, or a file is
+            there already; nothing is written then.
     """
     run = load_run(run_directory)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    cfg = darknet.write_detector(run.detector, run.config.resize, out)
-    names = out.with_suffix(".names")
-    names.write_text("\n".join(run.classes) + "\n", encoding="utf-8")
+    cfg, names = darknet.write_detector(run.detector, run.config.resize, run.classes, out)
     return (
         f"written {out}, {cfg} and {names}; OpenCV 4: cv2.dnn.readNetFromDarknet('{cfg}', '{out}')"
     )

@@ -61,7 +61,7 @@ def read_detector(weights: Path, cfg: Path) -> ForeignDetector:
         num_classes=num_classes,
         anchors=np.array([_anchors_of(output.section) for output in outputs], np.float32),
         input_size=_input_size(sections[0]),
-        resize="letterbox" if sections[0].number("letter_box", "0") else resize,
+        resize=_resize_of(sections[0], resize),
         tensors=tensors,
     )
 
@@ -93,23 +93,34 @@ def read_backbone(weights: Path, cfg: Path, backbone: str) -> LayerTensors:
     return tensors
 
 
-def write_detector(detector: Detector, resize: str, weights: Path) -> Path:
+def write_detector(
+    detector: Detector, resize: str, classes: Sequence[str], weights: Path
+) -> tuple[Path, Path]:
     """Writes a detector over a Darknet backbone so that Darknet and OpenCV 4 read it.
 
     Args:
         detector: with plain convolutions.
         resize: how it is given images, `letterbox` or `stretch`.
+        classes: names, by label.
         weights: the `.weights` to write.
 
     Returns:
-        The `.cfg` that was written beside it.
+        The `.cfg` and the `.names` that were written beside it.
 
     Raises:
-        UserError: Darknet cannot compute what the detector does; nothing is written.
+        UserError: Darknet cannot compute what the detector does, or one of the files is there
+            already; nothing is written.
     """
+    cfg, names = weights.with_suffix(".cfg"), weights.with_suffix(".names")
+    for path in (weights, cfg, names):
+        if path.exists():
+            raise UserError(f"{path} is there already, name another file or move it away")
     convention = detector.convention
     if (convention.mean, convention.std) != (DARKNET.mean, DARKNET.std):
-        raise UserError("the detector scales pixels otherwise than Darknet, it cannot be written")
+        raise UserError(
+            "the detector scales pixels otherwise than Darknet, it cannot be written: train over "
+            "one of Darknet's backbones"
+        )
     writer = _CfgWriter(detector, resize)
     for level, output in reversed(list(enumerate(graph_of_detector(detector)))):
         writer.write_level(level, output.node)
@@ -117,17 +128,19 @@ def write_detector(detector: Detector, resize: str, weights: Path) -> Path:
     # What Darknet adds to the variances is fixed: the rest of ours goes into them.
     more = convention.bn_epsilon - DARKNET.bn_epsilon
 
-    cfg = weights.with_suffix(".cfg")
-    parts = part_of(weights), part_of(cfg)
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    parts = {path: part_of(path) for path in (weights, cfg, names)}
+    tensors = (_tensors_of(node, values, more) for node in writer.convolutions)
     try:
-        write_weights(parts[0], (_tensors_of(node, values, more) for node in writer.convolutions))
-        parts[1].write_text(format_cfg(writer.sections), encoding="utf-8")
-        for part, path in zip(parts, (weights, cfg), strict=True):
+        write_weights(parts[weights], tensors)
+        parts[cfg].write_text(format_cfg(writer.sections), encoding="utf-8")
+        parts[names].write_text("\n".join(classes) + "\n", encoding="utf-8")
+        for path, part in parts.items():
             part.replace(path)
     finally:
-        for part in parts:
+        for part in parts.values():
             part.unlink(missing_ok=True)
-    return cfg
+    return cfg, names
 
 
 def _network(convolutions: Sequence[Node], cfg: Path) -> tuple[str, YoloVersion, str]:
@@ -146,7 +159,7 @@ def _network(convolutions: Sequence[Node], cfg: Path) -> tuple[str, YoloVersion,
 def _classes_of(outputs: Sequence[Output]) -> int:
     for output in outputs:
         section = output.section
-        classes, anchors = section.number("classes", "20"), len(section.numbers("mask"))
+        classes, anchors = section.whole("classes", "20", 1), len(section.numbers("mask"))
         if anchors != ANCHORS_PER_LEVEL:
             raise UserError(f"{section.where}: {anchors} anchors in mask, three are known here")
         if output.node.channels != anchors * (5 + classes):
@@ -192,37 +205,40 @@ def _take(file: WeightsFile, node: Node, ours: Node) -> LayerTensors:
 def _decoded_as(outputs: Sequence[Output], version: YoloVersion) -> YoloVersion:
     sections = [output.section for output in outputs]
     for section in sections:
-        if section.number("new_coords", "0"):
+        if section.whole("new_coords", "0"):
             raise UserError(f"{section.where}: boxes by new_coords=1 are not known here")
-    (match_iou,), (ignore_iou,) = (
-        sections[0].numbers(name, default)
-        for name, default in (("iou_thresh", "1"), ("ignore_thresh", "0.5"))
-    )
     return dataclasses.replace(
         version,
-        scale_xy=tuple(section.numbers("scale_x_y", "1")[0] for section in sections),
-        match_iou=match_iou,
-        ignore_iou=ignore_iou,
+        scale_xy=tuple(section.number("scale_x_y", "1") for section in sections),
+        match_iou=sections[0].number("iou_thresh", "1"),
+        ignore_iou=sections[0].number("ignore_thresh", "0.5"),
     )
 
 
 def _anchors_of(section: Section) -> np.ndarray:
     """Width and height of a level's three: (3, 2)."""
-    mask = [int(index) for index in section.numbers("mask")]
-    numbers = section.numbers("anchors")
+    mask, numbers = section.whole_numbers("mask"), section.numbers("anchors")
+    if min(numbers) <= 0:
+        raise UserError(f"{section.where}: anchors must be greater than 0, correct them")
     if len(numbers) % 2 or not 0 <= min(mask) <= max(mask) < len(numbers) // 2:
         raise UserError(f"{section.where}: mask and anchors do not fit together, correct them")
     return np.reshape(numbers, (-1, 2))[mask]
 
 
 def _input_size(net: Section) -> tuple[int, int]:
-    height, width = net.number("height"), net.number("width")
-    if height % 32 or width % 32 or net.number("channels", "3") != 3:
+    height, width = net.whole("height", least=32), net.whole("width", least=32)
+    if height % 32 or width % 32 or net.whole("channels", "3") != 3:
         raise UserError(
             f"{net.where}: width={width} and height={height} must be multiples of 32 and "
             "channels 3, correct them"
         )
     return height, width
+
+
+def _resize_of(net: Section, usual: str) -> str:
+    if "letter_box" not in net.options:
+        return usual
+    return "letterbox" if net.whole("letter_box") else "stretch"
 
 
 class _CfgWriter:

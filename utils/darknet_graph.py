@@ -78,49 +78,52 @@ def graph_of_cfg(sections: Sequence[Section]) -> tuple[list[Node], list[Output]]
             drawn.append(before)
         else:
             drawn.append(_DRAW[section.kind](section, before, drawn))
+    if not outputs:
+        raise UserError(f"{sections[0].where}: no [yolo] follows, this is no detector known here")
     convolutions = [node for node in dict.fromkeys(drawn) if node.kind == "convolutional"]
     return convolutions, sorted(outputs, key=lambda output: output.node.stride)
 
 
 def _draw_convolution(section: Section, before: Node, _: list[Node]) -> Node:
-    size, stride = section.number("size", "1"), section.number("stride", "1")
-    if size > 1 and not section.number("pad", "0"):
+    size, stride = section.whole("size", "1", 1), section.whole("stride", "1", 1)
+    if size > 1 and not section.whole("pad", "0"):
         raise UserError(f"{section.where}: a convolution without pad=1 is not known here")
-    filters = section.number("filters", "1")
+    filters = section.whole("filters", "1", 1)
     settings = {
         "filters": filters,
         "size": size,
         "stride": stride,
-        "batch_normalize": section.number("batch_normalize", "0"),
+        "batch_normalize": section.whole("batch_normalize", "0"),
         "activation": section.text("activation", "logistic"),
     }
     return _node(section, (before,), filters, before.stride * stride, settings)
 
 
 def _draw_maxpool(section: Section, before: Node, _: list[Node]) -> Node:
-    stride = section.number("stride", "1")
-    settings = {"size": section.number("size", str(stride)), "stride": stride}
+    stride = section.whole("stride", "1", 1)
+    settings = {"size": section.whole("size", str(stride), 1), "stride": stride}
     return _node(section, (before,), before.channels, before.stride * stride, settings)
 
 
 def _draw_upsample(section: Section, before: Node, _: list[Node]) -> Node:
-    stride = section.number("stride", "2")
+    stride = section.whole("stride", "2", 1)
     return _node(section, (before,), before.channels, before.stride // stride, {"stride": stride})
 
 
 def _draw_shortcut(section: Section, before: Node, drawn: list[Node]) -> Node:
     if section.text("activation", "linear") != "linear":
         raise UserError(f"{section.where}: a shortcut with an activation is not known here")
-    other = _at(section, section.number("from"), drawn)
+    (place,) = section.whole_numbers("from")[:1]
+    other = _at(section, place, drawn)
     return _node(section, (before, other), before.channels, before.stride, {})
 
 
 def _draw_route(section: Section, _: Node, drawn: list[Node]) -> Node:
-    nodes = tuple(_at(section, int(index), drawn) for index in section.numbers("layers"))
-    groups = section.number("groups", "1")
+    nodes = tuple(_at(section, index, drawn) for index in section.whole_numbers("layers"))
+    groups = section.whole("groups", "1", 1)
     channels = sum(node.channels for node in nodes)
     if groups > 1 and len(nodes) == 1:
-        settings = {"groups": groups, "group_id": section.number("group_id", "0")}
+        settings = {"groups": groups, "group_id": section.whole("group_id", "0")}
         return Node("split", section.where, nodes, channels // groups, nodes[0].stride, settings)
     if groups > 1:
         raise UserError(f"{section.where}: a route of groups of several layers is not known here")

@@ -39,8 +39,8 @@ class WeightsFile:
         except FileNotFoundError as error:
             raise UserError(f"no weights file {path}, name one that exists") from error
         self._path = path
-        versions = np.frombuffer(data[:12], "<i4")
-        if len(versions) < 3 or not all(0 <= number < 1000 for number in versions):
+        versions = np.frombuffer(data[:12].ljust(12, b"\xff"), "<i4")
+        if not all(0 <= number < 1000 for number in versions):
             raise UserError(f"{path} does not begin as Darknet's weights do, name another file")
         start = 12 + (8 if 10 * versions[0] + versions[1] >= LONG_SINCE else 4)
         self._values = np.frombuffer(data[start : start + (len(data) - start) // 4 * 4], "<f4")
@@ -71,10 +71,10 @@ class WeightsFile:
         Raises:
             UserError: the file goes on.
         """
-        left = len(self._values) - self._next
-        if left or self._bytes_over:
+        left = 4 * (len(self._values) - self._next) + self._bytes_over
+        if left:
             raise UserError(
-                f"{self._path} has {left} numbers too many: it is damaged or of another network"
+                f"{self._path} has {left} bytes too many: it is damaged or of another network"
             )
 
 

@@ -10,8 +10,9 @@ from keras import KerasTensor
 from nets.backbones.layers import Activation, Convention, Layers, leaky_relu
 from nets.backbones.registry import Features, register
 
-# Darknet's convolutional_layer.c pads by half the kernel on every side and network.c divides pixels
-# by 255. Epsilon is .000001f in blas.c and in OpenCV's reader of these files.
+# Darknet's convolutional_layer.c pads by half the kernel on every side; pixels are divided by 255.
+# Epsilon is that of OpenCV's reader. blas.c has 1e-6 behind the root in pjreddie/darknet and 1e-5
+# under it in AlexeyAB/darknet, which tells only where a variance is as small.
 DARKNET = Convention(padding="torch", bn_epsilon=1e-6, mean=(0.0,) * 3, std=(255.0,) * 3)
 CONVENTIONS = {"darknet": DARKNET}
 

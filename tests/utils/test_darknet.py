@@ -97,16 +97,20 @@ def trained(backbone, version):
 )
 def test_what_is_written_opencv_reads_to_the_same_result(tmp_path, backbone, version):
     detector = trained(backbone, version)
-    cfg = darknet.write_detector(detector, "letterbox", tmp_path / "ours.weights")
+    cfg, _ = darknet.write_detector(detector, "letterbox", CLASSES, tmp_path / "ours.weights")
     compare_with_opencv(detector, cfg, tmp_path / "ours.weights", tmp_path)
 
 
-def test_what_is_written_is_read_back(tmp_path, classes_file):
-    detector = trained("cspdarknet_tiny", VERSIONS["v4-tiny"])
-    cfg = darknet.write_detector(detector, "letterbox", tmp_path / "ours.weights")
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+def test_what_is_written_is_read_back(tmp_path, classes_file, resize):
+    detector = trained("darknet_tiny", VERSIONS["v3-tiny"])
+    cfg, names = darknet.write_detector(detector, resize, CLASSES, tmp_path / "ours.weights")
+    assert names.read_text() == classes_file.read_text()
+    with pytest.raises(UserError, match=r"ours\.weights is there already"):
+        darknet.write_detector(detector, resize, CLASSES, tmp_path / "ours.weights")
     convert_detector(tmp_path / "ours.weights", "darknet", classes_file, tmp_path / "run", cfg)
     run = load_run(tmp_path / "run")
-    assert run.config.resize == "letterbox"
+    assert run.config.resize == resize
     assert run.config.yolo.scale_xy == (2.0, 2.0)
     np.testing.assert_array_equal(run.anchors, detector.anchors)
     for again, weight in zip(run.detector.weights, detector.weights, strict=True):
@@ -141,7 +145,7 @@ def test_an_epsilon_of_another_convention_goes_into_the_variances():
 def test_what_darknet_cannot_compute_is_not_written(tmp_path, backbone, options, message):
     detector = Detector(backbone, 2, input_size=(64, 64), **options)
     with pytest.raises(UserError, match=message):
-        darknet.write_detector(detector, "letterbox", tmp_path / "ours.weights")
+        darknet.write_detector(detector, "letterbox", CLASSES, tmp_path / "ours.weights")
     assert not list(tmp_path.iterdir())
 
 
@@ -186,6 +190,13 @@ def test_the_beginning_of_a_file_is_enough_for_a_backbone(tiny, tmp_path):
         ("filters=24\n", "filters=30\n", "three anchors of 3 classes take 24"),
         ("mask=0,1,2", "mask=0,1", "2 anchors in mask"),
         ("mask=0,1,2", "mask=0,1,9", "mask and anchors do not fit"),
+        ("mask=0,1,2", "mask=0,1,1.5", "mask=0,1,1.5 is no whole number"),
+        ("mask=0,1,2", "scale_x_y=\nmask=0,1,2", "scale_x_y= is no number"),
+        ("mask=0,1,2", "ignore_thresh=0.7,0.5\nmask=0,1,2", "is not one number"),
+        ("10,14", "0,14", "anchors must be greater than 0"),
+        ("layers=-1,8", "layers=", "layers= is no number"),
+        ("[upsample]\nstride=2", "[upsample]\nstride=0", "stride=0 is less than 1"),
+        ("filters=16", "filters=inf", "filters=inf is no number"),
         ("mask=0,1,2", "new_coords=1\nmask=0,1,2", "new_coords=1 are not known"),
         ("width=160", "width=100", "must be multiples of 32"),
         ("height=96", "", r"\[net\] lacks height"),
@@ -205,6 +216,9 @@ def test_a_network_of_another_length_is_refused_with_those_that_are_known(tiny, 
     cfg, weights = tiny
     text = cfg.read_text()
     (tmp_path / "bad.cfg").write_text(text[: text.index("[yolo]")])
+    with pytest.raises(UserError, match=r"no \[yolo\] follows"):
+        darknet.read_detector(weights, tmp_path / "bad.cfg")
+    (tmp_path / "bad.cfg").write_text(text[: text.index("[route]")])
     with pytest.raises(UserError, match=r"has 10 convolutions.* v3-tiny over darknet_tiny \(13\)"):
         darknet.read_detector(weights, tmp_path / "bad.cfg")
 
@@ -216,8 +230,9 @@ def test_a_network_of_another_length_is_refused_with_those_that_are_known(tiny, 
         (lambda data: b"PK\3\4" * 10, "does not begin as Darknet's"),
         (lambda data: data[:-4], r"ends within the weights of \[convolutional\] in .*line 1\d\d"),
         (lambda data: data[:1000], "ends within the weights"),
-        (lambda data: data + bytes(8), "2 numbers too many"),
-        (lambda data: data + bytes(2), "too many"),
+        (lambda data: data + bytes(8), "8 bytes too many"),
+        (lambda data: data + bytes(2), "2 bytes too many"),
+        (lambda data: data[:5], "does not begin as Darknet's"),
     ],
 )
 def test_weights_of_another_length_are_refused(tiny, tmp_path, change, message):
@@ -233,7 +248,7 @@ def test_missing_files_and_nan_are_refused(tiny, tmp_path, classes_file):
         darknet.read_detector(weights, tmp_path / "none.cfg")
     with pytest.raises(UserError, match="no weights file"):
         darknet.read_detector(tmp_path / "none.weights", cfg)
-    with pytest.raises(UserError, match="is no text"):
+    with pytest.raises(UserError, match="is no option=value"):
         darknet.read_detector(weights, weights)
     data = bytearray(weights.read_bytes())
     data[20:24] = np.float32(np.nan).tobytes()
@@ -241,3 +256,13 @@ def test_missing_files_and_nan_are_refused(tiny, tmp_path, classes_file):
     with pytest.raises(UserError, match=r"biases of .*line 8 holds NaN"):
         convert_detector(tmp_path / "bad.weights", "darknet", classes_file, tmp_path / "run", cfg)
     assert not (tmp_path / "run").exists()
+
+
+def test_comments_headings_and_options_of_training_are_understood(tiny, tmp_path):
+    cfg, weights = tiny
+    text = (
+        cfg.read_text().replace("[net]", "[network]").replace("pad=1\n", "pad=1\nstopbackward=1\n")
+    )
+    bytes_of = ("; \u6ce8\n" + text).encode("gbk")
+    (tmp_path / "other.cfg").write_bytes(bytes_of.replace(b"\n", b"\r\n"))
+    assert darknet.read_detector(weights, tmp_path / "other.cfg").backbone == "darknet_tiny"
