@@ -13,6 +13,7 @@ from keras import applications
 from keras.src.applications import efficientnet
 
 from nets.backbones import build_backbone, resolve
+from tests.large import slow_if_large
 
 TOLERANCE = 1e-4
 
@@ -122,7 +123,7 @@ def test_mobilenets_equal_keras_applications(name, width):
     assert_same_features(name, width, source, lambda x: x / 127.5 - 1, sizes)
 
 
-@pytest.mark.parametrize("name", EFFICIENTNETS)
+@pytest.mark.parametrize("name", map(slow_if_large, EFFICIENTNETS))
 def test_efficientnets_equal_keras_applications(name):
     options = {"include_top": False, "weights": None, "input_shape": (None, None, 3)}
     if name == "efficientnet_lite0":  # B0, squeezed nowhere and without swish

@@ -9,6 +9,7 @@ from nets.anchors import V4_ANCHORS
 from nets.backbones import list_backbones, resolve
 from nets.detector import Detector
 from nets.nms import suppress
+from tests.large import slow_if_large
 
 CLASSES, BATCH = 3, 2
 SIZE = (64, 96)
@@ -40,7 +41,7 @@ def batch(seed=0):
 @pytest.mark.parametrize(
     ("name", "version"),
     [
-        *((name, version) for name in list_backbones() for version in ("v3", "v4")),
+        *(slow_if_large(name, version) for name in list_backbones() for version in ("v3", "v4")),
         # The other heads read a backbone as these two do: one narrow, one Darknet's own.
         *(
             (name, version)
