@@ -1,8 +1,8 @@
-"""Which networks are large: they are others made longer and wider, and tested on request."""
+"""Which networks are large: they share the code of small ones, and are tested on request."""
 
 import pytest
 
-LARGE = {f"efficientnetb{number}" for number in range(2, 8)}
+LARGE = {f"efficientnetb{number}" for number in range(2, 8)} | {"darknet53", "cspdarknet53"}
 
 
 def slow_if_large(name, *more):
