@@ -8,7 +8,7 @@ from keras import KerasTensor, initializers, layers
 
 from nets.blocks import ConvBlocks
 from nets.necks import Pyramid
-from nets.versions import ANCHORS_PER_LEVEL
+from nets.versions import ANCHORS_PER_LEVEL, numbers_of
 
 # Probability that a cell holds an object before anything was learned, so that the first steps
 # are not spent on the many empty cells (Lin et al. 2017, Focal Loss, section 4.1).
@@ -32,8 +32,7 @@ def yolo_head(
     """
     bias = initializers.Constant(_prior_bias(num_classes))
     logits = []
-    levels = range(6 - len(pyramid), 6)  # P3 to P5: two to the power of the level is the stride
-    for level, features, width in zip(levels, pyramid, channels, strict=True):
+    for level, features, width in zip(numbers_of(pyramid), pyramid, channels, strict=True):
         # Activations of a large mean would turn a small step of a thousand weights into a leap of
         # the logits, to where sigmoid and exp have no slope to come back on.
         x = blocks.conv3x3(features, 2 * width, f"head_p{level}", offset=0.0)

@@ -97,6 +97,11 @@ def strides_of(levels: Sequence) -> tuple[int, ...]:
     return STRIDES[-len(levels) :]
 
 
+def numbers_of(levels: Sequence) -> range:
+    """What the levels are called in names of layers: P3 to P5, two to that power the stride."""
+    return range(6 - len(levels), 6)
+
+
 def with_conv(version: YoloVersion, conv: str) -> YoloVersion:
     """A version with 3x3 convolutions of a kind, plain ones with Darknet's leaky ReLU behind them.
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from nets.backbones import Convention
 from nets.backbones.transfer import weights_by_key
 from utils.errors import UserError
-from utils.outputs import part_of
+from utils.outputs import written_whole
 
 FORMAT = "swapyolo backbone"
 
@@ -39,14 +39,9 @@ def save_backbone(path: Path, model: keras.Model, header: BackboneHeader) -> Non
     tensors = {
         key: np.ascontiguousarray(weight.numpy()) for key, weight in weights_by_key(model).items()
     }
-    part = part_of(path)
-    try:
-        save_file(
-            tensors, part, {"format": FORMAT, "header": json.dumps(dataclasses.asdict(header))}
-        )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    metadata = {"format": FORMAT, "header": json.dumps(dataclasses.asdict(header))}
+    with written_whole(path) as (part,):
+        save_file(tensors, part, metadata)
 
 
 def read_header(path: Path) -> BackboneHeader | None:

@@ -7,7 +7,7 @@ import keras
 
 from nets.anchors import save_anchors
 from nets.backbones import build_backbone, resolve
-from utils import darknet, predecessors
+from utils import darknet, darknet_writer, predecessors
 from utils.annotation import read_classes
 from utils.backbone_file import BackboneHeader, save_backbone
 from utils.checkpoint import save_weights
@@ -122,7 +122,7 @@ def write_darknet(run_directory: Path, out: Path) -> str:
             there already; nothing is written then.
     """
     run = load_run(run_directory)
-    cfg, names = darknet.write_detector(run.detector, run.config.resize, run.classes, out)
+    cfg, names = darknet_writer.write_detector(run.detector, run.config.resize, run.classes, out)
     return (
         f"written {out}, {cfg} and {names}; OpenCV 4: cv2.dnn.readNetFromDarknet('{cfg}', '{out}')"
     )

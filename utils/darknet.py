@@ -1,4 +1,4 @@
-"""Detectors of Darknet: from a .cfg and .weights to our names, and back."""
+"""Detectors of Darknet: from a .cfg and .weights to our names."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,15 +8,13 @@ import keras
 import numpy as np
 
 from nets.backbones.darknet import DARKNET
-from nets.backbones.transfer import weights_by_key
 from nets.detector import Detector
 from nets.versions import ANCHORS_PER_LEVEL, VERSIONS, YoloVersion, with_conv
-from utils.darknet_cfg import Section, format_cfg, read_cfg
+from utils.darknet_cfg import Section, read_cfg
 from utils.darknet_graph import Node, Output, graph_of_cfg, graph_of_detector, match
-from utils.darknet_weights import Tensors, WeightsFile, shapes_of, write_weights
+from utils.darknet_weights import WeightsFile, keys_of, shapes_of
 from utils.errors import UserError
 from utils.foreign import ForeignDetector
-from utils.outputs import part_of
 from utils.tensorfiles import LayerTensors
 
 # The networks of Darknet's cfg/ by their number of convolutions, and how the program that trained
@@ -28,9 +26,6 @@ NETWORKS = {
     110: ("cspdarknet53", with_conv(VERSIONS["v4"], "plain"), "stretch"),
     21: ("cspdarknet_tiny", VERSIONS["v4-tiny"], "stretch"),
 }
-
-# In the order of Keras' weights.
-NORMALIZATION = ("scales", "biases", "means", "variances")
 
 
 def read_detector(weights: Path, cfg: Path) -> ForeignDetector:
@@ -93,56 +88,6 @@ def read_backbone(weights: Path, cfg: Path, backbone: str) -> LayerTensors:
     return tensors
 
 
-def write_detector(
-    detector: Detector, resize: str, classes: Sequence[str], weights: Path
-) -> tuple[Path, Path]:
-    """Writes a detector over a Darknet backbone so that Darknet and OpenCV 4 read it.
-
-    Args:
-        detector: with plain convolutions.
-        resize: how it is given images, `letterbox` or `stretch`.
-        classes: names, by label.
-        weights: the `.weights` to write.
-
-    Returns:
-        The `.cfg` and the `.names` that were written beside it.
-
-    Raises:
-        UserError: Darknet cannot compute what the detector does, or one of the files is there
-            already; nothing is written.
-    """
-    cfg, names = weights.with_suffix(".cfg"), weights.with_suffix(".names")
-    for path in (weights, cfg, names):
-        if path.exists():
-            raise UserError(f"{path} is there already, name another file or move it away")
-    convention = detector.convention
-    if (convention.mean, convention.std) != (DARKNET.mean, DARKNET.std):
-        raise UserError(
-            "the detector scales pixels otherwise than Darknet, it cannot be written: train over "
-            "one of Darknet's backbones"
-        )
-    writer = _CfgWriter(detector, resize)
-    for level, output in reversed(list(enumerate(graph_of_detector(detector)))):
-        writer.write_level(level, output.node)
-    values = {key: weight.numpy() for key, weight in weights_by_key(detector).items()}
-    # What Darknet adds to the variances is fixed: the rest of ours goes into them.
-    more = convention.bn_epsilon - DARKNET.bn_epsilon
-
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    parts = {path: part_of(path) for path in (weights, cfg, names)}
-    tensors = (_tensors_of(node, values, more) for node in writer.convolutions)
-    try:
-        write_weights(parts[weights], tensors)
-        parts[cfg].write_text(format_cfg(writer.sections), encoding="utf-8")
-        parts[names].write_text("\n".join(classes) + "\n", encoding="utf-8")
-        for path, part in parts.items():
-            part.replace(path)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-    return cfg, names
-
-
 def _network(convolutions: Sequence[Node], cfg: Path) -> tuple[str, YoloVersion, str]:
     if len(convolutions) not in NETWORKS:
         known = ", ".join(
@@ -194,10 +139,7 @@ def _take(file: WeightsFile, node: Node, ours: Node) -> LayerTensors:
         node.channels, node.inputs[0].channels, int(node.settings["size"]), normalized
     )
     tensors = file.take(shapes, f"[convolutional] in {node.where}")
-    convolution, *norm = ours.layers
-    keys = {"weights": f"{convolution}/0", "biases": f"{convolution}/1"}
-    if norm:
-        keys |= {name: f"{norm[0]}/{i}" for i, name in enumerate(NORMALIZATION)}
+    keys = keys_of(*ours.layers)
     tensors["weights"] = tensors["weights"].transpose(2, 3, 1, 0)
     return {keys[name]: (f"{name} of {node.where}", value) for name, value in tensors.items()}
 
@@ -239,84 +181,3 @@ def _resize_of(net: Section, usual: str) -> str:
     if "letter_box" not in net.options:
         return usual
     return "letterbox" if net.whole("letter_box") else "stretch"
-
-
-class _CfgWriter:
-    """Puts layers into a row, each after those that it reads.
-
-    Attributes:
-        sections: of the .cfg so far.
-        convolutions: in the order of their sections.
-    """
-
-    def __init__(self, detector: Detector, resize: str):
-        height, width = detector.input_size
-        net = {"batch": 1, "width": width, "height": height, "channels": 3}
-        net["letter_box"] = int(resize == "letterbox")
-        self.sections = [Section("net", _text_of(net))]
-        self.convolutions: list[Node] = []
-        self._detector = detector
-        self._places: dict[Node, int] = {}
-
-    def write_level(self, level: int, node: Node) -> None:
-        """Writes what leads to the logits of a level, and how they are read."""
-        self._write(node)
-        version, anchors = self._detector.version, self._detector.anchors.reshape(-1, 2)
-        mask = range(level * ANCHORS_PER_LEVEL, (level + 1) * ANCHORS_PER_LEVEL)
-        options = {
-            "mask": ",".join(map(str, mask)),
-            "anchors": ", ".join(f"{width:.9g},{height:.9g}" for width, height in anchors),
-            "classes": self._detector.num_classes,
-            "num": len(anchors),
-            "scale_x_y": version.scale_xy[level],
-            "iou_thresh": version.match_iou,
-            "ignore_thresh": version.ignore_iou,
-        }
-        self.sections.append(Section("yolo", _text_of(options)))
-
-    def _write(self, node: Node) -> None:
-        if node.kind == "image" or node in self._places:
-            return
-        for source in node.inputs:
-            self._write(source)
-        options = dict(node.settings)
-        if node.kind in ("route", "split"):
-            layers = {"layers": ",".join(str(self._places[source]) for source in node.inputs)}
-            self._place(node, "route", layers | options)
-            return
-        before = node.inputs[0]
-        if before in self._places and self._places[before] != self._last:
-            self.sections.append(Section("route", {"layers": str(self._places[before])}))
-        if node.kind == "shortcut":
-            options |= {"from": self._places[node.inputs[1]], "activation": "linear"}
-        if node.kind == "convolutional":
-            options["pad"] = 1
-            self.convolutions.append(node)
-        self._place(node, node.kind, options)
-
-    @property
-    def _last(self) -> int:
-        return len(self.sections) - 2  # layers are counted behind [net]
-
-    def _place(self, node: Node, kind: str, options: dict[str, int | str]) -> None:
-        self.sections.append(Section(kind, _text_of(options)))
-        self._places[node] = self._last
-
-
-def _text_of(options: dict[str, int | float | str]) -> dict[str, str]:
-    return {name: str(value) for name, value in options.items()}
-
-
-def _tensors_of(node: Node, values: dict[str, np.ndarray], more: float) -> Tensors:
-    """What the file holds of a convolution, in its order."""
-    convolution, *norm = node.layers
-    if norm:
-        held = {name: values[f"{norm[0]}/{i}"] for i, name in enumerate(NORMALIZATION)}
-        held["variances"] = held["variances"] + more
-    else:
-        held = {"biases": values[f"{convolution}/1"]}
-    held["weights"] = values[f"{convolution}/0"].transpose(3, 2, 0, 1)
-    shapes = shapes_of(
-        node.channels, node.inputs[0].channels, int(node.settings["size"]), bool(norm)
-    )
-    return {name: held[name] for name in shapes}

@@ -75,7 +75,7 @@ class Section:
         """One number."""
         return self._one(name, self.numbers(name, default))
 
-    def whole(self, name: str, default: str | None = None, least: int = 0) -> int:
+    def whole(self, name: str, default: str | None = None, least: float = 0) -> int:
         """One whole number of at least `least`."""
         number = self._one(name, self.whole_numbers(name, default))
         if number < least:

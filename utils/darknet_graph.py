@@ -4,6 +4,7 @@ Sections that only route and layers that only pad or scale do not show in it: wh
 and what each of them reads.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from keras import KerasTensor
 
 from nets.backbones.layers import leaky_relu
 from nets.detector import Detector
+from nets.versions import numbers_of
 from utils.darknet_cfg import Section
 from utils.errors import UserError
 
@@ -113,8 +115,7 @@ def _draw_upsample(section: Section, before: Node, _: list[Node]) -> Node:
 def _draw_shortcut(section: Section, before: Node, drawn: list[Node]) -> Node:
     if section.text("activation", "linear") != "linear":
         raise UserError(f"{section.where}: a shortcut with an activation is not known here")
-    (place,) = section.whole_numbers("from")[:1]
-    other = _at(section, place, drawn)
+    other = _at(section, section.whole("from", least=-math.inf), drawn)
     return _node(section, (before, other), before.channels, before.stride, {})
 
 
@@ -172,9 +173,8 @@ def graph_of_detector(detector: Detector) -> list[Output]:
         UserError: it computes what Darknet cannot; names the layer.
     """
     drawn: dict[str, Node] = {}
-    levels = range(6 - len(detector.anchors), 6)  # two to the power of the level is its stride
-    logits = [detector.get_layer(f"head_p{level}_logits").output for level in levels]
-    return [Output(_draw_tensor(tensor, drawn)) for tensor in logits]
+    heads = [f"head_p{level}_logits" for level in numbers_of(detector.anchors)]
+    return [Output(_draw_tensor(detector.get_layer(head).output, drawn)) for head in heads]
 
 
 def _draw_tensor(tensor: KerasTensor, drawn: dict[str, Node]) -> Node:

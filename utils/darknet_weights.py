@@ -23,6 +23,20 @@ def shapes_of(filters: int, inputs: int, size: int, normalized: bool) -> dict[st
     return shapes | {"weights": (filters, inputs, size, size)}
 
 
+def keys_of(convolution: str, normalization: str = "") -> dict[str, str]:
+    """Which of our weights each of its tensors is, in the file's order.
+
+    Args:
+        convolution: name of our layer.
+        normalization: of that behind it, empty where there is none.
+    """
+    if not normalization:
+        return {"biases": f"{convolution}/1", "weights": f"{convolution}/0"}
+    places = {"biases": 1, "scales": 0, "means": 2, "variances": 3}  # gamma first in Keras
+    keys = {name: f"{normalization}/{place}" for name, place in places.items()}
+    return keys | {"weights": f"{convolution}/0"}
+
+
 class WeightsFile:
     """A file that is read convolution by convolution.
 

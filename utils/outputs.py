@@ -1,6 +1,7 @@
 """Writing results: each under a name of its own, and none left half written."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -42,6 +43,19 @@ def _identity(path: Path) -> str:
 def part_of(path: Path) -> Path:
     """Where a file is kept while it is being written."""
     return path.with_name(f".{path.stem}.part{path.suffix}")
+
+
+@contextlib.contextmanager
+def written_whole(*paths: Path) -> Iterator[list[Path]]:
+    """Where to write some files: they take their places together, or none is left."""
+    parts = [part_of(path) for path in paths]
+    try:
+        yield parts
+        for part, path in zip(parts, paths, strict=True):
+            part.replace(path)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

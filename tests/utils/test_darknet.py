@@ -7,8 +7,10 @@ import pytest
 from nets.detector import Detector
 from nets.versions import VERSIONS, with_conv, with_neighbours
 from tests import darknet_networks as networks
-from utils import darknet
+from utils import darknet, darknet_writer
 from utils.convert import convert_detector
+from utils.darknet_cfg import read_cfg
+from utils.darknet_graph import Node, graph_of_cfg
 from utils.errors import UserError
 from utils.run import load_run
 
@@ -97,17 +99,19 @@ def trained(backbone, version):
 )
 def test_what_is_written_opencv_reads_to_the_same_result(tmp_path, backbone, version):
     detector = trained(backbone, version)
-    cfg, _ = darknet.write_detector(detector, "letterbox", CLASSES, tmp_path / "ours.weights")
+    cfg, _ = darknet_writer.write_detector(
+        detector, "letterbox", CLASSES, tmp_path / "ours.weights"
+    )
     compare_with_opencv(detector, cfg, tmp_path / "ours.weights", tmp_path)
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])
 def test_what_is_written_is_read_back(tmp_path, classes_file, resize):
     detector = trained("darknet_tiny", VERSIONS["v3-tiny"])
-    cfg, names = darknet.write_detector(detector, resize, CLASSES, tmp_path / "ours.weights")
+    cfg, names = darknet_writer.write_detector(detector, resize, CLASSES, tmp_path / "ours.weights")
     assert names.read_text() == classes_file.read_text()
     with pytest.raises(UserError, match=r"ours\.weights is there already"):
-        darknet.write_detector(detector, resize, CLASSES, tmp_path / "ours.weights")
+        darknet_writer.write_detector(detector, resize, CLASSES, tmp_path / "ours.weights")
     convert_detector(tmp_path / "ours.weights", "darknet", classes_file, tmp_path / "run", cfg)
     run = load_run(tmp_path / "run")
     assert run.config.resize == resize
@@ -120,16 +124,16 @@ def test_what_is_written_is_read_back(tmp_path, classes_file, resize):
 def test_an_epsilon_of_another_convention_goes_into_the_variances():
     values = {f"norm/{i}": np.ones(2, np.float32) for i in range(4)}
     values["conv/0"] = np.zeros((1, 1, 3, 2), np.float32)
-    node = darknet.Node(
+    node = Node(
         "convolutional",
         "",
-        (darknet.Node("image", "", (), 3, 1),),
+        (Node("image", "", (), 3, 1),),
         2,
         1,
         {"size": 1},
         ("conv", "norm"),
     )
-    written = darknet._tensors_of(node, values, more=1e-3 - 1e-6)
+    written = darknet_writer._tensors_of(node, values, more=1e-3 - 1e-6)
     assert list(written) == ["biases", "scales", "means", "variances", "weights"]
     np.testing.assert_allclose(written["variances"], 1.000999, rtol=1e-7)
 
@@ -145,7 +149,7 @@ def test_an_epsilon_of_another_convention_goes_into_the_variances():
 def test_what_darknet_cannot_compute_is_not_written(tmp_path, backbone, options, message):
     detector = Detector(backbone, 2, input_size=(64, 64), **options)
     with pytest.raises(UserError, match=message):
-        darknet.write_detector(detector, "letterbox", CLASSES, tmp_path / "ours.weights")
+        darknet_writer.write_detector(detector, "letterbox", CLASSES, tmp_path / "ours.weights")
     assert not list(tmp_path.iterdir())
 
 
@@ -266,3 +270,11 @@ def test_comments_headings_and_options_of_training_are_understood(tiny, tmp_path
     bytes_of = ("; \u6ce8\n" + text).encode("gbk")
     (tmp_path / "other.cfg").write_bytes(bytes_of.replace(b"\n", b"\r\n"))
     assert darknet.read_detector(weights, tmp_path / "other.cfg").backbone == "darknet_tiny"
+
+
+def test_a_shortcut_of_several_layers_is_not_taken_for_one(tmp_path):
+    cfg = networks.Cfg(*SIZE, 3)
+    networks.yolov3(cfg)
+    (tmp_path / "bad.cfg").write_text(cfg.text.replace("from=-3", "from=-3,-4"))
+    with pytest.raises(UserError, match="from=-3,-4 is not one number"):
+        graph_of_cfg(read_cfg(tmp_path / "bad.cfg"))
