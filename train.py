@@ -7,6 +7,7 @@ from pathlib import Path
 from nets.versions import VERSIONS
 from utils.cli import Parser, above_zero, import_tensorflow, positive, run
 from utils.errors import UserError
+from utils.precision import FAST, PRECISIONS
 
 STARTED = time.monotonic()
 
@@ -45,9 +46,9 @@ def build_parser() -> Parser:
     add("--seed", type=int, default=0, metavar="N", help="default %(default)s")
     add(
         "--precision",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
-        default="float32",
-        help="default %(default)s",
+        choices=PRECISIONS,
+        default=FAST,
+        help="default %(default)s: bfloat16 products of float32 on CPUs that have them",
     )
     add("--jit", action="store_true", help="compile the step with XLA, for GPUs")
     add("--strategy", choices=("single", "mirrored", "multiworker"), default="single")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.timing import interleaved, report
 from utils import cli
+from utils.precision import FAST, PRECISIONS
 
 STARTED = time.monotonic()
 SETTLED = 5  # steps of a block before it is timed, until the batches made ahead are used up
@@ -34,10 +35,12 @@ def main(args: argparse.Namespace) -> None:
     from utils.annotation import read_training_samples
     from utils.config import Recipe
     from utils.dataset import BatchStream, boxes_needed
+    from utils.precision import use_precision
     from utils.trainer import Trainer
 
     size = cli.parse_size(args.input_size)
-    recipe = Recipe(epochs=1000, batch_size=args.batch_size)
+    recipe = Recipe(epochs=1000, batch_size=args.batch_size, precision=args.precision)
+    use_precision(recipe.precision)
     augmentation = dataclasses.replace(recipe.augmentation, mosaic=args.mosaic)
     samples, classes = read_training_samples(args.data, None, None, 0)
     version = with_neighbours(VERSIONS[args.yolo])
@@ -119,9 +122,9 @@ def main(args: argparse.Namespace) -> None:
         )
     rows[0] |= {"of the product": 1, "of the batch in memory": ""}
     title = (
-        f"{args.backbone} {args.yolo} at {size[0]}x{size[1]}, batch {args.batch_size}, mosaic "
-        f"{args.mosaic}, {whole:.2f} GFLOP an image forward, {args.rounds} rounds of "
-        f"{args.steps} steps, {args.data}"
+        f"{args.backbone} {args.yolo} at {size[0]}x{size[1]}, {args.precision}, batch "
+        f"{args.batch_size}, mosaic {args.mosaic}, {whole:.2f} GFLOP an image forward, "
+        f"{args.rounds} rounds of {args.steps} steps, {args.data}"
     )
     report(title, rows, args.out)
 
@@ -135,6 +138,7 @@ def build_parser() -> cli.Parser:
     add("--yolo", default="v4", help="default %(default)s")
     add("--input-size", default="416", help="N or HxW, default %(default)s")
     add("--batch-size", type=cli.positive, default=8, help="default %(default)s")
+    add("--precision", choices=PRECISIONS, default=FAST, help="default %(default)s")
     add("--mosaic", type=cli.fraction, default=0.3, help="share of mosaics, default %(default)s")
     add("--rounds", type=cli.positive, default=3, help="default %(default)s")
     add("--steps", type=cli.positive, default=12, help="timed steps a block, default %(default)s")

@@ -13,6 +13,7 @@ from nets.versions import YoloVersion
 from utils.augment import GENTLE, Augmentation
 from utils.cli import did_you_mean
 from utils.errors import UserError
+from utils.precision import FAST
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Recipe:
         validations: how often mAP is measured, evenly over the run.
         patience: epochs without a better mAP after which training stops.
         seed: of weights, data order and augmentation.
-        precision: a Keras dtype policy, such as `float32` or `mixed_bfloat16`.
+        precision: one of `utils.precision.PRECISIONS`.
         jit: compile the step with XLA.
         strategy: `single` device, `mirrored` over the GPUs of a machine, or `multiworker`.
         augmentation: how images are varied.
@@ -57,7 +58,7 @@ class Recipe:
     validations: int = 20
     patience: int = 50
     seed: int = 0
-    precision: str = "float32"
+    precision: str = FAST
     jit: bool = False
     strategy: str = "single"
     augmentation: Augmentation = GENTLE

@@ -25,6 +25,7 @@ from utils.datacheck import check_dataset
 from utils.dataset import BatchStream, boxes_needed
 from utils.errors import UserError
 from utils.imagesets import list_images, resolve_splits, set_lists, voc_dirs
+from utils.precision import use_precision
 from utils.recipes import RECIPES
 from utils.run import (
     ANCHORS,
@@ -148,7 +149,7 @@ def train(session: Session, started: float) -> None:
     config, path = session.config, session.path
     recipe = config.recipe
     keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_dtype_policy(recipe.precision)
+    use_precision(recipe.precision)
     if recipe.jit and not tf.config.list_physical_devices("GPU"):
         _say("warning: --jit makes training on a CPU about five times slower")
     strategy = STRATEGIES[recipe.strategy]()

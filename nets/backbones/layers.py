@@ -100,6 +100,44 @@ class BatchNorm(keras.layers.BatchNormalization):
         return outputs
 
 
+class Conv2D(keras.layers.Conv2D):
+    """Convolution that finds the gradient of a 1x1 kernel by matrix products on a CPU.
+
+    That gradient is one product of matrices an image. For products oneDNN uses the processor's
+    bfloat16 units where it may, for the gradients of kernels not: measured on two cores with AMX
+    over the 1x1 convolutions of MobileNetV2 and v4, 1.65 times as fast, and as fast without AMX.
+    """
+
+    def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
+        """Convolves features (B, H, W, C)."""
+        by_products = (
+            training
+            and self.kernel_size == self.strides == (1, 1)
+            and not self.use_bias
+            and self.compute_dtype == "float32"
+            and not tf.config.list_physical_devices("GPU")
+        )
+        if by_products:
+            return _pointwise(inputs, tf.convert_to_tensor(self.kernel))
+        return super().call(inputs)
+
+
+@tf.custom_gradient
+def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_x = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1)
+        of_images = tf.matmul(_pixels(x), _pixels(upstream), transpose_a=True)
+        return of_x, tf.reshape(tf.reduce_sum(of_images, axis=0), kernel.shape)
+
+    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradients
+
+
+def _pixels(features: tf.Tensor) -> tf.Tensor:
+    """Features (B, H, W, C) as (B, H * W, C)."""
+    _, height, width, channels = features.shape
+    return tf.reshape(features, (-1, height * width, channels))
+
+
 def batch_norm(
     x: KerasTensor, *, offset: float = 0.0, epsilon: float = 1e-3, name: str | None = None
 ) -> KerasTensor:
@@ -194,7 +232,7 @@ class Layers:
                 and 0 else, if not given.
         """
         x, padding = self._pad(x, kernel_size, strides)
-        x = keras.layers.Conv2D(
+        x = Conv2D(
             filters,
             kernel_size,
             strides,

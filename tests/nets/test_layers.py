@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets.backbones.layers import BatchNorm
+from nets.backbones.layers import BatchNorm, Conv2D
 
 
 @pytest.fixture
@@ -53,3 +53,23 @@ def test_inference_and_frozen_layers_use_what_was_learned(pair):
     ours.trainable = False
     np.testing.assert_allclose(ours(features, training=True), theirs(features), atol=1e-6)
     np.testing.assert_array_equal(ours.moving_mean, np.zeros(8))
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_convolution_and_its_gradients_equal_keras(kernel_size):
+    rng = np.random.default_rng(4)
+    features = tf.constant(rng.normal(0, 1, (4, 6, 5, 8)), tf.float32)
+    weight = tf.constant(rng.normal(0, 1, (4, 6, 5, 16)), tf.float32)
+    kernel = rng.normal(0, 1, (kernel_size, kernel_size, 8, 16))
+    results = []
+    for kind in (Conv2D, keras.layers.Conv2D):
+        layer = kind(16, kernel_size, padding="same", use_bias=False)
+        layer.build(features.shape)
+        layer.kernel.assign(kernel)
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = layer(features, training=True)
+            loss = tf.reduce_sum(outputs * weight)
+        results.append([outputs, *tape.gradient(loss, [features, layer.kernel.value])])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
