@@ -1,0 +1,232 @@
+"""What each setting of the recipe is worth: `python -m benchmarks.recipe_search NAME=DIR@SIZE ...`.
+
+Trains the default recipe and variants of it, each different in one thing, on the same images from
+the same seeds, and tells by how much each is better or worse on validation images; no test set is
+read. A run is on one core, as many at once as there are cores, and a budget is a number of images:
+so it does not matter how fast the machine is meanwhile. What a variant costs beside the default is
+counted: a dearer one sees fewer images. Runs that are done are not repeated.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from tqdm import tqdm
+
+from benchmarks.timing import report
+from utils import cli
+from utils.errors import UserError
+
+DEFAULT = "default"
+VALIDATIONS = 5
+HELD_OUT = 0.25  # more than train.py's, of small sets: to judge by, not to get the most out of them
+LIMIT = 2 * 3600  # seconds for one run
+FROZEN_COST = 0.7  # of a step with a frozen backbone, from benchmarks/training_speed.py
+
+
+@dataclass(frozen=True)
+class Set:
+    """A data set and the input size that it is trained at.
+
+    Attributes:
+        name: for the table.
+        data: a VOCdevkit.
+        size: input size, as `--input-size` has it.
+    """
+
+    name: str
+    data: Path
+    size: str
+
+
+def variants() -> dict[str, Callable]:
+    """What is compared: a preset -> another one, by name."""
+    from nets.versions import with_neighbours
+    from utils.augment import Augmentation
+    from utils.recipes import RECIPES
+
+    def recipe(**changes: object) -> Callable:
+        return lambda p: dataclasses.replace(p, recipe=dataclasses.replace(p.recipe, **changes))
+
+    def augmentation(**changes: object) -> Callable:
+        def change(preset):  # noqa: ANN001, ANN202
+            varied = dataclasses.replace(preset.recipe.augmentation, **changes)
+            return recipe(augmentation=varied)(preset)
+
+        return change
+
+    def version(**changes: object) -> Callable:
+        return lambda p: dataclasses.replace(
+            p, adapt=lambda v: dataclasses.replace(with_neighbours(v), **changes)
+        )
+
+    return {
+        DEFAULT: lambda preset: preset,
+        "classic": lambda _: RECIPES["classic"],
+        "no frozen phase": recipe(freeze_share=0.0),
+        "frozen for 0.2": recipe(freeze_share=0.2),
+        "learning rate 5e-4": recipe(learning_rate=5e-4),
+        "learning rate 2e-3": recipe(learning_rate=2e-3),
+        "batch 4": recipe(batch_size=4),
+        "batch 16": recipe(batch_size=16),
+        "SGD": recipe(optimizer="sgd", learning_rate=1e-2, weight_decay=5e-4),
+        "weight decay 0.01": recipe(weight_decay=0.01),
+        "no moving average": recipe(ema_momentum=0.0),
+        "no mosaic": augmentation(mosaic=0.0),
+        "mosaic 0.6": augmentation(mosaic=0.6),
+        "mosaic to the end": recipe(mosaic_share=1.0),
+        "strong augmentation": recipe(augmentation=Augmentation()),
+        "published anchors": lambda p: dataclasses.replace(p, own_anchors=False),
+        "one cell an object": lambda p: dataclasses.replace(p, adapt=lambda version: version),
+        "best anchor alone": version(match_iou=1.0),
+        "box weight 0.2": version(box_weight=0.2),
+        "objectness weight 0.5": version(objectness_weight=0.5),
+        "class weight 8": version(class_weight=8.0),
+    }
+
+
+def main(args: argparse.Namespace) -> None:
+    """Trains what is missing and prints the table."""
+    if args.child:
+        train_variant(args)
+        return
+    names = list(dict.fromkeys([DEFAULT, *(args.variants or variants())]))
+    for name in names:
+        if name not in variants():
+            raise UserError(f"no variant {name!r}, {cli.did_you_mean(name, variants())}")
+    jobs = [(name, one, seed) for seed in range(args.seeds) for one in args.sets for name in names]
+    cores: SimpleQueue[int] = SimpleQueue()
+    for core in sorted(os.sched_getaffinity(0)):
+        cores.put(core)
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        work = [pool.submit(_run, args, job, cores) for job in jobs]
+        for future in tqdm(work, unit="run"):
+            future.result()
+    results = {
+        job: json.loads((_folder(args.out, *job) / "result.json").read_text()) for job in jobs
+    }
+    rows = [_row(name, names, args, results) for name in names]
+    title = (
+        f"{args.backbone} {args.yolo}, {args.images} images a run, {args.seeds} seeds, "
+        + ", ".join(f"{one.name} at {one.size}" for one in args.sets)
+    )
+    report(title, rows, args.out / "recipes.json")
+
+
+def train_variant(args: argparse.Namespace) -> None:
+    """Trains one variant, as train.py does."""
+    import train
+    from utils.recipes import RECIPES
+
+    (one,) = args.sets
+    base = RECIPES[DEFAULT]
+    base = dataclasses.replace(
+        base, recipe=dataclasses.replace(base.recipe, validations=VALIDATIONS)
+    )
+    RECIPES[DEFAULT] = preset = variants()[args.child](base)
+    cli.import_tensorflow()
+    from utils import imagesets
+    from utils.annotation import read_training_samples
+    from utils.session import prepare
+    from utils.session import train as train_session
+
+    imagesets.HELD_OUT = HELD_OUT
+
+    samples, _ = read_training_samples(one.data, None, None, args.seeds)
+    epochs = args.images / _cost(preset) * _cost(base) / len(samples)
+    flags = train.build_parser().parse_args(
+        [
+            *("--data", str(one.data), "--input-size", one.size),
+            *("--backbone", args.backbone, "--yolo", args.yolo, "--weights", args.weights),
+            *("--epochs", str(max(1, round(epochs)))),
+            *("--seed", str(args.seeds), "--run", str(args.out)),
+        ]
+    )
+    train_session(prepare(flags), train.STARTED)
+
+
+def _cost(preset) -> float:  # noqa: ANN001
+    """Time of a recipe's image beside one of a recipe that freezes nothing."""
+    return 1 - (1 - FROZEN_COST) * preset.recipe.freeze_share
+
+
+def _run(args: argparse.Namespace, job: tuple[str, Set, int], cores: SimpleQueue[int]) -> None:
+    folder = _folder(args.out, *job)
+    if (folder / "result.json").is_file():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    name, one, seed = job
+    core = cores.get()
+    command = [
+        *("taskset", "-c", str(core), sys.executable, "-m", "benchmarks.recipe_search"),
+        f"{one.name}={one.data}@{one.size}",
+        *("--child", name, "--seeds", str(seed), "--out", str(folder)),
+        *("--backbone", args.backbone, "--yolo", args.yolo, "--weights", args.weights),
+        *("--images", str(args.images)),
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    finally:
+        cores.put(core)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1]
+        raise UserError(f"{name} on {one.name}, seed {seed}: {last}")
+
+
+def _folder(out: Path, name: str, one: Set, seed: int) -> Path:
+    return out / one.name / name.replace(" ", "-") / str(seed)
+
+
+def _row(name: str, names: list[str], args: argparse.Namespace, results: dict) -> dict:
+    """Means of a variant, and its gain over the default on the same sets and seeds."""
+    row: dict[str, object] = {"variant": name}
+    gains = []
+    for one in args.sets:
+        pairs = [
+            (results[name, one, seed], results[DEFAULT, one, seed]) for seed in range(args.seeds)
+        ]
+        for key, label in (("best_map50", "mAP50"), ("best_map", "mAP")):
+            row[f"{one.name} {label}"] = f"{statistics.mean(own[key] for own, _ in pairs):.3f}"
+        gains += [own["best_map"] - base["best_map"] for own, base in pairs]
+    row["gain in mAP"] = f"{statistics.mean(gains):+.3f} ({min(gains):+.3f} to {max(gains):+.3f})"
+    return row
+
+
+def parse_set(text: str) -> Set:
+    """The `type` of NAME=DIR@SIZE."""
+    name, _, rest = text.partition("=")
+    data, _, size = rest.rpartition("@")
+    if not (name and data and size):
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=DIR@SIZE")
+    return Set(name, Path(data), size)
+
+
+def build_parser() -> cli.Parser:
+    """The flags."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("sets", nargs="+", type=parse_set, metavar="NAME=DIR@SIZE", help="VOCdevkits")
+    add("--variants", nargs="+", metavar="NAME", help="default: all")
+    add("--images", type=cli.positive, default=4000, help="images a run, default %(default)s")
+    add("--seeds", type=int, default=1, help="runs a variant and set, default %(default)s")
+    add("--backbone", default="mobilenetv2", help="default %(default)s")
+    add("--yolo", default="v4", help="default %(default)s")
+    add("--weights", default="auto", help="as in train.py, default %(default)s")
+    add("--out", type=Path, default=Path("logs/recipe-search"), help="default %(default)s")
+    add("--child", help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())
