@@ -59,7 +59,7 @@ def variants() -> dict[str, Callable]:
         return lambda p: dataclasses.replace(p, recipe=dataclasses.replace(p.recipe, **changes))
 
     def augmentation(**changes: object) -> Callable:
-        def change(preset):  # noqa: ANN001, ANN202
+        def change(preset):
             varied = dataclasses.replace(preset.recipe.augmentation, **changes)
             return recipe(augmentation=varied)(preset)
 
@@ -155,7 +155,7 @@ def train_variant(args: argparse.Namespace) -> None:
     train_session(prepare(flags), train.STARTED)
 
 
-def _cost(preset) -> float:  # noqa: ANN001
+def _cost(preset) -> float:
     """Time of a recipe's image beside one of a recipe that freezes nothing."""
     return 1 - (1 - FROZEN_COST) * preset.recipe.freeze_share
 

@@ -85,6 +85,8 @@ class Detector(keras.Model):
         pyramid = NECKS[version.neck](features, channels, blocks)
         logits = yolo_head(pyramid, channels, num_classes, blocks)
         super().__init__(images, logits, name="detector")
+        for model in (self, trunk):
+            model.input_spec = keras.layers.InputSpec(shape=(None, None, None, 3))
         self.backbone = trunk
         self.version = version
         self.anchors = anchors
@@ -98,20 +100,23 @@ class Detector(keras.Model):
     ) -> dict[str, tf.Tensor]:
         """Runs a training pass over a batch.
 
+        The images may be of another size than `input_size`; the anchors are then scaled with them.
+
         Args:
-            images: (B, H, W, 3) RGB in 0..255, B static.
-            boxes: (B, N, 4) ground truth as xyxy pixels of the input.
+            images: (B, H, W, 3) RGB in 0..255, of static shape, H and W multiples of 32.
+            boxes: (B, N, 4) ground truth as xyxy pixels of the images.
             labels: (B, N) int, -1 for padding.
 
         Returns:
             Named loss terms, see `nets.losses.yolo_loss`.
         """
+        version, size = self.version, tuple(images.shape[1:3])
+        scale = np.divide(size, self.input_size, dtype=np.float32)[::-1]
+        anchors = self.anchors * scale
         logits = self(tf.cast(images, tf.float32), training=True)
-        version = self.version
-        assignment = assign(
-            boxes, labels, self.anchors, self.input_size, version.match_iou, version.neighbours
-        )
-        return yolo_loss(logits, boxes, labels, assignment, self._priors, version, self.input_size)
+        assignment = assign(boxes, labels, anchors, size, version.match_iou, version.neighbours)
+        priors = make_priors(size, anchors, version.scale_xy)
+        return yolo_loss(logits, boxes, labels, assignment, priors, version, size)
 
     def predict_boxes(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Gives every prediction, before any is dropped.

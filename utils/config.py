@@ -34,6 +34,8 @@ class Recipe:
         ema_momentum: of the moving average of the weights, which is what is validated and kept; 0
             for the weights themselves.
         mosaic_share: share of the run in which mosaic and mixup are used.
+        small_share: share of the run in which images are smaller than the network's input.
+        small_scale: how much smaller, as a share of either side.
         validations: how often mAP is measured, evenly over the run.
         patience: epochs without a better mAP after which training stops.
         seed: of weights, data order and augmentation.
@@ -55,6 +57,8 @@ class Recipe:
     clip_norm: float | None = 10.0
     ema_momentum: float = 0.99
     mosaic_share: float = 0.7
+    small_share: float = 0.0
+    small_scale: float = 0.7
     validations: int = 20
     patience: int = 50
     seed: int = 0

@@ -81,18 +81,21 @@ class BatchStream:
         """Batches in which each sample was seen, the last filled up from the next epoch."""
         return -(-len(self._samples) // self._batch_size)
 
-    def batch(self, step: int, mosaic: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def batch(
+        self, step: int, mosaic: bool, size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One batch.
 
         Args:
             step: Its number in the run, from 0.
             mosaic: Whether mosaic and mixup are switched on.
+            size: (H, W) of the images, if not that of the network's input.
 
         Returns:
             Images uint8 (B, H, W, 3) RGB; boxes float32 (B, N, 4), xyxy in input pixels; labels
             int32 (B, N), -1 where there is no object.
         """
-        arrays = self._empty()
+        arrays = self._empty(size or self._input_size)
         for row in range(self._batch_size):
             self._fill(step, row, mosaic, arrays)
         return arrays
@@ -106,19 +109,23 @@ class BatchStream:
             indices = [
                 index
                 for row in range(self._batch_size)
-                for picture in self._plan(first + row, mosaic)
+                for picture in self._plan(first + row, mosaic, self._input_size)
                 for index, _ in picture.parts
             ]
         return [self._samples[index].image for index in dict.fromkeys(indices)]
 
     def stream(
-        self, start_step: int, mosaic: Callable[[], bool]
+        self,
+        start_step: int,
+        mosaic: Callable[[], bool],
+        size: Callable[[], tuple[int, int]] | None = None,
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
         """Batches from `start_step` on, without end, each with its step; see `batch`.
 
         Args:
             start_step: The first one's number in the run.
             mosaic: Asked for each batch when its making begins, a few steps ahead of its use.
+            size: The same.
 
         Raises:
             JobError: An image took minutes to come.
@@ -130,7 +137,8 @@ class BatchStream:
         try:
             while True:
                 while len(ahead) < PREFETCH:
-                    arrays, switched_on = self._empty(), mosaic()
+                    arrays = self._empty(size() if size else self._input_size)
+                    switched_on = mosaic()
                     number = step + len(ahead)
                     making = [
                         pool.submit(self._fill, number, row, switched_on, arrays)
@@ -150,9 +158,9 @@ class BatchStream:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _empty(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _empty(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return (
-            np.empty((self._batch_size, *self._input_size, 3), np.uint8),
+            np.empty((self._batch_size, *size, 3), np.uint8),
             np.zeros((self._batch_size, self._max_boxes, 4), np.float32),
             np.full((self._batch_size, self._max_boxes), -1, np.int32),
         )
@@ -161,9 +169,9 @@ class BatchStream:
         epoch, place = divmod(k, len(self._samples))
         return int(_permutation(self._seed, epoch, len(self._samples))[place])
 
-    def _plan(self, k: int, mosaic: bool) -> list[Picture]:
+    def _plan(self, k: int, mosaic: bool, size: tuple[int, int]) -> list[Picture]:
         rng = np.random.default_rng([self._seed, k])
-        return plan(rng, self._augmentation, self._index(k), self._sizes, self._input_size, mosaic)
+        return plan(rng, self._augmentation, self._index(k), self._sizes, size, mosaic)
 
     def _fill(self, step: int, row: int, mosaic: bool, arrays: tuple[np.ndarray, ...]) -> None:
         """Make one sample of a batch in its place."""
@@ -172,7 +180,7 @@ class BatchStream:
         if self._augmentation is None:
             found = [self._letterbox(self._samples[self._index(k)], image)]
         else:
-            first, *second = self._plan(k, mosaic)
+            first, *second = self._plan(k, mosaic, image.shape[:2])
             found = self._draw(first, image)
             for picture in second:
                 blended = np.empty_like(image)
@@ -200,7 +208,7 @@ class BatchStream:
 
     def _letterbox(self, sample: Sample, canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         size = (sample.height, sample.width)
-        box = Letterbox.fit(size, self._input_size)
-        canvas[:] = box.apply(read_image(sample.image, self._input_size, size))
+        box = Letterbox.fit(size, canvas.shape[:2])
+        canvas[:] = box.apply(read_image(sample.image, canvas.shape[:2], size))
         inside = np.clip(sample.boxes, 0, (sample.width, sample.height) * 2)
         return box.forward(inside), sample.labels

@@ -6,6 +6,7 @@ one that is limited by the clock go through the same schedule.
 
 import math
 
+from utils.cli import STRIDE
 from utils.config import Recipe
 
 
@@ -40,3 +41,10 @@ def is_frozen(recipe: Recipe, share: float) -> bool:
 def uses_mosaic(recipe: Recipe, share: float) -> bool:
     """Whether mosaic and mixup are used."""
     return share < recipe.mosaic_share
+
+
+def image_size(recipe: Recipe, share: float, input_size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the images: smaller at first, in whole cells of the coarsest level."""
+    if share >= recipe.small_share:
+        return input_size
+    return tuple(max(1, round(side * recipe.small_scale / STRIDE)) * STRIDE for side in input_size)

@@ -19,7 +19,7 @@ from utils.dataset import BatchStream
 from utils.errors import JobError
 from utils.interrupts import StopRequest
 from utils.optimizer import MovingAverage, join, make_optimizer, make_statistics, make_vectors
-from utils.schedule import is_frozen, learning_rate, share_done, uses_mosaic
+from utils.schedule import image_size, is_frozen, learning_rate, share_done, uses_mosaic
 
 SECONDS_BETWEEN_STATES = 60.0
 TERMS = ("box", "objectness", "class")
@@ -141,7 +141,11 @@ class Trainer:
         listeners = keras.callbacks.CallbackList(callbacks, model=self.detector)
         self.detector.stop_training = False
         listeners.on_train_begin()
-        batches = self._stream.stream(self.step, lambda: uses_mosaic(self.recipe, self.share))
+        batches = self._stream.stream(
+            self.step,
+            lambda: uses_mosaic(self.recipe, self.share),
+            lambda: image_size(self.recipe, self.share, self.detector.input_size),
+        )
         with contextlib.closing(batches), self._stop.listening():
             while self.share < 1.0 and not self.detector.stop_training:
                 frozen = is_frozen(self.recipe, self.share)
@@ -181,7 +185,7 @@ class Trainer:
         listeners: keras.callbacks.CallbackList,
     ) -> None:
         """Runs epoch after epoch while the backbone stays as it is."""
-        traced = False
+        traced = None
         while not self.detector.stop_training:
             epoch = self.epoch
             last = (epoch + 1) * self._stream.steps_per_epoch
@@ -197,10 +201,10 @@ class Trainer:
                     step, *arrays = next(batches)
                     self._account((step, train_step(*arrays)), bar)
                     self.step = step + 1
-                    if traced:
+                    if arrays[0].shape == traced:
                         self._timed_steps += 1
                         self._timed_seconds += time.monotonic() - begun
-                    traced = True
+                    traced = arrays[0].shape
                     self._keep_or_stop(bar)
                 self._account(None, bar)
             self._end_epoch(epoch, listeners)

@@ -70,6 +70,14 @@ def _branch2(x: KerasTensor, filters: int, strides: int, name: str, layers: Laye
 
 def _shuffle(left: KerasTensor, right: KerasTensor) -> KerasTensor:
     """Channels of both by turns, which is concatenating and shuffling with two groups."""
-    *_, height, width, channels = left.shape
-    both = keras.ops.stack([left, right], axis=-1)
-    return keras.layers.Reshape((height, width, 2 * channels))(both)
+    return ChannelShuffle()([left, right])
+
+
+class ChannelShuffle(keras.layers.Layer):
+    """Takes channels of two features by turns, at any size."""
+
+    def call(self, features: list[KerasTensor]) -> KerasTensor:
+        """Two of (B, H, W, C) -> (B, H, W, 2 C)."""
+        _, height, width, channels = features[0].shape
+        both = keras.ops.stack(features, axis=-1)
+        return keras.ops.reshape(both, (-1, height, width, 2 * channels))

@@ -55,8 +55,9 @@ def test_every_backbone_and_version_trains_a_step_and_reloads(name, version, tmp
     images, boxes, labels = batch()
     weights = detector.trainable_variables
     before = [weight.numpy() for weight in weights]
-    with tf.GradientTape() as tape:
-        loss = tf.add_n(list(detector.compute_loss(images, boxes, labels).values()))
+    with tf.GradientTape() as tape:  # at another size than the detector's
+        losses = detector.compute_loss(images[:, :64, :64], boxes, labels)
+        loss = tf.add_n(list(losses.values()))
     gradients = tape.gradient(loss, weights)
     assert all(gradient is not None for gradient in gradients), "a weight that nothing trains"
     keras.optimizers.SGD(0.01).apply(gradients, weights)
@@ -71,6 +72,19 @@ def test_every_backbone_and_version_trains_a_step_and_reloads(name, version, tmp
     found = detector.detect(images, confidence=1e-6)
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value)
+
+
+def test_images_of_another_size_are_learnt_as_by_a_detector_of_that_size():
+    detector = Detector("shufflenetv2", CLASSES, input_size=SIZE, width=0.5)
+    half = (SIZE[0] // 2 // 32 * 32, SIZE[1])
+    anchors = detector.anchors * (1, half[0] / SIZE[0])  # wide as before, less high
+    other = Detector("shufflenetv2", CLASSES, anchors=anchors, input_size=half, width=0.5)
+    other.set_weights(detector.get_weights())
+    images, boxes, labels = batch()
+    images = images[:, : half[0]]
+    for term, expected in other.compute_loss(images, boxes, labels).items():
+        found = detector.compute_loss(images, boxes, labels)[term]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

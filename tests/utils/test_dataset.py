@@ -67,6 +67,18 @@ def test_a_batch_is_a_function_of_seed_step_and_mosaic(samples):
         assert (batch[0] != other[0]).any()
 
 
+@pytest.mark.parametrize("augmentation", [None, Augmentation(mosaic=0)])
+def test_a_smaller_batch_shows_the_same(samples, augmentation):
+    stream = stream_of(samples, augmentation=augmentation)
+    half = (SIZE[0] // 2, SIZE[1] // 2)
+    (_, *whole), (_, *small) = take(stream, 1)[0], take(stream, 1, size=lambda: half)[0]
+    assert_same(small, stream.batch(0, mosaic=True, size=half))
+    assert small[0].shape[1:3] == half
+    # Letterboxes and plans are in fractions of a pixel, borders of letterboxes in whole ones.
+    np.testing.assert_allclose(2 * small[1], whole[1], atol=1)
+    np.testing.assert_array_equal(small[2], whole[2])
+
+
 def test_threads_change_nothing(samples):
     stream = stream_of(samples, workers=3)
     for step, *batch in take(stream, 6):

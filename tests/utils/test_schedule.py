@@ -4,7 +4,7 @@ import math
 import pytest
 
 from utils.config import Recipe
-from utils.schedule import is_frozen, learning_rate, share_done, uses_mosaic
+from utils.schedule import image_size, is_frozen, learning_rate, share_done, uses_mosaic
 
 RECIPE = Recipe(epochs=100, learning_rate=1.0, freeze_share=0.1, warmup_share=0.05)
 
@@ -35,3 +35,12 @@ def test_phases_end_at_their_shares():
     assert is_frozen(RECIPE, 0.0999) and not is_frozen(RECIPE, 0.1)
     assert not is_frozen(dataclasses.replace(RECIPE, freeze_share=0.0), 0.0)
     assert uses_mosaic(RECIPE, 0.6999) and not uses_mosaic(RECIPE, 0.7)
+
+
+def test_images_grow_to_the_size_of_the_input():
+    recipe = dataclasses.replace(RECIPE, small_share=0.5, small_scale=0.7)
+    # 0.7 of 13 and 10 cells of 32 pixels are 9.1 and 7 of them; of one cell it is still one.
+    assert image_size(recipe, 0.4999, (416, 320)) == (288, 224)
+    assert image_size(recipe, 0.4999, (32, 32)) == (32, 32)
+    assert image_size(recipe, 0.5, (416, 320)) == (416, 320)
+    assert image_size(RECIPE, 0.0, (416, 320)) == (416, 320)
