@@ -1,0 +1,167 @@
+"""All families of backbones by one recipe: `python -m benchmarks.all_backbones --data DIR`.
+
+Each is trained for as many minutes by train.py, scored once on the test set by get_map.py, and then
+all predict in turn, photos in memory to boxes. Prints the table and draws mAP against latency. What
+was trained is not trained again, so the job can be stopped and goes on.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.timing import interleaved, report
+from utils import cli
+from utils.errors import JobError
+
+FAMILIES = (
+    "efficientnetb0",
+    "efficientnet_lite0",
+    "ghostnet",
+    "mobilenetv1",
+    "mobilenetv2",
+    "mobilenetv3_large",
+    "mobilenetv3_small",
+    "shufflenetv2",
+    "darknet_tiny",
+    "cspdarknet_tiny",
+)
+BATCHES = (1, 8)
+KIB_A_GIB = 2**20  # on Linux ru_maxrss is in KiB
+
+
+def main(args: argparse.Namespace) -> None:
+    """Trains and scores what is missing, times all, and writes table and picture."""
+    for name in tqdm(args.backbones, unit="backbone"):
+        folder = args.out / name
+        if not (folder / "map.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            train_and_score(name, folder, args)
+    cli.import_tensorflow()
+    speeds = time_predictions(args)
+    rows = [table_row(name, args.out / name, speeds[name]) for name in args.backbones]
+    size = args.input_size
+    title = (
+        f"{args.yolo} at {size}, {args.minutes:g} minutes each from --weights {args.weights}, "
+        f"seed {args.seed}, {args.data.name}; predictions: {args.repeats} interleaved repeats"
+    )
+    report(title, rows, args.out / "backbones.json")
+    draw(rows, args.out / "backbones.png")
+
+
+def train_and_score(name: str, folder: Path, args: argparse.Namespace) -> None:
+    """Trains a backbone in a process of its own, whose peak memory is kept, and scores it."""
+    run = folder / "run"
+    _, peak = _script(
+        folder / "train.log",
+        *("train.py", "--backbone", name, "--yolo", args.yolo, "--data", args.data),
+        *("--input-size", args.input_size, "--weights", args.weights, "--seed", args.seed),
+        *("--max-minutes", args.minutes, "--run", run),
+    )
+    found, _ = _script(
+        folder / "get_map.log",
+        *("get_map.py", "--run", run, "--data", args.data, "--set", "test"),
+        *("--out", folder / "map_out", "--json"),
+    )
+    (folder / "map.json").write_text(json.dumps({**json.loads(found), "peak_gib": peak}))
+
+
+def _script(log: Path, *command: object) -> tuple[str, float]:
+    """Standard output of one of the scripts, and the most memory that it held, in GiB."""
+    words = [sys.executable, *map(str, command)]
+    with log.open("w") as errors:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
+        with process.stdout as stream:
+            output = stream.read()
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise JobError(f"{' '.join(words)} failed, see {log}")
+    return output, usage.ru_maxrss / KIB_A_GIB
+
+
+def time_predictions(args: argparse.Namespace) -> dict[str, dict[int, float]]:
+    """Images a second of each backbone at each batch size, all timed in turn."""
+    import numpy as np
+
+    from utils.run import load_run
+
+    photo = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    runs = {name: load_run(args.out / name / "run") for name in args.backbones}
+    speeds: dict[str, dict[int, float]] = {name: {} for name in runs}
+    for batch in BATCHES:
+        works = {}
+        for name, run in runs.items():
+            predictor = run.predictor(0.5, 0.3, 100, batch_size=batch)
+            works[name] = lambda p=predictor, n=batch: p([photo] * n)
+        for name, seconds in interleaved(works, args.repeats).items():
+            speeds[name][batch] = batch / statistics.median(seconds)
+    return speeds
+
+
+def table_row(name: str, folder: Path, speeds: dict[int, float]) -> dict[str, object]:
+    """All that was found out about a backbone."""
+    from summary import summarize
+    from utils.run import load_run
+
+    result = json.loads((folder / "run" / "result.json").read_text())
+    scores = json.loads((folder / "map.json").read_text())
+    figures = summarize(load_run(folder / "run").detector)
+    return {
+        "backbone": name,
+        "mAP50": round(scores["voc"]["map"], 3),
+        "mAP": round(scores["coco"]["map"], 3),
+        "parameters, M": round(figures["params"] / 1e6, 2),
+        "GFLOPs": round(figures["gflops"], 2),
+        "images/s in training": round(result["images_per_second"], 1),
+        "epochs": result["epochs"],
+        "peak GiB in training": round(scores["peak_gib"], 2),
+        **{f"images/s, batch {batch}": round(speed, 1) for batch, speed in speeds.items()},
+    }
+
+
+def draw(rows: list[dict[str, object]], path: Path) -> None:
+    """mAP50 against the time of one image."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for row in rows:
+        place = 1e3 / row["images/s, batch 1"], row["mAP50"]
+        axes.plot(*place, "o")
+        axes.annotate(row["backbone"], place, xytext=(6, 4), textcoords="offset points")
+    axes.set(xlabel="milliseconds an image, batch 1", ylabel="mAP50 on test")
+    axes.set_xlim(left=0)
+    axes.margins(x=0.15)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def build_parser() -> cli.Parser:
+    """The flags."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default %(default)s")
+    add("--backbones", nargs="+", default=FAMILIES, metavar="NAME", help="default: all families")
+    add("--yolo", default="v4", help="default %(default)s")
+    add("--input-size", default="416", help="N or HxW, default %(default)s")
+    add("--minutes", type=cli.above_zero, default=20, help="of each training, default %(default)s")
+    add("--weights", default="none", help="as in train.py, default %(default)s")
+    add("--seed", type=int, default=0, help="default %(default)s")
+    add("--repeats", type=cli.positive, default=20, help="of predictions, default %(default)s")
+    add("--out", type=Path, default=Path("logs/backbones"), help="default %(default)s")
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())
