@@ -20,12 +20,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from benchmarks.timing import report
 from utils import cli
 from utils.errors import UserError
+
+if TYPE_CHECKING:  # --help must not wait for Keras
+    from utils.config import Recipe
 
 DEFAULT = "default"
 VALIDATIONS = 5
@@ -77,6 +81,7 @@ def variants() -> dict[str, Callable]:
         "frozen for 0.2": recipe(freeze_share=0.2),
         "learning rate 5e-4": recipe(learning_rate=5e-4),
         "learning rate 2e-3": recipe(learning_rate=2e-3),
+        "small images at first": recipe(small_share=0.5, small_scale=0.8),
         "batch 4": recipe(batch_size=4),
         "batch 16": recipe(batch_size=16),
         "SGD": recipe(optimizer="sgd", learning_rate=1e-2, weight_decay=5e-4),
@@ -130,9 +135,6 @@ def train_variant(args: argparse.Namespace) -> None:
 
     (one,) = args.sets
     base = RECIPES[DEFAULT]
-    base = dataclasses.replace(
-        base, recipe=dataclasses.replace(base.recipe, validations=VALIDATIONS)
-    )
     RECIPES[DEFAULT] = preset = variants()[args.child](base)
     cli.import_tensorflow()
     from utils import imagesets
@@ -143,21 +145,33 @@ def train_variant(args: argparse.Namespace) -> None:
     imagesets.HELD_OUT = HELD_OUT
 
     samples, _ = read_training_samples(one.data, None, None, args.seeds)
-    epochs = args.images / _cost(preset) * _cost(base) / len(samples)
+    size = cli.parse_size(one.size)
+    images = args.images * cost(base.recipe, size) / cost(preset.recipe, size)
     flags = train.build_parser().parse_args(
         [
             *("--data", str(one.data), "--input-size", one.size),
             *("--backbone", args.backbone, "--yolo", args.yolo, "--weights", args.weights),
-            *("--epochs", str(max(1, round(epochs)))),
             *("--seed", str(args.seeds), "--run", str(args.out)),
         ]
     )
-    train_session(prepare(flags), train.STARTED)
+    session = prepare(flags)
+    recipe = dataclasses.replace(
+        session.config.recipe, epochs=images / len(samples), validations=VALIDATIONS
+    )
+    config = dataclasses.replace(session.config, recipe=recipe)
+    train_session(dataclasses.replace(session, config=config), train.STARTED)
 
 
-def _cost(preset) -> float:
-    """Time of a recipe's image beside one of a recipe that freezes nothing."""
-    return 1 - (1 - FROZEN_COST) * preset.recipe.freeze_share
+def cost(recipe: "Recipe", input_size: tuple[int, int]) -> float:
+    """Time of a recipe's image beside one of full size that trains the whole network."""
+    from utils.schedule import image_size, is_frozen
+
+    total, parts = 0.0, 1000
+    for share in (part / parts for part in range(parts)):
+        height, width = image_size(recipe, share, input_size)
+        area = height * width / (input_size[0] * input_size[1])
+        total += area * (FROZEN_COST if is_frozen(recipe, share) else 1)
+    return total / parts
 
 
 def _run(args: argparse.Namespace, job: tuple[str, Set, int], cores: SimpleQueue[int]) -> None:
