@@ -96,6 +96,7 @@ def variants() -> dict[str, Callable]:
         "best anchor alone": version(match_iou=1.0),
         "box weight 0.2": version(box_weight=0.2),
         "objectness weight 0.5": version(objectness_weight=0.5),
+        "objectness tells the fit": version(objectness_iou=1.0),
         "class weight 8": version(class_weight=8.0),
     }
 
