@@ -59,7 +59,7 @@ class Recipe:
     mosaic_share: float = 0.7
     small_share: float = 0.0
     small_scale: float = 0.7
-    validations: int = 20
+    validations: int = 10
     patience: int = 50
     seed: int = 0
     precision: str = FAST
