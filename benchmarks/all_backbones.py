@@ -16,10 +16,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.timing import interleaved, report
+from benchmarks.timing import interleaved, keep_settings, report
 from utils import cli
 from utils.errors import JobError
 
+# One size of each design; --backbones takes any other.
 FAMILIES = (
     "efficientnetb0",
     "efficientnet_lite0",
@@ -38,12 +39,10 @@ KIB_A_GIB = 2**20  # on Linux ru_maxrss is in KiB
 
 def main(args: argparse.Namespace) -> None:
     """Trains and scores what is missing, times all, and writes table and picture."""
+    settings = ("data", "yolo", "input_size", "minutes", "weights", "seed")
+    keep_settings(args.out, {name: getattr(args, name) for name in settings})
     for name in tqdm(args.backbones, unit="backbone"):
-        folder = args.out / name
-        if not (folder / "map.json").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            train_and_score(name, folder, args)
+        train_and_score(name, args.out / name, args)
     cli.import_tensorflow()
     speeds = time_predictions(args)
     rows = [table_row(name, args.out / name, speeds[name]) for name in args.backbones]
@@ -58,19 +57,24 @@ def main(args: argparse.Namespace) -> None:
 
 def train_and_score(name: str, folder: Path, args: argparse.Namespace) -> None:
     """Trains a backbone in a process of its own, whose peak memory is kept, and scores it."""
-    run = folder / "run"
-    _, peak = _script(
-        folder / "train.log",
-        *("train.py", "--backbone", name, "--yolo", args.yolo, "--data", args.data),
-        *("--input-size", args.input_size, "--weights", args.weights, "--seed", args.seed),
-        *("--max-minutes", args.minutes, "--run", run),
-    )
-    found, _ = _script(
-        folder / "get_map.log",
-        *("get_map.py", "--run", run, "--data", args.data, "--set", "test"),
-        *("--out", folder / "map_out", "--json"),
-    )
-    (folder / "map.json").write_text(json.dumps({**json.loads(found), "peak_gib": peak}))
+    run, peak_file, scores_file = (folder / n for n in ("run", "peak_gib.txt", "scores.json"))
+    if not peak_file.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _, peak = _script(
+            folder / "train.log",
+            *("train.py", "--backbone", name, "--yolo", args.yolo, "--data", args.data),
+            *("--input-size", args.input_size, "--weights", args.weights, "--seed", args.seed),
+            *("--max-minutes", args.minutes, "--run", run),
+        )
+        peak_file.write_text(f"{peak:.2f}\n")
+    if not scores_file.is_file():
+        scores, _ = _script(
+            folder / "get_map.log",
+            *("get_map.py", "--run", run, "--data", args.data, "--set", "test"),
+            *("--out", folder / "map_out", "--json"),
+        )
+        scores_file.write_text(scores)
 
 
 def _script(log: Path, *command: object) -> tuple[str, float]:
@@ -112,7 +116,7 @@ def table_row(name: str, folder: Path, speeds: dict[int, float]) -> dict[str, ob
     from utils.run import load_run
 
     result = json.loads((folder / "run" / "result.json").read_text())
-    scores = json.loads((folder / "map.json").read_text())
+    scores = json.loads((folder / "scores.json").read_text())
     figures = summarize(load_run(folder / "run").detector)
     return {
         "backbone": name,
@@ -122,7 +126,7 @@ def table_row(name: str, folder: Path, speeds: dict[int, float]) -> dict[str, ob
         "GFLOPs": round(figures["gflops"], 2),
         "images/s in training": round(result["images_per_second"], 1),
         "epochs": result["epochs"],
-        "peak GiB in training": round(scores["peak_gib"], 2),
+        "peak GiB in training": float((folder / "peak_gib.txt").read_text()),
         **{f"images/s, batch {batch}": round(speed, 1) for batch, speed in speeds.items()},
     }
 

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from benchmarks.timing import report
+from benchmarks.timing import keep_settings, report
 from utils import cli
-from utils.errors import UserError
+from utils.errors import JobError, UserError
 
 if TYPE_CHECKING:  # --help must not wait for Keras
     from utils.config import Recipe
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # --help must not wait for Keras
 DEFAULT = "default"
 VALIDATIONS = 5
 HELD_OUT = 0.25  # more than train.py's, of small sets: to judge by, not to get the most out of them
-LIMIT = 2 * 3600  # seconds for one run
+LIMIT = 2 * 3600  # seconds after which a run is taken for hung
 FROZEN_COST = 0.7  # of a step with a frozen backbone, from benchmarks/training_speed.py
 
 
@@ -106,6 +106,8 @@ def main(args: argparse.Namespace) -> None:
     if args.child:
         train_variant(args)
         return
+    settings = ("images", "backbone", "yolo", "weights")
+    keep_settings(args.out, {name: getattr(args, name) for name in settings})
     names = list(dict.fromkeys([DEFAULT, *(args.variants or variants())]))
     for name in names:
         if name not in variants():
@@ -195,12 +197,12 @@ def _run(args: argparse.Namespace, job: tuple[str, Set, int], cores: SimpleQueue
     finally:
         cores.put(core)
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1]
-        raise UserError(f"{name} on {one.name}, seed {seed}: {last}")
+        last = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
+        raise JobError(f"{name} on {one.name}, seed {seed}: {last}")
 
 
 def _folder(out: Path, name: str, one: Set, seed: int) -> Path:
-    return out / one.name / name.replace(" ", "-") / str(seed)
+    return out / f"{one.name}@{one.size}" / name.replace(" ", "-") / str(seed)
 
 
 def _row(name: str, names: list[str], args: argparse.Namespace, results: dict) -> dict:
@@ -237,7 +239,7 @@ def build_parser() -> cli.Parser:
     add("--seeds", type=int, default=1, help="runs a variant and set, default %(default)s")
     add("--backbone", default="mobilenetv2", help="default %(default)s")
     add("--yolo", default="v4", help="default %(default)s")
-    add("--weights", default="auto", help="as in train.py, default %(default)s")
+    add("--weights", required=True, metavar="FILE", help="pretrained; random ones never freeze")
     add("--out", type=Path, default=Path("logs/recipe-search"), help="default %(default)s")
     add("--child", help=argparse.SUPPRESS)
     return parser

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from utils.errors import UserError
+
 
 def interleaved(
     works: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2
@@ -43,6 +45,19 @@ def milliseconds(seconds: list[float]) -> str:
     ordered = sorted(seconds)
     low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     return f"{1e3 * statistics.median(seconds):.1f} ({1e3 * low:.1f} to {1e3 * high:.1f})"
+
+
+def keep_settings(folder: Path, settings: Mapping[str, object]) -> None:
+    """Writes what a job's results in a folder are made with, and refuses those of another job.
+
+    Raises:
+        UserError: the folder holds results of other settings.
+    """
+    path, text = folder / "settings.json", json.dumps(settings, indent=2, default=str) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise UserError(f"{folder} has results of other settings, see {path}; name another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def report(title: str, rows: list[dict[str, object]], out: Path | None) -> None:

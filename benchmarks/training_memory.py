@@ -35,6 +35,7 @@ def main(args: argparse.Namespace) -> None:
     from utils.config import Recipe
     from utils.dataset import BatchStream, boxes_needed
     from utils.imagesets import resolve_splits
+    from utils.precision import use_precision
     from utils.schedule import is_frozen
     from utils.trainer import Trainer
 
@@ -67,6 +68,7 @@ def main(args: argparse.Namespace) -> None:
     classes = find_classes(train_refs)
     (train, _), (val, _) = (read_samples(refs, classes) for refs in (train_refs, val_refs))
     recipe = Recipe(batch_size=args.batch_size, validations=VALIDATIONS)
+    use_precision(recipe.precision)
     needed = boxes_needed(train, recipe.augmentation)
     stream = WatchedStream(train, size, args.batch_size, needed, recipe.augmentation, 0)
     recipe = dataclasses.replace(recipe, epochs=-(-args.steps // stream.steps_per_epoch))

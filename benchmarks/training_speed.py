@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(detector, recipe, stream, Path(folder) / "last.npz", progress=False)
         steps = {}
-        batches = stream.stream(0, lambda: True)
+        batches = stream.stream(0, lambda step: True)
         fixed = next(batches)[1:]
         for name, trainable in (("trained", True), ("frozen", False)):
             detector.backbone.trainable = trainable
@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
         return block
 
     def pipeline() -> float:
-        making = itertools.islice(stream.stream(0, lambda: True), SETTLED + 4 * args.steps)
+        making = itertools.islice(stream.stream(0, lambda step: True), SETTLED + 4 * args.steps)
         for number, _ in enumerate(making, start=1):
             if number == SETTLED:
                 start = time.perf_counter()

@@ -85,7 +85,7 @@ class Detector(keras.Model):
         pyramid = NECKS[version.neck](features, channels, blocks)
         logits = yolo_head(pyramid, channels, num_classes, blocks)
         super().__init__(images, logits, name="detector")
-        for model in (self, trunk):
+        for model in (self, trunk):  # in training images may be smaller
             model.input_spec = keras.layers.InputSpec(shape=(None, None, None, 3))
         self.backbone = trunk
         self.version = version
@@ -109,13 +109,16 @@ class Detector(keras.Model):
 
         Returns:
             Named loss terms, see `nets.losses.yolo_loss`.
+
+        Raises:
+            ValueError: if a side of the images is no multiple of 32.
         """
         version, size = self.version, tuple(images.shape[1:3])
         scale = np.divide(size, self.input_size, dtype=np.float32)[::-1]
         anchors = self.anchors * scale
+        priors = make_priors(size, anchors, version.scale_xy)
         logits = self(tf.cast(images, tf.float32), training=True)
         assignment = assign(boxes, labels, anchors, size, version.match_iou, version.neighbours)
-        priors = make_priors(size, anchors, version.scale_xy)
         return yolo_loss(logits, boxes, labels, assignment, priors, version, size)
 
     def predict_boxes(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -126,7 +129,12 @@ class Detector(keras.Model):
 
         Returns:
             Boxes (B, P, 4) xyxy pixels of the input, and scores (B, P, C), objectness times class.
+
+        Raises:
+            ValueError: if the images are not of `input_size`.
         """
+        if tuple(images.shape[1:3]) != self.input_size:
+            raise ValueError(f"images {images.shape[1:3]}; the detector takes {self.input_size}")
         return self.decode(self(tf.cast(images, tf.float32), training=False))
 
     def decode(self, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

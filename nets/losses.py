@@ -67,8 +67,8 @@ def yolo_loss(
     class_error = ops.sum(_cross_entropy(labels, answers[..., 5:]), axis=-1)
     classes = ops.sum(assignment.positive * class_error) / positives / REFERENCE_CLASSES
 
-    # 4. Whether: a row answers for one object at most, and is to know how well its box fits; none
-    #    is a negative that overlaps an object well enough.
+    # 4. Whether: a row answers for one object at most, for which it is told to be sure, or as sure
+    #    as its box fits; none is a negative that overlaps an object well enough.
     misfit = ops.stop_gradient(assignment.positive * (1.0 - ops.maximum(overlap, 0.0)))
     misfits = ops.segment_sum(
         ops.reshape(misfit, (-1,)), ops.reshape(rows, (-1,)), num_segments=batch * predictions

@@ -11,6 +11,8 @@ from hypothesis import settings
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["MPLBACKEND"] = "Agg"
+# Training in a test would else round the products of all tests after it in the same process.
+os.environ["ONEDNN_DEFAULT_FPMATH_MODE"] = "STRICT"
 
 # No deadline: a loaded machine is no failure. The same examples in every run.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)

@@ -154,7 +154,7 @@ def plan(
         augmentation: How much is varied.
         index: The image, a position in `sizes`.
         sizes: (h, w) of all images; mosaic and mixup pick their others from them.
-        canvas: (H, W) of the network's input.
+        canvas: (H, W) of what is made.
         mosaic: Whether mosaic, and with it mixup, are switched on.
 
     Returns:

@@ -43,16 +43,12 @@ class Validation(keras.callbacks.Callback):
         self._classes = classes
         self._best_path = best_path
         self._predictor = Predictor(trainer.detector, CONFIDENCE, NMS_IOU, MAX_BOXES, BATCH_SIZE)
-        self._measured_at = 0.0
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        """Goes on from where an earlier session was."""
-        self._measured_at = self._trainer.share if self._trainer.history else 0.0
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Adds `map50` and `map` to the epoch's figures when it is time to measure them."""
         trainer = self._trainer
-        due = trainer.share - self._measured_at >= 1 / trainer.recipe.validations
+        last = trainer.measured[-1]["measured_at"] if trainer.measured else 0.0
+        due = trainer.share - last >= 1 / trainer.recipe.validations
         if not due and trainer.share < 1.0:
             return
         started = time.monotonic()
@@ -64,7 +60,7 @@ class Validation(keras.callbacks.Callback):
             trainer.history[-1].update(figures)
             if trainer.best is trainer.history[-1]:
                 save_weights(self.model, self._best_path)
-        self._measured_at = trainer.share
+        trainer.history[-1]["measured_at"] = trainer.share
         trainer.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
 
 
@@ -83,7 +79,7 @@ class Curves(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes the history, and draws it when mAP was measured."""
         history = self._trainer.history
-        columns = [*history[0], *(key for key in ("map50", "map") if key not in history[0])]
+        columns = list(dict.fromkeys(key for row in history for key in row))
         path = self._folder / "history.csv"
         part = part_of(path)
         with part.open("w", newline="", encoding="utf-8") as file:
@@ -100,7 +96,7 @@ class Curves(keras.callbacks.Callback):
 
 
 class EarlyStopping(keras.callbacks.Callback):
-    """Stops when mAP has not become better for `recipe.patience` epochs.
+    """Stops when mAP has not become better for `recipe.patience` epochs and two validations.
 
     It looks at the history and has no state of its own, so resuming changes nothing.
     """
@@ -114,6 +110,7 @@ class EarlyStopping(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Asks the loop to stop after this epoch."""
-        best = self._trainer.best
-        if best and epoch + 1 - best["epoch"] >= self._trainer.recipe.patience:
+        trainer = self._trainer
+        later = [row["epoch"] for row in trainer.measured if row["epoch"] > trainer.best["epoch"]]
+        if len(later) >= 2 and later[-1] - trainer.best["epoch"] >= trainer.recipe.patience:
             self.model.stop_training = True

@@ -45,7 +45,7 @@ class Recipe:
         augmentation: how images are varied.
     """
 
-    epochs: int | None = 100
+    epochs: float | None = 100
     max_minutes: float | None = None
     freeze_share: float = 0.1
     batch_size: int = 8

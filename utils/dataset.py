@@ -38,12 +38,12 @@ def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 class BatchStream:
-    """An endless, ordered stream of batches of one static shape.
+    """An endless, ordered stream of batches of static shape.
 
     Sample k of a run is the k-th of the samples shuffled anew for each epoch, epochs following one
     another without a gap, so that none is ever left out, and all chance in it comes from the seed
-    and k. A batch is therefore a function of seed, step and `mosaic`, and a run can be taken up at
-    any step.
+    and k. A batch is therefore a function of seed, step, `mosaic` and size, and a run can be taken
+    up at any step.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class BatchStream:
             size: (H, W) of the images, if not that of the network's input.
 
         Returns:
-            Images uint8 (B, H, W, 3) RGB; boxes float32 (B, N, 4), xyxy in input pixels; labels
+            Images uint8 (B, H, W, 3) RGB; boxes float32 (B, N, 4), xyxy in their pixels; labels
             int32 (B, N), -1 where there is no object.
         """
         arrays = self._empty(size or self._input_size)
@@ -117,15 +117,16 @@ class BatchStream:
     def stream(
         self,
         start_step: int,
-        mosaic: Callable[[], bool],
-        size: Callable[[], tuple[int, int]] | None = None,
+        mosaic: Callable[[int], bool],
+        size: Callable[[int], tuple[int, int]] | None = None,
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
         """Batches from `start_step` on, without end, each with its step; see `batch`.
 
         Args:
             start_step: The first one's number in the run.
-            mosaic: Asked for each batch when its making begins, a few steps ahead of its use.
-            size: The same.
+            mosaic: Whether mosaic and mixup are switched on at a step. Asked when the making of
+                its batch begins, a few steps ahead of its use.
+            size: (H, W) of the images at a step, asked likewise.
 
         Raises:
             JobError: An image took minutes to come.
@@ -137,9 +138,9 @@ class BatchStream:
         try:
             while True:
                 while len(ahead) < PREFETCH:
-                    arrays = self._empty(size() if size else self._input_size)
-                    switched_on = mosaic()
                     number = step + len(ahead)
+                    arrays = self._empty(size(number) if size else self._input_size)
+                    switched_on = mosaic(number)
                     making = [
                         pool.submit(self._fill, number, row, switched_on, arrays)
                         for row in range(self._batch_size)

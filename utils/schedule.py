@@ -6,7 +6,7 @@ one that is limited by the clock go through the same schedule.
 
 import math
 
-from utils.cli import STRIDE
+from nets.versions import STRIDES
 from utils.config import Recipe
 
 
@@ -44,7 +44,11 @@ def uses_mosaic(recipe: Recipe, share: float) -> bool:
 
 
 def image_size(recipe: Recipe, share: float, input_size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the images: smaller at first, in whole cells of the coarsest level."""
+    """Height and width of the images: smaller at first, in whole cells of the coarsest level.
+
+    Progressive resizing, as in EfficientNetV2 (Tan and Le 2021, arXiv 2104.00298).
+    """
     if share >= recipe.small_share:
         return input_size
-    return tuple(max(1, round(side * recipe.small_scale / STRIDE)) * STRIDE for side in input_size)
+    cell = STRIDES[-1]
+    return tuple(max(1, round(side * recipe.small_scale / cell)) * cell for side in input_size)

@@ -95,7 +95,10 @@ class Trainer:
     @property
     def share(self) -> float:
         """Share of the run that is done, 0..1."""
-        epochs = self.step / self._stream.steps_per_epoch
+        return self._share_at(self.step)
+
+    def _share_at(self, step: int) -> float:
+        epochs = step / self._stream.steps_per_epoch
         return share_done(self.recipe, epochs, self.seconds + self._reserved_seconds)
 
     @property
@@ -105,10 +108,14 @@ class Trainer:
         return images / self._timed_seconds if self._timed_seconds else 0.0
 
     @property
+    def measured(self) -> list[dict[str, float]]:
+        """The rows of the epochs after which mAP was measured."""
+        return [row for row in self.history if "map50" in row]
+
+    @property
     def best(self) -> dict[str, float] | None:
         """The row of the best validation so far; of equal mAP50 the one with the better mAP."""
-        measured = [row for row in self.history if "map50" in row]
-        return max(measured, key=lambda row: (row["map50"], row["map"]), default=None)
+        return max(self.measured, key=lambda row: (row["map50"], row["map"]), default=None)
 
     def reserve(self, seconds: float) -> None:
         """Keeps wall clock for what comes after the last step, such as the last validation."""
@@ -143,8 +150,8 @@ class Trainer:
         listeners.on_train_begin()
         batches = self._stream.stream(
             self.step,
-            lambda: uses_mosaic(self.recipe, self.share),
-            lambda: image_size(self.recipe, self.share, self.detector.input_size),
+            lambda step: uses_mosaic(self.recipe, self._share_at(step)),
+            lambda step: image_size(self.recipe, self._share_at(step), self.detector.input_size),
         )
         with contextlib.closing(batches), self._stop.listening():
             while self.share < 1.0 and not self.detector.stop_training:
@@ -268,7 +275,7 @@ class Trainer:
         step, terms = pending[0], {name: float(value) for name, value in pending[1].items()}
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
         if bad:
-            images = self._stream.sources(step, uses_mosaic(self.recipe, self.share))
+            images = self._stream.sources(step, uses_mosaic(self.recipe, self._share_at(step)))
             names = ", ".join(str(path) for path in images)
             raise JobError(
                 f"the {' and '.join(bad)} loss of step {step} is not finite, in the batch of "

@@ -78,6 +78,6 @@ class ChannelShuffle(keras.layers.Layer):
 
     def call(self, features: list[KerasTensor]) -> KerasTensor:
         """Two of (B, H, W, C) -> (B, H, W, 2 C)."""
-        _, height, width, channels = features[0].shape
+        _, height, width, channels = keras.ops.shape(features[0])
         both = keras.ops.stack(features, axis=-1)
         return keras.ops.reshape(both, (-1, height, width, 2 * channels))

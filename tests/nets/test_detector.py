@@ -74,6 +74,16 @@ def test_every_backbone_and_version_trains_a_step_and_reloads(name, version, tmp
         np.testing.assert_array_equal(found[key], value)
 
 
+def test_only_training_takes_images_of_another_size():
+    detector = Detector("mobilenetv1", CLASSES, input_size=SIZE, width=0.25)
+    for size in (SIZE[::-1], (32, 192), (50, 90)):
+        with pytest.raises(ValueError, match=r"the detector takes \(64, 96\)"):
+            detector.detect(np.zeros((1, *size, 3), np.uint8))
+    _, boxes, labels = batch()
+    with pytest.raises(ValueError, match="50x90 is not a multiple of 32"):
+        detector.compute_loss(tf.zeros((BATCH, 50, 90, 3)), boxes, labels)
+
+
 def test_images_of_another_size_are_learnt_as_by_a_detector_of_that_size():
     detector = Detector("shufflenetv2", CLASSES, input_size=SIZE, width=0.5)
     half = (SIZE[0] // 2 // 32 * 32, SIZE[1])

@@ -33,7 +33,7 @@ def stream_of(samples, batch_size=2, augmentation=Augmentation(), **options):  #
 
 
 def take(stream, count, **options):
-    batches = stream.stream(**({"start_step": 0, "mosaic": lambda: True} | options))
+    batches = stream.stream(**({"start_step": 0, "mosaic": lambda step: True} | options))
     taken = list(itertools.islice(batches, count))
     batches.close()
     return taken
@@ -71,7 +71,7 @@ def test_a_batch_is_a_function_of_seed_step_and_mosaic(samples):
 def test_a_smaller_batch_shows_the_same(samples, augmentation):
     stream = stream_of(samples, augmentation=augmentation)
     half = (SIZE[0] // 2, SIZE[1] // 2)
-    (_, *whole), (_, *small) = take(stream, 1)[0], take(stream, 1, size=lambda: half)[0]
+    (_, *whole), (_, *small) = take(stream, 1)[0], take(stream, 1, size=lambda step: half)[0]
     assert_same(small, stream.batch(0, mosaic=True, size=half))
     assert small[0].shape[1:3] == half
     # Letterboxes and plans are in fractions of a pixel, borders of letterboxes in whole ones.
@@ -160,7 +160,7 @@ def test_sources_are_the_images_of_the_batch(samples, monkeypatch):
 def test_mosaic_is_asked_for_batch_by_batch(samples):
     answers = iter([True, False] * 20)
     stream = stream_of(samples)
-    for step, *batch in take(stream, 4, mosaic=lambda: next(answers)):
+    for step, *batch in take(stream, 4, mosaic=lambda step: next(answers)):
         assert_same(batch, stream.batch(step, mosaic=step % 2 == 0))
 
 
@@ -181,7 +181,7 @@ def test_storage_that_stops_answering_is_an_error(samples, monkeypatch):
 
 
 def test_closing_ends_the_threads(samples):
-    batches = stream_of(samples).stream(0, lambda: True)
+    batches = stream_of(samples).stream(0, lambda step: True)
     next(batches)
     batches.close()
     for thread in threading.enumerate():

@@ -63,16 +63,18 @@ def norms_of(trainer):
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_goes_on_as_though_never_stopped(samples, tmp_path, asked):
-    whole = make(samples, tmp_path)
+    # Mosaics and small images end just before the stop, when later batches were already asked for.
+    recipe = dataclasses.replace(RECIPE, mosaic_share=0.4, small_share=0.4)
+    whole = make(samples, tmp_path, recipe)
     whole.run([])
     assert whole.step == 6  # three epochs of two steps
 
-    stopped = make(samples, tmp_path)
+    stopped = make(samples, tmp_path, recipe)
     with pytest.raises(KeyboardInterrupt):
         stopped.run([At(1, lambda: os.kill(os.getpid(), asked))])
     assert stopped.step == 3  # the step under way came to its end, in the middle of an epoch
 
-    resumed = make(samples, tmp_path)
+    resumed = make(samples, tmp_path, recipe)
     resumed.resume()
     assert resumed.step == 3
     resumed.run([])
@@ -80,6 +82,25 @@ def test_a_stopped_run_goes_on_as_though_never_stopped(samples, tmp_path, asked)
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     for one, other in zip(whole.history, resumed.history, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_a_resumed_run_is_validated_when_it_would_have_been(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.callbacks.predict_samples", lambda *args, **options: None)
+    scores = {"voc": {"map": 0.5}, "coco": {"map": 0.2}}
+    monkeypatch.setattr("utils.callbacks.evaluate", lambda *args: scores)
+
+    def run(trainer, *callbacks):
+        best = tmp_path / "best.weights.h5"
+        trainer.run([*callbacks, Validation(trainer, samples, CLASSES, best)])
+
+    recipe = dataclasses.replace(RECIPE, validations=2)  # due from a half and from the whole on
+    stopped = make(samples, tmp_path, recipe)
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped, At(1, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    resumed = make(samples, tmp_path, recipe)
+    resumed.resume()
+    run(resumed)
+    assert [row["epoch"] for row in resumed.measured] == [2, 3]
 
 
 def test_the_frozen_phase_leaves_the_backbone_alone(samples, tmp_path):
@@ -185,6 +206,20 @@ def test_patience_stops_a_run_that_no_longer_improves(samples, tmp_path):
 
     trainer.run([Measured(), EarlyStopping(trainer)])
     assert [row["epoch"] for row in trainer.history] == [1, 2, 3, 4]
+
+
+def test_patience_counts_epochs_but_waits_for_two_validations(samples, tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=20, patience=3)
+    trainer = make(samples, tmp_path, recipe)
+    figures = {4: 0.3, 8: 0.5, 12: 0.4, 16: 0.4}
+
+    class Measured(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch + 1 in figures:
+                trainer.history[-1].update(map50=figures[epoch + 1], map=0.2)
+
+    trainer.run([Measured(), EarlyStopping(trainer)])
+    assert len(trainer.history) == 16
 
 
 def test_of_equal_map50_the_better_map_is_the_best(samples, tmp_path):
