@@ -169,6 +169,10 @@ def test_a_damaged_run_is_refused_by_name(run_train, tmp_path):
 
     assert run_train("--epochs", "1")[0] == 0
     path = tmp_path / "run"
+    (path / "classes.txt").write_text("cat\ndog\ncow\n")
+    with pytest.raises(UserError, match=r"best\.weights\.h5 is damaged or of another") as raised:
+        load_run(path)
+    assert len(str(raised.value)) < 300, "a line to read, not all layers"
     weights = (path / "best.weights.h5").read_bytes()
     (path / "best.weights.h5").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(UserError, match=r"best\.weights\.h5"):

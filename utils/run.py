@@ -109,6 +109,6 @@ def load_run(path: Path | str) -> Run:
     try:
         detector.load_weights(weights)
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).split(". ")[0]  # Keras goes on to list all layers
         raise UserError(f"{weights} is damaged or of another detector: {reason}") from error
     return Run(path, config, classes, anchors, detector)
