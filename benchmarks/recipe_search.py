@@ -92,7 +92,11 @@ def variants() -> dict[str, Callable]:
         "mosaic to the end": recipe(mosaic_share=1.0),
         "strong augmentation": recipe(augmentation=Augmentation()),
         "published anchors": lambda p: dataclasses.replace(p, own_anchors=False),
+        "published anchors, class weight 8": lambda p: dataclasses.replace(
+            version(class_weight=8.0)(p), own_anchors=False
+        ),
         "one cell an object": lambda p: dataclasses.replace(p, adapt=lambda version: version),
+        "anchors from IoU 0.4": version(match_iou=0.4),
         "best anchor alone": version(match_iou=1.0),
         "box weight 0.2": version(box_weight=0.2),
         "objectness weight 0.5": version(objectness_weight=0.5),
