@@ -69,12 +69,14 @@ def yolo_loss(
 
     # 4. Whether: a row answers for one object at most, for which it is told to be sure, or as sure
     #    as its box fits; none is a negative that overlaps an object well enough.
-    misfit = ops.stop_gradient(assignment.positive * (1.0 - ops.maximum(overlap, 0.0)))
-    misfits = ops.segment_sum(
-        ops.reshape(misfit, (-1,)), ops.reshape(rows, (-1,)), num_segments=batch * predictions
-    )
-    misfits = ops.reshape(misfits, (batch, predictions))
-    objectness_target = assignment.objectness - version.objectness_iou * misfits
+    objectness_target = assignment.objectness
+    if version.objectness_iou:
+        misfit = ops.stop_gradient(assignment.positive * (1.0 - ops.maximum(overlap, 0.0)))
+        misfits = ops.segment_sum(
+            ops.reshape(misfit, (-1,)), ops.reshape(rows, (-1,)), num_segments=batch * predictions
+        )
+        misfits = ops.reshape(misfits, (batch, predictions))
+        objectness_target = assignment.objectness - version.objectness_iou * misfits
     boxes = decode_boxes(
         ops.stop_gradient(logits), priors.cells, priors.strides, priors.anchors, priors.scale_xy
     )
