@@ -13,12 +13,16 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from benchmarks.timing import interleaved, keep_settings, report
 from utils import cli
 from utils.errors import JobError
+
+if TYPE_CHECKING:
+    from utils.run import Run
 
 # One size of each design; --backbones takes any other.
 FAMILIES = (
@@ -44,8 +48,11 @@ def main(args: argparse.Namespace) -> None:
     for name in tqdm(args.backbones, unit="backbone"):
         train_and_score(name, args.out / name, args)
     cli.import_tensorflow()
-    speeds = time_predictions(args)
-    rows = [table_row(name, args.out / name, speeds[name]) for name in args.backbones]
+    from utils.run import load_run
+
+    runs = {name: load_run(args.out / name / "run") for name in args.backbones}
+    speeds = time_predictions(runs, args.repeats)
+    rows = [table_row(name, args.out / name, runs[name], speeds[name]) for name in runs]
     size = args.input_size
     title = (
         f"{args.yolo} at {size}, {args.minutes:g} minutes each from --weights {args.weights}, "
@@ -91,33 +98,29 @@ def _script(log: Path, *command: object) -> tuple[str, float]:
     return output, usage.ru_maxrss / KIB_A_GIB
 
 
-def time_predictions(args: argparse.Namespace) -> dict[str, dict[int, float]]:
+def time_predictions(runs: dict[str, "Run"], repeats: int) -> dict[str, dict[int, float]]:
     """Images a second of each backbone at each batch size, all timed in turn."""
     import numpy as np
 
-    from utils.run import load_run
-
     photo = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    runs = {name: load_run(args.out / name / "run") for name in args.backbones}
     speeds: dict[str, dict[int, float]] = {name: {} for name in runs}
     for batch in BATCHES:
         works = {}
         for name, run in runs.items():
             predictor = run.predictor(0.5, 0.3, 100, batch_size=batch)
             works[name] = lambda p=predictor, n=batch: p([photo] * n)
-        for name, seconds in interleaved(works, args.repeats).items():
+        for name, seconds in interleaved(works, repeats).items():
             speeds[name][batch] = batch / statistics.median(seconds)
     return speeds
 
 
-def table_row(name: str, folder: Path, speeds: dict[int, float]) -> dict[str, object]:
+def table_row(name: str, folder: Path, run: "Run", speeds: dict[int, float]) -> dict[str, object]:
     """All that was found out about a backbone."""
     from summary import summarize
-    from utils.run import load_run
 
     result = json.loads((folder / "run" / "result.json").read_text())
     scores = json.loads((folder / "scores.json").read_text())
-    figures = summarize(load_run(folder / "run").detector)
+    figures = summarize(run.detector)
     return {
         "backbone": name,
         "mAP50": round(scores["voc"]["map"], 3),

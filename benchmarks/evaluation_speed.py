@@ -128,6 +128,7 @@ def prediction_rows(args: argparse.Namespace) -> list[dict[str, object]]:
     import tensorflow as tf
 
     import get_map
+    from benchmarks.bare_network import bare_network
     from utils.evaluator import predict_samples
 
     flags = ["--run", str(args.run), "--data", str(args.data), "--set", args.set]
@@ -140,13 +141,7 @@ def prediction_rows(args: argparse.Namespace) -> list[dict[str, object]]:
     def bare(batch: int) -> Callable[[], None]:
         shape = (batch, *detector.input_size, 3)
         canvases = tf.constant(rng.integers(0, 256, shape, np.uint8))
-
-        def network(images: tf.Tensor) -> tf.Tensor:
-            with detector.as_constants():
-                return detector(tf.cast(images, tf.float32), training=False)
-
-        spec = [tf.TensorSpec(shape, tf.uint8)]
-        graph = tf.function(network, input_signature=spec, autograph=False)
+        graph = bare_network(detector, batch, constants=True)
 
         def work() -> None:
             for _ in range(BARE_IMAGES // batch):

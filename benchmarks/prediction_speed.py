@@ -22,6 +22,7 @@ def main(args: argparse.Namespace) -> None:
     import numpy as np
     import tensorflow as tf
 
+    from benchmarks.bare_network import bare_network
     from nets.detector import Detector
     from utils.images import read_image
     from utils.predictor import Predictor
@@ -35,17 +36,8 @@ def main(args: argparse.Namespace) -> None:
         cv2.imwrite(str(photo), cv2.resize(noise, PHOTO[::-1], interpolation=cv2.INTER_CUBIC))
         for batch in (1, 8):
             canvases = tf.zeros((batch, *size, 3), tf.uint8)
-            spec = [tf.TensorSpec(canvases.shape, tf.uint8)]
-
-            def network(images: tf.Tensor) -> tf.Tensor:
-                return detector(tf.cast(images, tf.float32), training=False)
-
-            def frozen_network(images: tf.Tensor) -> tf.Tensor:
-                with detector.as_constants():
-                    return network(images)
-
-            plain = tf.function(network, input_signature=spec, autograph=False)
-            frozen = tf.function(frozen_network, input_signature=spec, autograph=False)
+            plain = bare_network(detector, batch, constants=False)
+            frozen = bare_network(detector, batch, constants=True)
             predictor = Predictor(detector, batch_size=batch, frozen=True)
             works = {
                 "plain tf.function": lambda f=plain, x=canvases: f(x).numpy(),

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.timing import report
+from benchmarks.training_flags import training_parser
 from utils import cli
 
 VALIDATIONS = 10
@@ -107,16 +108,10 @@ def peak_mib() -> float:
 
 def build_parser() -> cli.Parser:
     """The flags."""
-    parser = cli.Parser(__doc__)
+    parser = training_parser(__doc__)
     add = parser.add_argument
-    add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default %(default)s")
-    add("--backbone", default="mobilenetv2", help="default %(default)s")
-    add("--yolo", default="v4", help="default %(default)s")
-    add("--input-size", default="416", help="N or HxW, default %(default)s")
-    add("--batch-size", type=cli.positive, default=8, help="default %(default)s")
     add("--steps", type=cli.positive, default=2000, help="at least so many, default %(default)s")
     add("--every", type=cli.positive, default=100, help="steps a row, default %(default)s")
-    add("--out", type=Path, help="also write the table as JSON")
     return parser
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.timing import interleaved, report
+from benchmarks.training_flags import training_parser
 from utils import cli
 from utils.precision import FAST, PRECISIONS
 
@@ -131,18 +132,12 @@ def main(args: argparse.Namespace) -> None:
 
 def build_parser() -> cli.Parser:
     """The flags."""
-    parser = cli.Parser(__doc__)
+    parser = training_parser(__doc__)
     add = parser.add_argument
-    add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default %(default)s")
-    add("--backbone", default="mobilenetv2", help="default %(default)s")
-    add("--yolo", default="v4", help="default %(default)s")
-    add("--input-size", default="416", help="N or HxW, default %(default)s")
-    add("--batch-size", type=cli.positive, default=8, help="default %(default)s")
     add("--precision", choices=PRECISIONS, default=FAST, help="default %(default)s")
     add("--mosaic", type=cli.fraction, default=0.3, help="share of mosaics, default %(default)s")
     add("--rounds", type=cli.positive, default=3, help="default %(default)s")
     add("--steps", type=cli.positive, default=12, help="timed steps a block, default %(default)s")
-    add("--out", type=Path, help="also write the table as JSON")
     return parser
 
 

@@ -1,0 +1,18 @@
+"""The flags of the benchmarks that train a detector."""
+
+from pathlib import Path
+
+from utils import cli
+
+
+def training_parser(description: str) -> cli.Parser:
+    """A parser of what is trained on what, and where the table goes."""
+    parser = cli.Parser(description)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default %(default)s")
+    add("--backbone", default="mobilenetv2", help="default %(default)s")
+    add("--yolo", default="v4", help="default %(default)s")
+    add("--input-size", default="416", help="N or HxW, default %(default)s")
+    add("--batch-size", type=cli.positive, default=8, help="default %(default)s")
+    add("--out", type=Path, help="also write the table as JSON")
+    return parser
