@@ -6,7 +6,14 @@ import tensorflow as tf
 
 from nets.anchors import DEFAULT_ANCHORS
 from nets.assigner import assign
-from nets.backbones import BackboneSpec, Convention, build_backbone, convention_named, resolve
+from nets.backbones import (
+    BackboneSpec,
+    Convention,
+    build_backbone,
+    convention_named,
+    resolve,
+    usable_width,
+)
 from nets.backbones.layers import Layers, make_divisible
 from nets.blocks import ConvBlocks
 from nets.decoder import decode_boxes, make_priors
@@ -73,7 +80,7 @@ class Detector(keras.Model):
                 f"anchors for {len(anchors)} levels; {version.name} has {len(version.scale_xy)}"
             )
         spec = resolve(backbone)
-        width = spec.default_width if width is None else width
+        width = usable_width(spec, width)
         convention = convention_named(spec, convention)
         priors = make_priors(input_size, anchors, version.scale_xy)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from nets.anchors import save_anchors
-from nets.backbones import build_backbone, resolve
+from nets.backbones import build_backbone, resolve, usable_width
 from utils import darknet, darknet_writer, predecessors
 from utils.annotation import read_classes
 from utils.backbone_file import BackboneHeader, save_backbone
@@ -132,7 +132,7 @@ def _build(source: Path, backbone: str, width: float | None) -> tuple[keras.Mode
     """A backbone that the weights of `source` fit into, and what is to be said of them."""
     try:
         spec = resolve(backbone)
-        width = spec.default_width if width is None else width
+        width = usable_width(spec, width)
         convention = convention_of(str(source), spec.name)
         model = build_backbone(spec.name, SMALLEST_INPUT, width, convention)
     except ValueError as error:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from nets.anchors import DEFAULT_ANCHORS, save_anchors
-from nets.backbones import resolve
+from nets.backbones import resolve, usable_width
 from nets.versions import VERSIONS, with_conv
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
 from utils.annotation import Sample, find_classes, read_classes
@@ -81,12 +81,9 @@ def prepare(flags: argparse.Namespace) -> Session:
     """
     try:
         spec = resolve(flags.backbone)
+        width = usable_width(spec, flags.width)
     except ValueError as error:
         raise UserError(str(error)) from error
-    width = spec.default_width if flags.width is None else flags.width
-    if width not in spec.widths:
-        widths = ", ".join(map(str, spec.widths))
-        raise UserError(f"{spec.name} has no width {width:g}, use one of {widths}")
     preset = RECIPES[flags.recipe]
     version = preset.adapt(VERSIONS[flags.yolo])
     if flags.conv:

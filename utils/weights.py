@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from nets.backbones import BackboneSpec, Convention, convention_named, resolve
+from nets.backbones import BackboneSpec, Convention, convention_named, resolve, usable_width
 from nets.backbones.transfer import copy_by_name, weights_by_key
 from utils.backbone_file import read_header
 from utils.config import RunConfig
@@ -158,7 +158,7 @@ def load_weights(
             of another backbone.
     """
     spec = resolve(backbone)
-    width = spec.default_width if width is None else width
+    width = usable_width(spec, width)
     if source == "none":
         return WeightsReport("none")
     if source == "imagenet":

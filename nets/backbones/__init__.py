@@ -16,6 +16,7 @@ from nets.backbones.registry import (
     list_backbones,
     register,
     resolve,
+    usable_width,
 )
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
@@ -30,4 +31,5 @@ __all__ = [
     "list_backbones",
     "register",
     "resolve",
+    "usable_width",
 ]

@@ -149,6 +149,21 @@ def build_classifier(
     return keras.Model(images, logits, name="classifier")
 
 
+def usable_width(spec: BackboneSpec, width: float | None) -> float:
+    """The width that is meant: itself, or the backbone's default.
+
+    Raises:
+        ValueError: the backbone does not exist in it.
+    """
+    width = spec.default_width if width is None else width
+    if width not in spec.widths:
+        raise ValueError(
+            f"backbone {spec.name} has no width {width:g}; "
+            f"choose among {', '.join(map(str, spec.widths))}"
+        )
+    return width
+
+
 def convention_named(spec: BackboneSpec, convention: str | Convention | None) -> Convention:
     """The convention that is meant: itself, the one of that name, or the backbone's first.
 
@@ -180,12 +195,9 @@ def _build(
             f"input shape {tuple(input_shape)} of backbone {spec.name}: "
             "height and width must be multiples of 32, channels 3"
         )
-    width = spec.default_width if width is None else width
-    if width not in spec.widths:
-        raise ValueError(
-            f"backbone {spec.name} has no width {width}; "
-            f"choose among {', '.join(map(str, spec.widths))}"
-        )
-    context = {"width": width, "layers": Layers(convention_named(spec, convention))}
+    context = {
+        "width": usable_width(spec, width),
+        "layers": Layers(convention_named(spec, convention)),
+    }
     images = keras.Input((height, wide, 3), name="images")
     return images, spec.trunk(context["layers"].scale(images), **context), context

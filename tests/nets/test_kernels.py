@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets.backbones.layers import BatchNorm, Conv2D
+from nets.backbones.kernels import BatchNorm, Conv2D
 
 
 @pytest.fixture
