@@ -84,7 +84,8 @@ def variants() -> dict[str, Callable]:
         "small images at first": recipe(small_share=0.5, small_scale=0.8),
         "batch 4": recipe(batch_size=4),
         "batch 16": recipe(batch_size=16),
-        "SGD": recipe(optimizer="sgd", learning_rate=1e-2, weight_decay=5e-4),
+        "SGD 0.01": recipe(optimizer="sgd", learning_rate=1e-2, weight_decay=5e-4),
+        "SGD 0.1": recipe(optimizer="sgd", learning_rate=1e-1, weight_decay=5e-4),
         "weight decay 0.01": recipe(weight_decay=0.01),
         "no moving average": recipe(ema_momentum=0.0),
         "no mosaic": augmentation(mosaic=0.0),
@@ -96,6 +97,7 @@ def variants() -> dict[str, Callable]:
             version(class_weight=8.0)(p), own_anchors=False
         ),
         "one cell an object": lambda p: dataclasses.replace(p, adapt=lambda version: version),
+        "anchors from IoU 0.1": version(match_iou=0.1),
         "anchors from IoU 0.4": version(match_iou=0.4),
         "best anchor alone": version(match_iou=1.0),
         "box weight 0.05": version(box_weight=0.05),
