@@ -103,7 +103,6 @@ def variants() -> dict[str, Callable]:
         "box weight 0.05": version(box_weight=0.05),
         "box weight 0.2": version(box_weight=0.2),
         "objectness weight 0.5": version(objectness_weight=0.5),
-        "objectness tells the fit": version(objectness_iou=1.0),
         "class weight 2": version(class_weight=2.0),
         "class weight 8": version(class_weight=8.0),
     }

@@ -49,8 +49,7 @@ def yolo_loss(
 
     # 1. The rows that answer for an object: (B, M, 5 + C), and how many there are.
     first = ops.expand_dims(ops.arange(batch, dtype="int32") * predictions, -1)
-    rows = assignment.rows + first
-    answers = ops.take(ops.reshape(logits, (-1, channels)), rows, axis=0)
+    answers = ops.take(ops.reshape(logits, (-1, channels)), assignment.rows + first, axis=0)
     positives = ops.maximum(_sum_over_replicas(ops.sum(assignment.positive)), 1.0)
 
     # 2. Where: CIoU with the object that each answers for.
@@ -67,22 +66,13 @@ def yolo_loss(
     class_error = ops.sum(_cross_entropy(labels, answers[..., 5:]), axis=-1)
     classes = ops.sum(assignment.positive * class_error) / positives / REFERENCE_CLASSES
 
-    # 4. Whether: a row answers for one object at most, for which it is told to be sure, or as sure
-    #    as its box fits; none is a negative that overlaps an object well enough.
-    objectness_target = assignment.objectness
-    if version.objectness_iou:
-        misfit = ops.stop_gradient(assignment.positive * (1.0 - ops.maximum(overlap, 0.0)))
-        misfits = ops.segment_sum(
-            ops.reshape(misfit, (-1,)), ops.reshape(rows, (-1,)), num_segments=batch * predictions
-        )
-        misfits = ops.reshape(misfits, (batch, predictions))
-        objectness_target = assignment.objectness - version.objectness_iou * misfits
+    # 4. Whether: no row is a negative that overlaps an object well enough.
     boxes = decode_boxes(
         ops.stop_gradient(logits), priors.cells, priors.strides, priors.anchors, priors.scale_xy
     )
     nearest = ops.max(bounding_boxes.compute_iou(boxes, gt_boxes, "xyxy"), axis=-1)
     counts = ops.where(nearest > version.ignore_iou, assignment.objectness, 1.0)
-    objectness_error = counts * _cross_entropy(objectness_target, logits[..., 4])
+    objectness_error = counts * _cross_entropy(assignment.objectness, logits[..., 4])
 
     # 5. Each level's mean over its rows, weighted by the balance of the levels.
     rows_a_level = np.bincount(priors.levels)

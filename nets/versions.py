@@ -33,8 +33,6 @@ class YoloVersion:
         objectness_weight: weight of the objectness loss of a 416x416 image; it grows with the
             area of the input.
         objectness_balance: weight of each level in the objectness loss.
-        objectness_iou: how far a positive's objectness is to tell how well its box fits: 0 has
-            1 as the target, as in Darknet, 1 the CIoU with the object, as in YOLOv5.
         class_weight: weight of the class loss of a detector with 80 classes; it grows with their
             number.
     """
@@ -51,7 +49,6 @@ class YoloVersion:
     box_weight: float = 0.1
     objectness_weight: float = 1.0
     objectness_balance: tuple[float, ...] = (4.0, 1.0, 0.4)
-    objectness_iou: float = 0.0
     class_weight: float = 4.0
 
 
