@@ -36,7 +36,7 @@ def build_parser() -> Parser:
     add("--epochs", type=positive, metavar="N", help="default 100, or --max-minutes alone")
     add("--freeze-epochs", type=int, metavar="N", help="default 10%% of the run, 0 from random")
     add("--batch-size", type=positive, metavar="N", help="default 8")
-    add("--lr", type=above_zero, metavar="F", help="peak, default 1e-3 for adamw, 1e-2 sgd")
+    add("--lr", type=above_zero, metavar="F", help="peak, default 1e-3 for adamw, 0.1 for sgd")
     add("--optimizer", choices=("adamw", "sgd"), help="default adamw")
     add("--max-minutes", type=above_zero, metavar="M", help="end cleanly at M minutes")
     add("--patience", type=positive, metavar="N", help="epochs without better mAP, default 50")

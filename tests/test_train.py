@@ -11,6 +11,7 @@ from nets.backbones import list_backbones
 from tests.vocset import add_image, add_list
 from utils import cli
 from utils.run import load_run, newest_run
+from utils.session import prepare
 
 SMALL = ("--backbone", "mobilenetv1", "--width", "0.25", "--input-size", "64", "--batch-size", "2")
 
@@ -81,6 +82,21 @@ def test_the_predecessors_recipe_is_kept_in_the_run(run_train, tmp_path):
     assert (yolo.neighbours, yolo.scale_xy, yolo.match_iou) == (False, (1.0, 1.0, 1.0), 1.0)
     assert (yolo.box_weight, yolo.objectness_weight, yolo.class_weight) == (0.05, 5.0, 1.0)
     np.testing.assert_array_equal(run.anchors, V4_ANCHORS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), ("adamw", 1e-3, 0.05)),
+        (("--optimizer", "sgd"), ("sgd", 0.1, 5e-4)),
+        (("--optimizer", "sgd", "--lr", "0.03"), ("sgd", 0.03, 5e-4)),
+        (("--recipe", "classic", "--optimizer", "adamw"), ("adamw", 1e-3, 0.05)),
+    ],
+)
+def test_an_optimizer_brings_its_rate_and_decay(data, tmp_path, flags, expected):
+    argv = ["--data", str(data), "--run", str(tmp_path / "run"), *SMALL, *flags]
+    recipe = prepare(train.build_parser().parse_args(argv)).config.recipe
+    assert (recipe.optimizer, recipe.learning_rate, recipe.weight_decay) == expected
 
 
 def test_resume_goes_on_and_refuses_other_settings(run_train, tmp_path):

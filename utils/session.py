@@ -40,7 +40,12 @@ from utils.run import (
 from utils.trainer import Trainer
 from utils.weights import convention_of, load_weights
 
-LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
+# What an optimizer needs where a recipe is made for the other one. Losses are means over positives,
+# so gradients are small and SGD wants ten times the rate that it has where they are sums.
+USUAL = {
+    "adamw": {"learning_rate": 1e-3, "weight_decay": 0.05},
+    "sgd": {"learning_rate": 1e-1, "weight_decay": 5e-4},
+}
 STRATEGIES = {
     "single": tf.distribute.get_strategy,
     "mirrored": tf.distribute.MirroredStrategy,
@@ -206,16 +211,15 @@ def _recipe(flags: argparse.Namespace, preset: Recipe) -> Recipe:
         if not 0 <= flags.freeze_epochs < epochs:
             raise UserError(f"--freeze-epochs {flags.freeze_epochs} is not within 0..{epochs - 1}")
         freeze_share = flags.freeze_epochs / epochs
-    optimizer = flags.optimizer or preset.optimizer
-    usual = preset.learning_rate if optimizer == preset.optimizer else LEARNING_RATES[optimizer]
+    if flags.optimizer not in (None, preset.optimizer):
+        preset = dataclasses.replace(preset, optimizer=flags.optimizer, **USUAL[flags.optimizer])
     return dataclasses.replace(
         preset,
         epochs=epochs,
         max_minutes=flags.max_minutes,
         freeze_share=freeze_share,
         batch_size=flags.batch_size or preset.batch_size,
-        optimizer=optimizer,
-        learning_rate=flags.lr or usual,
+        learning_rate=flags.lr or preset.learning_rate,
         patience=flags.patience or preset.patience,
         seed=flags.seed,
         precision=flags.precision,
