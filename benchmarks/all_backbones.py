@@ -6,20 +6,15 @@ was trained is not trained again, so the job can be stopped and goes on.
 """
 
 import argparse
-import json
-import os
-import shutil
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from benchmarks.timing import interleaved, keep_settings, report
+from benchmarks.train_and_score import Trained, train_and_score
 from utils import cli
-from utils.errors import JobError
 
 if TYPE_CHECKING:
     from utils.run import Run
@@ -38,21 +33,24 @@ FAMILIES = (
     "cspdarknet_tiny",
 )
 BATCHES = (1, 8)
-KIB_A_GIB = 2**20  # on Linux ru_maxrss is in KiB
 
 
 def main(args: argparse.Namespace) -> None:
     """Trains and scores what is missing, times all, and writes table and picture."""
     settings = ("data", "yolo", "input_size", "minutes", "weights", "seed")
     keep_settings(args.out, {name: getattr(args, name) for name in settings})
-    for name in tqdm(args.backbones, unit="backbone"):
-        train_and_score(name, args.out / name, args)
+    shared = ["--yolo", args.yolo, "--input-size", args.input_size, "--weights", args.weights]
+    shared += ["--seed", args.seed, "--max-minutes", args.minutes]
+    trained = {
+        name: train_and_score(args.out / name, args.data, ["--backbone", name, *shared])
+        for name in tqdm(args.backbones, unit="backbone")
+    }
     cli.import_tensorflow()
     from utils.run import load_run
 
-    runs = {name: load_run(args.out / name / "run") for name in args.backbones}
+    runs = {name: load_run(one.run) for name, one in trained.items()}
     speeds = time_predictions(runs, args.repeats)
-    rows = [table_row(name, args.out / name, runs[name], speeds[name]) for name in runs]
+    rows = [table_row(name, one, runs[name], speeds[name]) for name, one in trained.items()]
     size = args.input_size
     title = (
         f"{args.yolo} at {size}, {args.minutes:g} minutes each from --weights {args.weights}, "
@@ -60,42 +58,6 @@ def main(args: argparse.Namespace) -> None:
     )
     report(title, rows, args.out / "backbones.json")
     draw(rows, args.out / "backbones.png")
-
-
-def train_and_score(name: str, folder: Path, args: argparse.Namespace) -> None:
-    """Trains a backbone in a process of its own, whose peak memory is kept, and scores it."""
-    run, peak_file, scores_file = (folder / n for n in ("run", "peak_gib.txt", "scores.json"))
-    if not peak_file.is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _, peak = _script(
-            folder / "train.log",
-            *("train.py", "--backbone", name, "--yolo", args.yolo, "--data", args.data),
-            *("--input-size", args.input_size, "--weights", args.weights, "--seed", args.seed),
-            *("--max-minutes", args.minutes, "--run", run),
-        )
-        peak_file.write_text(f"{peak:.2f}\n")
-    if not scores_file.is_file():
-        scores, _ = _script(
-            folder / "get_map.log",
-            *("get_map.py", "--run", run, "--data", args.data, "--set", "test"),
-            *("--out", folder / "map_out", "--json"),
-        )
-        scores_file.write_text(scores)
-
-
-def _script(log: Path, *command: object) -> tuple[str, float]:
-    """Standard output of one of the scripts, and the most memory that it held, in GiB."""
-    words = [sys.executable, *map(str, command)]
-    with log.open("w") as errors:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
-        with process.stdout as stream:
-            output = stream.read()
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise JobError(f"{' '.join(words)} failed, see {log}")
-    return output, usage.ru_maxrss / KIB_A_GIB
 
 
 def time_predictions(runs: dict[str, "Run"], repeats: int) -> dict[str, dict[int, float]]:
@@ -114,22 +76,22 @@ def time_predictions(runs: dict[str, "Run"], repeats: int) -> dict[str, dict[int
     return speeds
 
 
-def table_row(name: str, folder: Path, run: "Run", speeds: dict[int, float]) -> dict[str, object]:
+def table_row(
+    name: str, trained: Trained, run: "Run", speeds: dict[int, float]
+) -> dict[str, object]:
     """All that was found out about a backbone."""
     from summary import summarize
 
-    result = json.loads((folder / "run" / "result.json").read_text())
-    scores = json.loads((folder / "scores.json").read_text())
     figures = summarize(run.detector)
     return {
         "backbone": name,
-        "mAP50": round(scores["voc"]["map"], 3),
-        "mAP": round(scores["coco"]["map"], 3),
+        "mAP50": round(trained.scores["voc"]["map"], 3),
+        "mAP": round(trained.scores["coco"]["map"], 3),
         "parameters, M": round(figures["params"] / 1e6, 2),
         "GFLOPs": round(figures["gflops"], 2),
-        "images/s in training": round(result["images_per_second"], 1),
-        "epochs": result["epochs"],
-        "peak GiB in training": float((folder / "peak_gib.txt").read_text()),
+        "images/s in training": round(trained.result["images_per_second"], 1),
+        "epochs": trained.result["epochs"],
+        "peak GiB in training": trained.peak_gib,
         **{f"images/s, batch {batch}": round(speed, 1) for batch, speed in speeds.items()},
     }
 

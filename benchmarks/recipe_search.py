@@ -17,13 +17,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from benchmarks.data_sets import DataSet, parse_set
 from benchmarks.timing import keep_settings, report
 from utils import cli
 from utils.errors import JobError, UserError
@@ -36,21 +36,6 @@ VALIDATIONS = 5
 HELD_OUT = 0.25  # more than train.py's, of small sets: to judge by, not to get the most out of them
 LIMIT = 2 * 3600  # seconds after which a run is taken for hung
 FROZEN_COST = 0.7  # of a step with a frozen backbone, from benchmarks/training_speed.py
-
-
-@dataclass(frozen=True)
-class Set:
-    """A data set and the input size that it is trained at.
-
-    Attributes:
-        name: for the table.
-        data: a VOCdevkit.
-        size: input size, as `--input-size` has it.
-    """
-
-    name: str
-    data: Path
-    size: str
 
 
 def variants() -> dict[str, Callable]:
@@ -184,7 +169,7 @@ def cost(recipe: "Recipe", input_size: tuple[int, int]) -> float:
     return total / parts
 
 
-def _run(args: argparse.Namespace, job: tuple[str, Set, int], cores: SimpleQueue[int]) -> None:
+def _run(args: argparse.Namespace, job: tuple[str, DataSet, int], cores: SimpleQueue[int]) -> None:
     folder = _folder(args.out, *job)
     if (folder / "result.json").is_file():
         return
@@ -208,7 +193,7 @@ def _run(args: argparse.Namespace, job: tuple[str, Set, int], cores: SimpleQueue
         raise JobError(f"{name} on {one.name}, seed {seed}: {last}")
 
 
-def _folder(out: Path, name: str, one: Set, seed: int) -> Path:
+def _folder(out: Path, name: str, one: DataSet, seed: int) -> Path:
     return out / f"{one.name}@{one.size}" / name.replace(" ", "-") / str(seed)
 
 
@@ -225,15 +210,6 @@ def _row(name: str, names: list[str], args: argparse.Namespace, results: dict) -
         gains += [own["best_map"] - base["best_map"] for own, base in pairs]
     row["gain in mAP"] = f"{statistics.mean(gains):+.3f} ({min(gains):+.3f} to {max(gains):+.3f})"
     return row
-
-
-def parse_set(text: str) -> Set:
-    """The `type` of NAME=DIR@SIZE."""
-    name, _, rest = text.partition("=")
-    data, _, size = rest.rpartition("@")
-    if not (name and data and size):
-        raise argparse.ArgumentTypeError(f"{text} is not NAME=DIR@SIZE")
-    return Set(name, Path(data), size)
 
 
 def build_parser() -> cli.Parser:
