@@ -40,13 +40,14 @@ def main(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photo, photos, video = folder / "photo.jpg", folder / "photos", folder / "video.mp4"
-        write_image(photo, photo_like())
+        pixels = photo_like()
+        write_image(photo, pixels)
         photos.mkdir()
         for i in range(args.files):
             shutil.copy(photo, photos / f"{i}.jpg")
         with VideoWriter(video, fps=25) as writer:
             for _ in range(args.files):
-                writer.write(photo_like())
+                writer.write(pixels)
         for batch in (1, 8):
             canvases = tf.zeros((batch, *size, 3), tf.uint8)
             plain = bare_network(detector, batch, constants=False)

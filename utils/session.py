@@ -43,7 +43,7 @@ from utils.weights import convention_of, load_weights
 # What an optimizer needs where a recipe is made for the other one. Losses are means over positives,
 # so gradients are small and SGD wants ten times the rate that it has where they are sums.
 USUAL = {
-    "adamw": {"learning_rate": 1e-3, "weight_decay": 0.05},
+    "adamw": {"learning_rate": Recipe.learning_rate, "weight_decay": Recipe.weight_decay},
     "sgd": {"learning_rate": 1e-1, "weight_decay": 5e-4},
 }
 STRATEGIES = {
