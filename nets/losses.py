@@ -5,10 +5,10 @@ import math
 import numpy as np
 import tensorflow as tf
 from keras import KerasTensor, ops
-from keras.utils import bounding_boxes
 
 from nets.assigner import Assignment
 from nets.decoder import Priors, decode_boxes
+from nets.fusion import fused
 from nets.versions import YoloVersion
 
 REFERENCE_AREA = 416 * 416  # pixels, the input that objectness_weight is stated for
@@ -70,8 +70,8 @@ def yolo_loss(
     boxes = decode_boxes(
         ops.stop_gradient(logits), priors.cells, priors.strides, priors.anchors, priors.scale_xy
     )
-    nearest = ops.max(bounding_boxes.compute_iou(boxes, gt_boxes, "xyxy"), axis=-1)
-    counts = ops.where(nearest > version.ignore_iou, assignment.objectness, 1.0)
+    ignored = overlap_an_object(boxes, gt_boxes, version.ignore_iou)
+    counts = ops.where(ignored, assignment.objectness, 1.0)
     objectness_error = counts * _cross_entropy(assignment.objectness, logits[..., 4])
 
     # 5. Each level's mean over its rows, weighted by the balance of the levels.
@@ -88,6 +88,32 @@ def yolo_loss(
         "objectness": version.objectness_weight * objectness,
         "class": version.class_weight * classes,
     }
+
+
+@fused
+def overlap_an_object(boxes: KerasTensor, gt_boxes: KerasTensor, threshold: float) -> KerasTensor:
+    """Tells which boxes have an IoU above a threshold with any ground truth of their image.
+
+    Fused because the pairs of a batch are millions: as single operations measured at a tenth of
+    MobileNetV2's training step at 416 and 104 ground truths, and 170 MiB.
+
+    Args:
+        boxes: (B, P, 4) xyxy.
+        gt_boxes: (B, N, 4) xyxy, without area where they are padding.
+        threshold: IoU, 0..1.
+
+    Returns:
+        (B, P) bool.
+    """
+    x1, y1, x2, y2 = (boxes[:, :, None, side] for side in range(4))
+    gt_x1, gt_y1, gt_x2, gt_y2 = (gt_boxes[:, None, :, side] for side in range(4))
+    width = ops.maximum(ops.minimum(x2, gt_x2) - ops.maximum(x1, gt_x1), 0.0)
+    height = ops.maximum(ops.minimum(y2, gt_y2) - ops.maximum(y1, gt_y1), 0.0)
+    # shared / (area + gt_area - shared) > t, solved for what belongs to the pair alone.
+    share = threshold / (1.0 + threshold)
+    gt_area = (gt_x2 - gt_x1) * (gt_y2 - gt_y1)
+    most = ops.max(width * height - share * gt_area, axis=-1)
+    return most > (share * (x2 - x1) * (y2 - y1))[..., 0]
 
 
 def complete_iou(boxes: KerasTensor, targets: KerasTensor) -> KerasTensor:

@@ -1,6 +1,7 @@
 """Keras' layers, trained through kernels of TensorFlow that are faster than those Keras takes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -56,6 +57,39 @@ class Conv2D(keras.layers.Conv2D):
         if by_products:
             return _pointwise(inputs, tf.convert_to_tensor(self.kernel))
         return super().call(inputs)
+
+
+class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """Depthwise convolution that in training pads as it goes.
+
+    A padded copy of its input would be kept for the gradients: 190 MiB of MobileNetV2's training
+    at 416 and batch 8. At inference there is one, which every exporter knows.
+
+    It has the name of Keras' own, from which paths in weight files are made.
+    """
+
+    def __init__(self, *args: Any, margin: int = 0, **options: Any) -> None:
+        """Args:
+        *args: of Keras' layer.
+        margin: zeros on every side, before Keras' own padding of "valid".
+        **options: of Keras' layer.
+        """
+        super().__init__(*args, **options)
+        self._margins = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """(B, H, W, C) of the result."""
+        sides = zip(input_shape, self._margins, strict=True)
+        padded = tuple(side and side + sum(margins) for side, margins in sides)
+        return super().compute_output_shape(padded)
+
+    def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
+        """Convolves features (B, H, W, C)."""
+        if self.padding == "valid" and training:
+            strides = (1, *self.strides, 1)
+            kernel = tf.convert_to_tensor(self.kernel)
+            return tf.nn.depthwise_conv2d(inputs, kernel, strides, self._margins)
+        return super().call(tf.pad(inputs, self._margins) if self.padding == "valid" else inputs)
 
 
 @tf.custom_gradient

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from nets.backbones.kernels import BatchNorm, Conv2D
+from nets.backbones.kernels import BatchNorm, Conv2D, DepthwiseConv2D
 
 # For training. Checkpoints were made with 0.99 to 0.999, whose averages lag behind on the few
 # thousand steps that a detector is fine-tuned for; at inference momentum plays no part.
@@ -193,11 +193,12 @@ class Layers:
         bn: str | None = None,
     ) -> KerasTensor:
         """Depthwise convolution without bias, then as `conv`, whose arguments it shares."""
-        x, padding = self._pad(x, kernel_size, strides)
-        x = keras.layers.DepthwiseConv2D(
+        as_keras = self._pads_as_keras(strides)
+        x = DepthwiseConv2D(
             kernel_size,
             strides,
-            padding,
+            "same" if as_keras else "valid",
+            margin=0 if as_keras else kernel_size // 2,
             use_bias=False,
             depthwise_initializer=kernel_initializer(),
             name=name,
@@ -212,10 +213,13 @@ class Layers:
 
     def _pad(self, x: KerasTensor, kernel_size: int, strides: int) -> tuple[KerasTensor, str]:
         """The padded features and the padding left to the layer itself."""
-        # TensorFlow's "same" at stride 2 and even sizes is just Keras' explicit (k//2 - 1, k//2).
-        if strides == 1 or self.convention.padding == "keras":
+        if self._pads_as_keras(strides):
             return x, "same"
         return keras.layers.ZeroPadding2D(kernel_size // 2)(x), "valid"
+
+    def _pads_as_keras(self, strides: int) -> bool:
+        # TensorFlow's "same" at stride 2 and even sizes is just Keras' explicit (k//2 - 1, k//2).
+        return strides == 1 or self.convention.padding == "keras"
 
     def _finish(
         self,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets.backbones.kernels import BatchNorm, Conv2D
+from nets.backbones.kernels import BatchNorm, Conv2D, DepthwiseConv2D
 
 
 @pytest.fixture
@@ -73,3 +73,27 @@ def test_convolution_and_its_gradients_equal_keras(kernel_size):
         results.append([outputs, *tape.gradient(loss, [features, layer.kernel.value])])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_depthwise_convolution_with_a_margin_equals_one_of_padded_features(kernel_size):
+    rng = np.random.default_rng(5)
+    features = tf.constant(rng.normal(0, 1, (4, 6, 10, 8)), tf.float32)
+    weight = tf.constant(rng.normal(0, 1, (4, 3, 5, 8)), tf.float32)
+    margin = kernel_size // 2
+    layer = DepthwiseConv2D(kernel_size, 2, "valid", margin=margin, use_bias=False)
+    padded = keras.layers.DepthwiseConv2D(kernel_size, 2, "valid", use_bias=False)
+    assert layer(keras.Input((6, 10, 8))).shape == (None, 3, 5, 8)
+    padded.build((4, 6 + 2 * margin, 10 + 2 * margin, 8))
+    padded.kernel.assign(layer.kernel)
+    results = []
+    for one, training in ((layer, True), (layer, False), (padded, True)):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            inputs = keras.layers.ZeroPadding2D(margin)(features) if one is padded else features
+            outputs = one(inputs, training=training) if one is layer else one(inputs)
+            loss = tf.reduce_sum(outputs * weight)
+        results.append([outputs, *tape.gradient(loss, [features, one.kernel.value])])
+    for trained, inferred, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(trained, expected, atol=1e-4)
+        np.testing.assert_allclose(inferred, expected, atol=1e-4)

@@ -9,7 +9,7 @@ from keras.utils import bounding_boxes
 from nets.anchors import DEFAULT_ANCHORS
 from nets.assigner import assign
 from nets.decoder import decode_boxes, make_priors
-from nets.losses import complete_iou, yolo_loss
+from nets.losses import complete_iou, overlap_an_object, yolo_loss
 from nets.versions import VERSIONS, with_neighbours
 
 SIZE, CLASSES = (64, 64), 3
@@ -28,6 +28,22 @@ def test_complete_iou_has_the_values_of_keras_and_one_for_equal_boxes():
     keras_own = bounding_boxes.compute_ciou(boxes, targets, "xyxy").numpy()
     np.testing.assert_allclose(ours, keras_own, atol=1e-5)
     np.testing.assert_allclose(complete_iou(tf.constant(boxes), tf.constant(boxes)), 1, atol=1e-5)
+
+
+def test_overlap_an_object_agrees_with_the_iou_of_keras():
+    rng = np.random.default_rng(0)
+    boxes, objects = random_boxes(rng, (2, 300)), random_boxes(rng, (2, 7))
+    objects[1, 4:] = 0  # padding
+    nearest = bounding_boxes.compute_iou(boxes, objects, "xyxy").numpy().max(axis=-1)
+    for threshold in (0.3, 0.5, 0.7):
+        found = overlap_an_object(tf.constant(boxes), tf.constant(objects), threshold).numpy()
+        assert 0 < found.sum() < found.size
+        np.testing.assert_array_equal(found, nearest > threshold)
+
+
+def test_padding_overlaps_nothing():
+    point = tf.zeros((1, 1, 4))
+    assert not overlap_an_object(point, point, 0.0).numpy().any()
 
 
 def test_complete_iou_by_hand():
