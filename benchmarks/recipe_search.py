@@ -61,12 +61,13 @@ def variants() -> dict[str, Callable]:
 
     return {
         DEFAULT: lambda preset: preset,
+        "fast": lambda _: RECIPES["fast"],
         "classic": lambda _: RECIPES["classic"],
         "no frozen phase": recipe(freeze_share=0.0),
         "frozen for 0.2": recipe(freeze_share=0.2),
         "learning rate 5e-4": recipe(learning_rate=5e-4),
         "learning rate 2e-3": recipe(learning_rate=2e-3),
-        "small images at first": recipe(small_share=0.5, small_scale=0.8),
+        "one size of images": recipe(small_share=0.0),
         "batch 4": recipe(batch_size=4),
         "batch 16": recipe(batch_size=16),
         "SGD 0.01": recipe(optimizer="sgd", learning_rate=1e-2, weight_decay=5e-4),

@@ -57,8 +57,8 @@ class Recipe:
     clip_norm: float | None = 10.0
     ema_momentum: float = 0.99
     mosaic_share: float = 0.7
-    small_share: float = 0.0
-    small_scale: float = 0.7
+    small_share: float = 0.5
+    small_scale: float = 0.8
     validations: int = 10
     patience: int = 50
     seed: int = 0

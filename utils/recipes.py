@@ -36,10 +36,15 @@ _CLASSIC = Recipe(
     weight_decay=1e-3 / (1 - 0.937),
     clip_norm=None,
     ema_momentum=0.0,
+    small_share=0.0,
     augmentation=Augmentation(),
 )
 
+# A detector to try in a fifth of the default's time: fewer epochs, most of them on small images.
+_FAST = Recipe(epochs=30, small_share=0.75, small_scale=0.6, validations=5)
+
 RECIPES = {
     "default": Preset(Recipe(), with_neighbours, own_anchors=True),
+    "fast": Preset(_FAST, with_neighbours, own_anchors=True),
     "classic": Preset(_CLASSIC, as_predecessors, own_anchors=False),
 }

@@ -9,6 +9,9 @@ import math
 from nets.versions import STRIDES
 from utils.config import Recipe
 
+# Height and width below which smaller images at first lost rather than gained (docs/recipes.md).
+SMALLEST = 192
+
 
 def share_done(recipe: Recipe, epochs: float, seconds: float) -> float:
     """The share of a run that is done, by epochs or by the clock, whichever is further on."""
@@ -46,9 +49,14 @@ def uses_mosaic(recipe: Recipe, share: float) -> bool:
 def image_size(recipe: Recipe, share: float, input_size: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the images: smaller at first, in whole cells of the coarsest level.
 
+    No side is made smaller than `SMALLEST`.
+
     Progressive resizing, as in EfficientNetV2 (Tan and Le 2021, arXiv 2104.00298).
     """
     if share >= recipe.small_share:
         return input_size
     cell = STRIDES[-1]
-    return tuple(max(1, round(side * recipe.small_scale / cell)) * cell for side in input_size)
+    return tuple(
+        min(side, max(SMALLEST, round(side * recipe.small_scale / cell) * cell))
+        for side in input_size
+    )

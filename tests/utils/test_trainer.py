@@ -62,9 +62,10 @@ def norms_of(trainer):
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_goes_on_as_though_never_stopped(samples, tmp_path, asked):
+def test_a_stopped_run_goes_on_as_though_never_stopped(samples, tmp_path, monkeypatch, asked):
+    monkeypatch.setattr("utils.schedule.SMALLEST", 32)
     # Mosaics and small images end just before the stop, when later batches were already asked for.
-    recipe = dataclasses.replace(RECIPE, mosaic_share=0.4, small_share=0.4)
+    recipe = dataclasses.replace(RECIPE, mosaic_share=0.4, small_share=0.4, small_scale=0.5)
     whole = make(samples, tmp_path, recipe)
     whole.run([])
     assert whole.step == 6  # three epochs of two steps
