@@ -79,9 +79,19 @@ def test_the_predecessors_recipe_is_kept_in_the_run(run_train, tmp_path):
     recipe, yolo = run.config.recipe, run.config.yolo
     assert (recipe.epochs, recipe.optimizer, recipe.learning_rate) == (1, "sgd", 0.00125)
     assert (recipe.augmentation.scale, recipe.augmentation.mosaic) == ((0.25, 2.0), 0.5)
+    assert recipe.small_share == 0.0
     assert (yolo.neighbours, yolo.scale_xy, yolo.match_iou) == (False, (1.0, 1.0, 1.0), 1.0)
     assert (yolo.box_weight, yolo.objectness_weight, yolo.class_weight) == (0.05, 5.0, 1.0)
     np.testing.assert_array_equal(run.anchors, V4_ANCHORS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "epochs"),
+    [((), 30), (("--max-minutes", "5"), None), (("--epochs", "7", "--max-minutes", "5"), 7)],
+)
+def test_the_fast_recipe_has_few_epochs_unless_told_otherwise(data, tmp_path, flags, epochs):
+    argv = ["--data", str(data), "--run", str(tmp_path / "run"), *SMALL, "--recipe", "fast", *flags]
+    assert prepare(train.build_parser().parse_args(argv)).config.recipe.epochs == epochs
 
 
 @pytest.mark.parametrize(
