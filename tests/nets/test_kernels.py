@@ -75,6 +75,53 @@ def test_convolution_and_its_gradients_equal_keras(kernel_size):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.parametrize("filters", [8, 31, 32, 48])
+def test_a_normalized_convolution_and_its_gradients_equal_keras(filters):
+    rng = np.random.default_rng(6)
+    mixed = rng.normal(0, 1, (4, 6, 5, 8)) @ rng.normal(0, 1, (8, 8))  # channels that correlate
+    features = tf.constant(mixed + rng.normal(0, 3, 8), tf.float32)
+    weight = tf.constant(rng.normal(0, 1, (4, 6, 5, filters)), tf.float32)
+    kernel = rng.normal(0, 1, (1, 1, 8, filters))
+    gamma, beta = rng.uniform(0.5, 2, filters), rng.normal(0, 1, filters)
+    results = []
+    for convolution, normalization in (
+        (Conv2D, BatchNorm),
+        (keras.layers.Conv2D, keras.layers.BatchNormalization),
+    ):
+        network = keras.Sequential(
+            [
+                convolution(filters, 1, use_bias=False),
+                normalization(momentum=0.0, epsilon=1e-3),
+                keras.layers.ReLU(6),
+            ]
+        )
+        network.build(features.shape)
+        weights = network.trainable_variables
+        for variable, value in zip(weights, (kernel, gamma, beta), strict=True):
+            variable.assign(value)
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = network(features, training=True)
+            loss = tf.reduce_sum(outputs * weight)
+        sources = [features, *(variable.value for variable in weights)]
+        mean, variance = network.layers[1].moving_mean, network.layers[1].moving_variance
+        results.append([outputs, *tape.gradient(loss, sources), mean, variance])
+    results[1][-1] = results[1][-1] * 120 / 119  # ours is the unbiased one, of 4 * 6 * 5 values
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("filters", [31, 32])
+def test_a_widening_convolution_is_made_but_once(filters):
+    images = keras.Input((6, 6, 8), batch_size=2)
+    features = Conv2D(filters, 1, use_bias=False)(images)
+    network = keras.Model(images, BatchNorm(epsilon=1e-3)(features))
+    step = tf.function(lambda x: network(x, training=True))
+    graph = step.get_concrete_function(tf.TensorSpec((2, 6, 6, 8))).graph
+    normalizations = [op for op in graph.get_operations() if op.type == "FusedBatchNormV3"]
+    assert len(normalizations) == (filters < 32)
+
+
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_depthwise_convolution_with_a_margin_equals_one_of_padded_features(kernel_size):
     rng = np.random.default_rng(5)
