@@ -39,12 +39,27 @@ def build_parser() -> Parser:
         metavar="N",
         help="default 100 (fast 30, classic 300), or --max-minutes alone",
     )
-    add("--freeze-epochs", type=int, metavar="N", help="default 10%% of the run, 0 from random")
+    add(
+        "--freeze-epochs",
+        type=int,
+        metavar="N",
+        help="default 10%% of the run, 0 from random weights",
+    )
     add("--batch-size", type=positive, metavar="N", help="default 8")
-    add("--lr", type=above_zero, metavar="F", help="peak, default 1e-3 for adamw, 0.1 for sgd")
+    add(
+        "--lr",
+        type=above_zero,
+        metavar="F",
+        help="peak, default 1e-3 for adamw, 0.1 for sgd; 1.25e-3 in classic",
+    )
     add("--optimizer", choices=("adamw", "sgd"), help="default adamw")
     add("--max-minutes", type=above_zero, metavar="M", help="end cleanly at M minutes")
-    add("--patience", type=positive, metavar="N", help="epochs without better mAP, default 50")
+    add(
+        "--patience",
+        type=positive,
+        metavar="N",
+        help="epochs without better mAP, default 50; none with --max-minutes",
+    )
     add("--weights", default="auto", metavar="auto|imagenet|none|FILE", help="where to start from")
     add("--run", type=Path, metavar="DIR", help="default logs/<time>-<backbone>-<yolo>")
     add("--resume", type=Path, metavar="DIR", help="go on with a run as though never stopped")

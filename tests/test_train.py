@@ -109,6 +109,24 @@ def test_an_optimizer_brings_its_rate_and_decay(data, tmp_path, flags, expected)
     assert (recipe.optimizer, recipe.learning_rate, recipe.weight_decay) == expected
 
 
+@pytest.mark.parametrize(
+    ("flags", "patience"),
+    [((), 50), (("--max-minutes", "5"), None), (("--max-minutes", "5", "--patience", "9"), 9)],
+)
+def test_minutes_are_used_up_unless_patience_is_asked_for(data, tmp_path, flags, patience):
+    argv = ["--data", str(data), "--run", str(tmp_path / "run"), *SMALL, *flags]
+    assert prepare(train.build_parser().parse_args(argv)).config.recipe.patience == patience
+
+
+def test_resume_refuses_images_that_have_changed(run_train, data, tmp_path):
+    assert run_train("--epochs", "1")[0] == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["split"] = "1 of 9 images held out for validation from VOC2007"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    code, _, err = run_train("--resume", tmp_path / "run")
+    assert code == 2 and "have changed (1 of 9" in err and "best.weights.h5" in err
+
+
 def test_resume_goes_on_and_refuses_other_settings(run_train, tmp_path):
     path = tmp_path / "run"
     assert run_train("--epochs", "1")[0] == 0

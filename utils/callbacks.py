@@ -1,6 +1,7 @@
 """What happens at the end of an epoch: validation, curves, early stopping."""
 
 import csv
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +19,16 @@ from utils.trainer import Trainer
 
 CONFIDENCE, NMS_IOU, MAX_BOXES = 0.001, 0.5, 100  # as get_map.py's
 BATCH_SIZE = 8
+ROUNDING = 1e-9  # three tenths, in floats, are less than 3 * 0.1
 SECONDS_TO_FINISH = 3.0  # weights, curves and result, after the last validation
 
 
 class Validation(keras.callbacks.Callback):
     """Measures mAP on the validation set and keeps the weights that have the best.
 
-    The weights that are measured, and kept, are the trainer's moving average. The first
-    validation comes when a share of `1 / recipe.validations` of the run is done.
+    The weights that are measured, and kept, are the trainer's moving average. They are measured
+    at the first end of an epoch in each of `recipe.validations` equal parts of the run but the
+    first, and at the end of the run.
     """
 
     def __init__(
@@ -48,8 +51,7 @@ class Validation(keras.callbacks.Callback):
         """Adds `map50` and `map` to the epoch's figures when it is time to measure them."""
         trainer = self._trainer
         last = trainer.measured[-1]["measured_at"] if trainer.measured else 0.0
-        due = trainer.share - last >= 1 / trainer.recipe.validations
-        if not due and trainer.share < 1.0:
+        if self._part(trainer.share) == self._part(last) and trainer.share < 1.0:
             return
         started = time.monotonic()
         with trainer.averaged():
@@ -62,6 +64,10 @@ class Validation(keras.callbacks.Callback):
                 save_weights(self.model, self._best_path)
         trainer.history[-1]["measured_at"] = trainer.share
         trainer.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
+
+    def _part(self, share: float) -> int:
+        """The part of the run, of as many as there are validations, that a share lies in."""
+        return math.floor(share * self._trainer.recipe.validations + ROUNDING)
 
 
 class Curves(keras.callbacks.Callback):
@@ -98,7 +104,8 @@ class Curves(keras.callbacks.Callback):
 class EarlyStopping(keras.callbacks.Callback):
     """Stops when mAP has not become better for `recipe.patience` epochs and two validations.
 
-    It looks at the history and has no state of its own, so resuming changes nothing.
+    They count from when images have their full size, before which mAP is not what it will be. It
+    looks at the history and has no state of its own, so resuming changes nothing.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -108,9 +115,17 @@ class EarlyStopping(keras.callbacks.Callback):
         super().__init__()
         self._trainer = trainer
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Asks a loop that goes on with a run that was stopped so to stop at once."""
+        self.on_epoch_end(self._trainer.epoch)
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Asks the loop to stop after this epoch."""
-        trainer = self._trainer
-        later = [row["epoch"] for row in trainer.measured if row["epoch"] > trainer.best["epoch"]]
-        if len(later) >= 2 and later[-1] - trainer.best["epoch"] >= trainer.recipe.patience:
+        trainer, recipe = self._trainer, self._trainer.recipe
+        full = [row for row in trainer.measured if row["measured_at"] >= recipe.small_share]
+        if recipe.patience is None or not full:
+            return
+        best = trainer.best["epoch"]
+        later = [row["epoch"] for row in full if row["epoch"] > best]
+        if len(later) >= 2 and later[-1] - max(best, full[0]["epoch"]) >= recipe.patience:
             self.model.stop_training = True

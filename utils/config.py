@@ -37,7 +37,7 @@ class Recipe:
         small_share: share of the run in which images are smaller than the network's input.
         small_scale: how much smaller, as a share of either side.
         validations: how often mAP is measured, evenly over the run.
-        patience: epochs without a better mAP after which training stops.
+        patience: epochs without a better mAP after which training stops; None for no stop.
         seed: of weights, data order and augmentation.
         precision: one of `utils.precision.PRECISIONS`.
         jit: compile the step with XLA.
@@ -57,10 +57,10 @@ class Recipe:
     clip_norm: float | None = 10.0
     ema_momentum: float = 0.99
     mosaic_share: float = 0.7
-    small_share: float = 0.5
+    small_share: float = 0.0
     small_scale: float = 0.8
     validations: int = 10
-    patience: int = 50
+    patience: int | None = 50
     seed: int = 0
     precision: str = FAST
     jit: bool = False

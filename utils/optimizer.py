@@ -153,13 +153,22 @@ class FusedAdamW(keras.optimizers.AdamW):
         )
 
 
-def make_optimizer(recipe: Recipe, vectors: Sequence[WeightVector]) -> keras.Optimizer:
-    """The optimizer of a recipe, with decay and clipping."""
+def make_optimizer(
+    recipe: Recipe, vectors: Sequence[WeightVector], replicas: int = 1
+) -> keras.Optimizer:
+    """The optimizer of a recipe, with decay and clipping.
+
+    Args:
+        recipe: how to train.
+        vectors: what is trained.
+        replicas: how many apply their gradients, which the optimizer adds up: each is to give the
+            mean over all, so that every one is clipped alike.
+    """
     shared = {
         "name": "optimizer",  # Keras would count them, and a state is found by its names
         "learning_rate": recipe.learning_rate,
         "weight_decay": recipe.weight_decay,
-        "global_clipnorm": recipe.clip_norm,
+        "global_clipnorm": recipe.clip_norm and recipe.clip_norm / replicas,
     }
     if recipe.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=SGD_MOMENTUM, nesterov=True, **shared)

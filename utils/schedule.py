@@ -9,7 +9,8 @@ import math
 from nets.versions import STRIDES
 from utils.config import Recipe
 
-# Height and width below which smaller images at first lost rather than gained (docs/recipes.md).
+# The smallest height and width at which smaller images at first were seen to gain; 128 lost.
+# See docs/recipes.md.
 SMALLEST = 192
 
 
@@ -49,14 +50,12 @@ def uses_mosaic(recipe: Recipe, share: float) -> bool:
 def image_size(recipe: Recipe, share: float, input_size: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the images: smaller at first, in whole cells of the coarsest level.
 
-    No side is made smaller than `SMALLEST`.
+    Both sides by one scale, so that photos fill them alike, and none below `SMALLEST`.
 
     Progressive resizing, as in EfficientNetV2 (Tan and Le 2021, arXiv 2104.00298).
     """
     if share >= recipe.small_share:
         return input_size
     cell = STRIDES[-1]
-    return tuple(
-        min(side, max(SMALLEST, round(side * recipe.small_scale / cell) * cell))
-        for side in input_size
-    )
+    scale = min(1.0, max(recipe.small_scale, SMALLEST / min(input_size)))
+    return tuple(round(side * scale / cell) * cell for side in input_size)

@@ -125,14 +125,19 @@ def resume(path: Path, strict: bool) -> Session:
     """Takes up a run from its directory.
 
     Raises:
-        UserError: the directory is not whole, or its data has gone.
+        UserError: the directory is not whole, or its data has gone or changed.
     """
     config, classes, anchors = read_description(path)
     if not (path / LAST_STATE).is_file():
         raise UserError(f"no {LAST_STATE} in {path}, there is nothing to resume")
-    train_refs, val_refs, _ = resolve_splits(
+    train_refs, val_refs, split = resolve_splits(
         Path(config.data), config.train_set, config.val_set, config.recipe.seed
     )
+    if split != config.split:  # what was held out may be another choice now
+        raise UserError(
+            f"the images of {config.data} have changed ({config.split}; now: {split}), restore "
+            f"them or train anew from --weights {path / BEST_WEIGHTS}"
+        )
     train, val = _check(config, classes, train_refs, val_refs, strict)
     return Session(path, config, classes, anchors, train, val, resumed=True)
 
@@ -211,6 +216,8 @@ def _recipe(flags: argparse.Namespace, preset: Recipe) -> Recipe:
         if not 0 <= flags.freeze_epochs < epochs:
             raise UserError(f"--freeze-epochs {flags.freeze_epochs} is not within 0..{epochs - 1}")
         freeze_share = flags.freeze_epochs / epochs
+    # The learning rate of a limited run falls until the last minute, and with it mAP rises.
+    patience = flags.patience or (None if flags.max_minutes else preset.patience)
     if flags.optimizer not in (None, preset.optimizer):
         preset = dataclasses.replace(preset, optimizer=flags.optimizer, **USUAL[flags.optimizer])
     return dataclasses.replace(
@@ -220,7 +227,7 @@ def _recipe(flags: argparse.Namespace, preset: Recipe) -> Recipe:
         freeze_share=freeze_share,
         batch_size=flags.batch_size or preset.batch_size,
         learning_rate=flags.lr or preset.learning_rate,
-        patience=flags.patience or preset.patience,
+        patience=patience,
         seed=flags.seed,
         precision=flags.precision,
         jit=flags.jit,

@@ -72,13 +72,15 @@ class Trainer:
         self._saved = time.monotonic()
         self._pending: tuple[int, dict[str, tf.Tensor]] | None = None
         self._sums = dict.fromkeys((*TERMS, "steps"), 0.0)  # of the epoch under way
-        self._timed_steps, self._timed_seconds = 0, 0.0
+        self._timed = {"steps": 0, "seconds": 0.0}
         self._stop = StopRequest()
         detector.backbone.trainable = True
         with self._strategy.scope():
             self._vectors = make_vectors(detector)
             self._statistics = make_statistics(detector)
-            self.optimizer = make_optimizer(recipe, self._vectors)
+            self.optimizer = make_optimizer(
+                recipe, self._vectors, self._strategy.num_replicas_in_sync
+            )
             self._average = MovingAverage([*self._vectors, self._statistics], recipe.ema_momentum)
         detector.optimizer = self.optimizer  # where Keras callbacks look for it
 
@@ -90,7 +92,7 @@ class Trainer:
     @property
     def epoch(self) -> int:
         """Number of the epoch under way, from 0."""
-        return self.step // self._stream.steps_per_epoch
+        return len(self.history)
 
     @property
     def share(self) -> float:
@@ -103,9 +105,10 @@ class Trainer:
 
     @property
     def images_per_second(self) -> float:
-        """Speed of the steps of this session, tracing and validation left out."""
-        images = self._timed_steps * self.recipe.batch_size
-        return images / self._timed_seconds if self._timed_seconds else 0.0
+        """Speed of the steps of the run, tracing and validation left out."""
+        timed = self._timed
+        images = timed["steps"] * self.recipe.batch_size
+        return images / timed["seconds"] if timed["seconds"] else 0.0
 
     @property
     def measured(self) -> list[dict[str, float]]:
@@ -122,7 +125,7 @@ class Trainer:
         self._reserved_seconds = seconds
 
     def resume(self) -> None:
-        """Takes up the state that an earlier session left.
+        """Takes up the state that an earlier session left, at the share that was done then.
 
         Raises:
             UserError: there is none, or it does not fit.
@@ -133,7 +136,10 @@ class Trainer:
         self.step = progress["step"]
         self.history = progress["history"]
         self._earlier_seconds = progress["seconds"]
+        self._reserved_seconds = progress["reserved_seconds"]
         self._sums = progress["sums"]
+        self._timed = progress["timed"]
+        self._started = time.monotonic()
 
     def run(self, callbacks: list[keras.callbacks.Callback]) -> None:
         """Trains until the recipe is done, a callback stops it, or the user does.
@@ -154,7 +160,8 @@ class Trainer:
             lambda step: image_size(self.recipe, self._share_at(step), self.detector.input_size),
         )
         with contextlib.closing(batches), self._stop.listening():
-            while self.share < 1.0 and not self.detector.stop_training:
+            # A state may have been kept between the last step of an epoch and its end.
+            while (self.share < 1.0 or self._sums["steps"]) and not self.detector.stop_training:
                 frozen = is_frozen(self.recipe, self.share)
                 self.detector.backbone.trainable = not frozen
                 train_step = self._make_train_step()
@@ -178,8 +185,10 @@ class Trainer:
         progress = {
             "step": self.step,
             "seconds": self.seconds,
+            "reserved_seconds": self._reserved_seconds,
             "history": self.history,
             "sums": self._sums,
+            "timed": self._timed,
         }
         save_state(self._state_path, self._variables(), progress)
         self._saved = time.monotonic()
@@ -209,8 +218,8 @@ class Trainer:
                     self._account((step, train_step(*arrays)), bar)
                     self.step = step + 1
                     if arrays[0].shape == traced:
-                        self._timed_steps += 1
-                        self._timed_seconds += time.monotonic() - begun
+                        self._timed["steps"] += 1
+                        self._timed["seconds"] += time.monotonic() - begun
                     traced = arrays[0].shape
                     self._keep_or_stop(bar)
                 self._account(None, bar)
@@ -222,7 +231,7 @@ class Trainer:
         steps = max(1.0, self._sums["steps"])
         logs = {term: self._sums[term] / steps for term in TERMS}
         logs = {"loss": sum(logs.values()), **logs}
-        logs["learning_rate"] = float(self.optimizer.learning_rate)
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
         logs["images_per_second"] = self.images_per_second
         self._sums = dict.fromkeys(self._sums, 0.0)
         self.history.append({"epoch": epoch + 1, **logs})
@@ -243,7 +252,11 @@ class Trainer:
                 terms = detector.compute_loss(images, boxes, labels)
                 loss = optimizer.scale_loss(tf.add_n(list(terms.values())))
             gradients = tape.gradient(loss, weights)
-            optimizer.apply(list(map(join, gradients)), [vector.joined for vector in vectors])
+            gradients = list(map(join, gradients))
+            if replicas > 1:  # Keras clips what each has before it adds them up
+                context = tf.distribute.get_replica_context()
+                gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+            optimizer.apply(gradients, [vector.joined for vector in vectors])
             return terms
 
         @tf.function(autograph=False, jit_compile=self.recipe.jit or None)

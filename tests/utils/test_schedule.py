@@ -39,9 +39,11 @@ def test_phases_end_at_their_shares():
 
 def test_images_grow_to_the_size_of_the_input():
     recipe = dataclasses.replace(RECIPE, small_share=0.5, small_scale=0.7)
-    # 0.7 of 13 and 10 cells of 32 pixels are 9.1 and 7 of them; of 8 cells 5.6, but 6 are least.
+    # 0.7 of 13 and 10 cells of 32 pixels are 9.1 and 7 of them. 192 pixels are 6 of 8 cells, which
+    # makes 7.5 of 10 cells 8; and 6 of 6, which leaves all of 20.
     assert image_size(recipe, 0.4999, (416, 320)) == (288, 224)
-    assert image_size(recipe, 0.4999, (256, 160)) == (192, 160)
+    assert image_size(recipe, 0.4999, (256, 320)) == (192, 256)
+    assert image_size(recipe, 0.4999, (192, 640)) == (192, 640)
+    assert image_size(recipe, 0.4999, (64, 64)) == (64, 64)
     assert image_size(recipe, 0.5, (416, 320)) == (416, 320)
-    without = dataclasses.replace(recipe, small_share=0.0)
-    assert image_size(without, 0.0, (416, 320)) == (416, 320)
+    assert image_size(RECIPE, 0.0, (416, 320)) == (416, 320)

@@ -104,6 +104,64 @@ def test_a_resumed_run_is_validated_when_it_would_have_been(samples, tmp_path, m
     assert [row["epoch"] for row in resumed.measured] == [2, 3]
 
 
+def test_validations_are_as_many_as_asked_for(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.callbacks.predict_samples", lambda *args, **options: None)
+    scores = {"voc": {"map": 0.5}, "coco": {"map": 0.2}}
+    monkeypatch.setattr("utils.callbacks.evaluate", lambda *args: scores)
+    # 0.3 - 0.2 < 0.1 in floats, which must not cost a validation.
+    recipe = dataclasses.replace(RECIPE, epochs=10, validations=10)
+    trainer = make(samples[:2], tmp_path, recipe)
+    trainer.run([Validation(trainer, samples, CLASSES, tmp_path / "best.weights.h5")])
+    assert [row["epoch"] for row in trainer.measured] == [*range(1, 11)]
+
+
+@pytest.mark.parametrize(("epochs", "ended"), [(3, 2), (2, 2)])
+def test_an_epoch_that_was_stopped_after_its_last_step_is_ended(samples, tmp_path, epochs, ended):
+    recipe = dataclasses.replace(RECIPE, epochs=epochs)
+    whole = make(samples[:2], tmp_path, recipe)  # one step an epoch
+    whole.run([])
+    stopped = make(samples[:2], tmp_path, recipe)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run([At(ended - 1, lambda: os.kill(os.getpid(), signal.SIGINT))])
+    assert stopped.step == ended and len(stopped.history) == ended - 1
+    resumed = make(samples[:2], tmp_path, recipe)
+    resumed.resume()
+    resumed.run([])
+    for one, other in zip(whole.history, resumed.history, strict=True):
+        assert one["epoch"] == other["epoch"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_a_run_limited_by_the_clock_goes_on_where_it_was(samples, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    recipe = dataclasses.replace(RECIPE, epochs=None, max_minutes=10.0)
+
+    def stop():
+        clock[0] = 500.0
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = make(samples, tmp_path, recipe, started=0.0)
+    stopped.reserve(40.0)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run([At(0, stop)])
+    clock[0] = 9e5  # days later
+    resumed = make(samples, tmp_path, recipe, started=clock[0] - 100)
+    resumed.resume()
+    assert resumed.share == pytest.approx(0.9)
+
+
+def test_a_complete_run_is_left_as_it_is(samples, tmp_path):
+    trainer = make(samples, tmp_path)
+    trainer.run([])
+    resumed = make(samples, tmp_path)
+    resumed.resume()
+    begun = []
+    resumed.run([At(3, lambda: begun.append(True))])
+    assert not begun and resumed.step == trainer.step and resumed.history == trainer.history
+    assert resumed.images_per_second == trainer.images_per_second > 0
+
+
 def test_the_frozen_phase_leaves_the_backbone_alone(samples, tmp_path):
     def backbone_of(trainer):
         return [variable.numpy() for variable in trainer.detector.backbone.variables]
@@ -203,7 +261,7 @@ def test_patience_stops_a_run_that_no_longer_improves(samples, tmp_path):
 
     class Measured(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            trainer.history[-1].update(map50=next(figures), map=0.2)
+            trainer.history[-1].update(map50=next(figures), map=0.2, measured_at=trainer.share)
 
     trainer.run([Measured(), EarlyStopping(trainer)])
     assert [row["epoch"] for row in trainer.history] == [1, 2, 3, 4]
@@ -217,10 +275,39 @@ def test_patience_counts_epochs_but_waits_for_two_validations(samples, tmp_path)
     class Measured(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch + 1 in figures:
-                trainer.history[-1].update(map50=figures[epoch + 1], map=0.2)
+                row = {"map50": figures[epoch + 1], "map": 0.2, "measured_at": trainer.share}
+                trainer.history[-1].update(row)
 
     trainer.run([Measured(), EarlyStopping(trainer)])
     assert len(trainer.history) == 16
+
+
+def test_patience_counts_from_when_images_have_their_full_size(samples, tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=20, patience=3, validations=20, small_share=0.5)
+    trainer = make(samples[:2], tmp_path, recipe)
+
+    class Measured(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            figures = {"map50": 0.5 - 0.01 * epoch, "map": 0.2, "measured_at": trainer.share}
+            trainer.history[-1].update(figures)
+
+    trainer.run([Measured(), EarlyStopping(trainer)])
+    assert len(trainer.history) == 13  # the tenth is the first at full size
+    resumed = make(samples[:2], tmp_path, recipe)
+    resumed.resume()
+    resumed.run([Measured(), EarlyStopping(resumed)])
+    assert len(resumed.history) == 13
+
+
+def test_without_patience_no_run_stops_early(samples, tmp_path):
+    trainer = make(samples[:2], tmp_path, dataclasses.replace(RECIPE, epochs=4, patience=None))
+    row = {"map50": 0.5, "map": 0.2, "measured_at": 0.1}
+    trainer.history += [dict(row, epoch=epoch) for epoch in range(1, 4)]
+    stopping = EarlyStopping(trainer)
+    stopping.set_model(trainer.detector)
+    trainer.detector.stop_training = False
+    stopping.on_epoch_end(3)
+    assert not trainer.detector.stop_training
 
 
 def test_of_equal_map50_the_better_map_is_the_best(samples, tmp_path):

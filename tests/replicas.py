@@ -1,0 +1,58 @@
+"""A step on two devices beside the same step on one: `python -m tests.replicas DATA`.
+
+A process of its own, since a CPU can be divided only before TensorFlow has begun. Prints how far
+each weight moved on either, at most, and how far apart the two ended.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nets.detector import Detector
+from utils.annotation import find_classes, read_samples
+from utils.augment import Augmentation
+from utils.config import Recipe
+from utils.dataset import BatchStream
+from utils.imagesets import list_images
+from utils.trainer import Trainer
+
+# Plain SGD, whose step shows the size of a gradient, and a norm that every gradient exceeds.
+RECIPE = Recipe(
+    epochs=1, freeze_share=0.0, batch_size=2, optimizer="sgd", learning_rate=1.0,
+    warmup_share=0.0, weight_decay=0.0, clip_norm=0.01, precision="float32",
+)  # fmt: skip
+
+
+def main(data: Path) -> None:
+    """Trains twice and prints the difference."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    refs = list_images(data, "all")
+    classes = find_classes(refs)
+    samples, _ = read_samples(refs, classes)
+    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    moved, ends = [], []
+    for strategy in (tf.distribute.get_strategy(), two):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            detector = Detector("mobilenetv1", len(classes), input_size=(64, 64), width=0.25)
+        stream = BatchStream(samples, (64, 64), RECIPE.batch_size, 8, Augmentation(), seed=0)
+        weights = detector.trainable_variables
+        before = np.concatenate([weight.numpy().ravel() for weight in weights])
+        with tempfile.TemporaryDirectory() as folder:
+            state = Path(folder) / "last.npz"
+            Trainer(detector, RECIPE, stream, state, strategy, progress=False).run([])
+        ends.append(np.concatenate([weight.numpy().ravel() for weight in weights]))
+        moved.append(float(np.linalg.norm(ends[-1] - before)))
+    replicas = strategy.num_replicas_in_sync
+    apart = float(np.linalg.norm(ends[0] - ends[1]))
+    print(json.dumps({"replicas": replicas, "moved": moved, "apart": apart}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
