@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from benchmarks.timing import interleaved, keep_settings, report
-from benchmarks.train_and_score import Trained, train_and_score
+from benchmarks.train_and_score import Trained, preset_of, train_and_score
 from utils import cli
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ BATCHES = (1, 8)
 def main(args: argparse.Namespace) -> None:
     """Trains and scores what is missing, times all, and writes table and picture."""
     settings = ("data", "yolo", "input_size", "minutes", "weights", "seed")
-    keep_settings(args.out, {name: getattr(args, name) for name in settings})
+    kept = {name: getattr(args, name) for name in settings}
+    keep_settings(args.out, kept | {"preset": preset_of("default")})
     shared = ["--yolo", args.yolo, "--input-size", args.input_size, "--weights", args.weights]
     shared += ["--seed", args.seed, "--max-minutes", args.minutes]
     trained = {

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from benchmarks.data_sets import parse_set
 from benchmarks.timing import keep_settings, report
-from benchmarks.train_and_score import Trained, train_and_score
+from benchmarks.train_and_score import Trained, preset_of, train_and_score
 from utils import cli
 
 
@@ -22,7 +22,8 @@ def main(args: argparse.Namespace) -> None:
     one = args.set
     settings = {name: getattr(args, name) for name in ("minutes", "weights", "train_set")}
     out = args.out / f"{one.name}@{one.size}"
-    keep_settings(out, settings | {"data": one.data})
+    for recipe in args.recipes:
+        keep_settings(out / recipe, settings | {"data": one.data, "preset": preset_of(recipe)})
     shared = ["--input-size", one.size, "--weights", args.weights, "--max-minutes", args.minutes]
     if args.train_set:
         shared += ["--train-set", args.train_set]

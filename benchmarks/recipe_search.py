@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from benchmarks.data_sets import DataSet, parse_set
 from benchmarks.timing import keep_settings, report
+from benchmarks.train_and_score import preset_of
 from utils import cli
 from utils.errors import JobError, UserError
 
@@ -100,7 +101,9 @@ def main(args: argparse.Namespace) -> None:
         train_variant(args)
         return
     settings = ("images", "backbone", "yolo", "weights")
-    keep_settings(args.out, {name: getattr(args, name) for name in settings})
+    kept = {name: getattr(args, name) for name in settings} | {"preset": preset_of(DEFAULT)}
+    for one in args.sets:
+        keep_settings(args.out / f"{one.name}@{one.size}", kept | {"data": one.data})
     names = list(dict.fromkeys([DEFAULT, *(args.variants or variants())]))
     for name in names:
         if name not in variants():
@@ -111,8 +114,11 @@ def main(args: argparse.Namespace) -> None:
         cores.put(core)
     with ThreadPoolExecutor(cores.qsize()) as pool:
         work = [pool.submit(_run, args, job, cores) for job in jobs]
-        for future in tqdm(work, unit="run"):
-            future.result()
+        try:
+            for future in tqdm(work, unit="run"):
+                future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
     results = {
         job: json.loads((_folder(args.out, *job) / "result.json").read_text()) for job in jobs
     }

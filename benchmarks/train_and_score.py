@@ -1,5 +1,6 @@
 """A training by train.py and its score by get_map.py, each once: what is done is not done again."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -8,7 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import JobError
+from utils.cli import did_you_mean
+from utils.errors import JobError, UserError
 
 KIB_A_GIB = 2**20  # on Linux ru_maxrss is in KiB
 
@@ -21,7 +23,7 @@ class Trained:
         run: its directory.
         result: its `result.json`.
         scores: what get_map.py found on the test set.
-        peak_gib: the most memory that training held.
+        peak_gib: the most memory that training held since it was last started.
     """
 
     run: Path
@@ -30,11 +32,25 @@ class Trained:
     peak_gib: float
 
 
+def preset_of(recipe: str) -> dict:
+    """What a name for `--recipe` stands for now, to be kept beside what was trained by it.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    from utils.recipes import RECIPES  # --help must not wait for Keras
+
+    if recipe not in RECIPES:
+        raise UserError(f"no recipe {recipe!r}, {did_you_mean(recipe, RECIPES)}")
+    preset = RECIPES[recipe]
+    return dataclasses.asdict(preset) | {"adapt": preset.adapt.__name__}
+
+
 def train_and_score(folder: Path, data: Path, flags: list[object]) -> Trained:
     """Trains in a process of its own, and measures the best weights on the test set.
 
     Args:
-        folder: for the run, the logs and the figures; a training that was cut off starts anew.
+        folder: for the run, the logs and the figures; a training that was cut off goes on.
         data: a VOCdevkit.
         flags: more of train.py's.
 
@@ -43,9 +59,11 @@ def train_and_score(folder: Path, data: Path, flags: list[object]) -> Trained:
     """
     run, peak_file, scores_file = (folder / n for n in ("run", "peak_gib.txt", "scores.json"))
     if not peak_file.is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        command = ["train.py", "--data", data, "--run", run, *flags]
+        command = ["train.py", "--resume", run]
+        if not (run / "last.npz").is_file():
+            shutil.rmtree(run, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            command = ["train.py", "--data", data, "--run", run, *flags]
         _, peak = _script(folder / "train.log", command)
         peak_file.write_text(f"{peak:.2f}\n")
     if not scores_file.is_file():
@@ -59,7 +77,7 @@ def train_and_score(folder: Path, data: Path, flags: list[object]) -> Trained:
 def _script(log: Path, command: list[object]) -> tuple[str, float]:
     """Standard output of one of the scripts, and the most memory that it held, in GiB."""
     words = [sys.executable, *map(str, command)]
-    with log.open("w") as errors:
+    with log.open("a") as errors:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
         with process.stdout as stream:
             output = stream.read()
