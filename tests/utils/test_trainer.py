@@ -267,52 +267,43 @@ def test_patience_stops_a_run_that_no_longer_improves(samples, tmp_path):
     assert [row["epoch"] for row in trainer.history] == [1, 2, 3, 4]
 
 
-def test_patience_counts_epochs_but_waits_for_two_validations(samples, tmp_path):
-    recipe = dataclasses.replace(RECIPE, epochs=20, patience=3)
-    trainer = make(samples, tmp_path, recipe)
-    figures = {4: 0.3, 8: 0.5, 12: 0.4, 16: 0.4}
-
-    class Measured(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            if epoch + 1 in figures:
-                row = {"map50": figures[epoch + 1], "map": 0.2, "measured_at": trainer.share}
-                trainer.history[-1].update(row)
-
-    trainer.run([Measured(), EarlyStopping(trainer)])
-    assert len(trainer.history) == 16
-
-
-def test_patience_counts_from_when_images_have_their_full_size(samples, tmp_path):
-    recipe = dataclasses.replace(RECIPE, epochs=20, patience=3, validations=20, small_share=0.5)
-    trainer = make(samples[:2], tmp_path, recipe)
-
-    class Measured(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            figures = {"map50": 0.5 - 0.01 * epoch, "map": 0.2, "measured_at": trainer.share}
-            trainer.history[-1].update(figures)
-
-    trainer.run([Measured(), EarlyStopping(trainer)])
-    assert len(trainer.history) == 13  # the tenth is the first at full size
-    resumed = make(samples[:2], tmp_path, recipe)
-    resumed.resume()
-    resumed.run([Measured(), EarlyStopping(resumed)])
-    assert len(resumed.history) == 13
-
-
-def test_without_patience_no_run_stops_early(samples, tmp_path):
-    trainer = make(samples[:2], tmp_path, dataclasses.replace(RECIPE, epochs=4, patience=None))
-    row = {"map50": 0.5, "map": 0.2, "measured_at": 0.1}
-    trainer.history += [dict(row, epoch=epoch) for epoch in range(1, 4)]
+def stopped_after(trainer, measured):
+    """The epoch after which early stopping ends a run of these mAP50, by epoch; None if none."""
     stopping = EarlyStopping(trainer)
     stopping.set_model(trainer.detector)
     trainer.detector.stop_training = False
-    stopping.on_epoch_end(3)
-    assert not trainer.detector.stop_training
+    for epoch, map50 in measured.items():
+        share = epoch / trainer.recipe.epochs
+        trainer.history.append({"epoch": epoch, "map50": map50, "map": 0.2, "measured_at": share})
+        stopping.on_epoch_end(epoch - 1)
+        if trainer.detector.stop_training:
+            return epoch
+    return None
 
 
-def test_of_equal_map50_the_better_map_is_the_best(samples, tmp_path):
+def test_patience_counts_epochs_but_waits_for_two_validations(samples, tmp_path):
+    trainer = make(samples, tmp_path, dataclasses.replace(RECIPE, epochs=20, patience=3))
+    assert stopped_after(trainer, {4: 0.3, 8: 0.5, 12: 0.4, 16: 0.4, 20: 0.4}) == 16
+
+
+def test_patience_counts_from_when_images_have_their_full_size(samples, tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=20, patience=3, small_share=0.5)
+    trainer = make(samples, tmp_path, recipe)
+    falling = {epoch: 0.5 - 0.01 * epoch for epoch in range(1, 21)}
+    assert stopped_after(trainer, falling) == 13  # the tenth is the first at full size
+    trainer.detector.stop_training = False
+    trainer.run([EarlyStopping(trainer)])  # as when it is resumed
+    assert trainer.step == 0
+
+
+def test_without_patience_no_run_stops_early(samples, tmp_path):
+    trainer = make(samples, tmp_path, dataclasses.replace(RECIPE, epochs=20, patience=None))
+    assert stopped_after(trainer, dict.fromkeys(range(1, 21), 0.5)) is None
+
+
+def test_the_better_map_is_the_best_and_of_equals_the_better_map50(samples, tmp_path):
     trainer = make(samples, tmp_path)
     assert trainer.best is None
-    rows = [(1, 0.5, 0.1), (2, 1.0, 0.2), (3, 1.0, 0.4), (4, 1.0, 0.4), (5, 0.9, 0.8)]
+    rows = [(1, 0.5, 0.1), (2, 1.0, 0.2), (3, 0.8, 0.4), (4, 0.9, 0.4), (5, 0.9, 0.4)]
     trainer.history += [{"epoch": e, "map50": m50, "map": m} for e, m50, m in rows]
-    assert trainer.best["epoch"] == 3
+    assert trainer.best["epoch"] == 4
