@@ -1,7 +1,7 @@
 """A step on two devices beside the same step on one: `python -m tests.replicas DATA`.
 
 A process of its own, since a CPU can be divided only before TensorFlow has begun. Prints how far
-each weight moved on either, at most, and how far apart the two ended.
+the weights moved on either, as the norm of all together, and how far apart the two ended.
 """
 
 import json

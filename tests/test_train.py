@@ -85,13 +85,17 @@ def test_the_predecessors_recipe_is_kept_in_the_run(run_train, tmp_path):
     np.testing.assert_array_equal(run.anchors, V4_ANCHORS)
 
 
+def recipe_of(data, tmp_path, *flags):
+    argv = ["--data", str(data), "--run", str(tmp_path / "run"), *SMALL, *flags]
+    return prepare(train.build_parser().parse_args(argv)).config.recipe
+
+
 @pytest.mark.parametrize(
     ("flags", "epochs"),
     [((), 30), (("--max-minutes", "5"), None), (("--epochs", "7", "--max-minutes", "5"), 7)],
 )
 def test_the_fast_recipe_has_few_epochs_unless_told_otherwise(data, tmp_path, flags, epochs):
-    argv = ["--data", str(data), "--run", str(tmp_path / "run"), *SMALL, "--recipe", "fast", *flags]
-    assert prepare(train.build_parser().parse_args(argv)).config.recipe.epochs == epochs
+    assert recipe_of(data, tmp_path, "--recipe", "fast", *flags).epochs == epochs
 
 
 @pytest.mark.parametrize(
@@ -104,8 +108,7 @@ def test_the_fast_recipe_has_few_epochs_unless_told_otherwise(data, tmp_path, fl
     ],
 )
 def test_an_optimizer_brings_its_rate_and_decay(data, tmp_path, flags, expected):
-    argv = ["--data", str(data), "--run", str(tmp_path / "run"), *SMALL, *flags]
-    recipe = prepare(train.build_parser().parse_args(argv)).config.recipe
+    recipe = recipe_of(data, tmp_path, *flags)
     assert (recipe.optimizer, recipe.learning_rate, recipe.weight_decay) == expected
 
 
@@ -114,8 +117,7 @@ def test_an_optimizer_brings_its_rate_and_decay(data, tmp_path, flags, expected)
     [((), 50), (("--max-minutes", "5"), None), (("--max-minutes", "5", "--patience", "9"), 9)],
 )
 def test_minutes_are_used_up_unless_patience_is_asked_for(data, tmp_path, flags, patience):
-    argv = ["--data", str(data), "--run", str(tmp_path / "run"), *SMALL, *flags]
-    assert prepare(train.build_parser().parse_args(argv)).config.recipe.patience == patience
+    assert recipe_of(data, tmp_path, *flags).patience == patience
 
 
 def test_resume_refuses_images_that_have_changed(run_train, data, tmp_path):

@@ -112,8 +112,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         of_x = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1)
-        of_images = tf.matmul(_pixels(x), _pixels(upstream), transpose_a=True)
-        return of_x, tf.reshape(tf.reduce_sum(of_images, axis=0), kernel.shape)
+        return of_x, tf.reshape(_pixel_products(x, upstream), kernel.shape)
 
     return tf.nn.conv2d(x, kernel, 1, "SAME"), gradients
 
@@ -146,9 +145,8 @@ def _normalized_product(
     ) -> tuple[tuple[tf.Tensor, ...], Callable]:
         matrix = kernel[0, 0]
         mean_x = tf.reduce_mean(x, axis=(0, 1, 2))
-        centred = _pixels(x - mean_x)
-        squares = tf.matmul(centred, centred, transpose_a=True)
-        spread = tf.reduce_sum(squares, axis=0) / count @ matrix  # S W
+        centred = x - mean_x
+        spread = _pixel_products(centred, centred) / count @ matrix  # S W
         variance = tf.maximum(tf.reduce_sum(matrix * spread, axis=0), 0.0)
         inverse = tf.math.rsqrt(variance + epsilon)
         scale = gamma * inverse
@@ -157,8 +155,7 @@ def _normalized_product(
 
         def gradients(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
             of_beta = tf.reduce_sum(upstream, axis=(0, 1, 2))
-            of_images = tf.matmul(_pixels(x), _pixels(upstream), transpose_a=True)
-            cross = tf.reduce_sum(of_images, axis=0) - mean_x[:, None] * of_beta
+            cross = _pixel_products(x, upstream) - mean_x[:, None] * of_beta
             of_gamma = tf.reduce_sum(matrix * cross, axis=0) * inverse
             of_kernel = scale * (cross - spread * (inverse * of_gamma))
             # What flows back through mean and variance is linear in x.
@@ -175,6 +172,12 @@ def _normalized_product(
         return (outputs, mean, variance * (count / (count - 1))), gradients
 
     return normalize(x, kernel, gamma, beta)
+
+
+def _pixel_products(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """The sum over pixels of a' b, (C, D), of features (B, H, W, C) and (B, H, W, D)."""
+    of_images = tf.matmul(_pixels(a), _pixels(b), transpose_a=True)
+    return tf.reduce_sum(of_images, axis=0)
 
 
 def _pixels(features: tf.Tensor) -> tf.Tensor:

@@ -85,11 +85,16 @@ def test_a_stopped_run_goes_on_as_though_never_stopped(samples, tmp_path, monkey
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
-def test_a_resumed_run_is_validated_when_it_would_have_been(samples, tmp_path, monkeypatch):
+@pytest.fixture
+def same_scores(monkeypatch):
+    """Gives every validation the same figures, without predicting anything."""
     monkeypatch.setattr("utils.callbacks.predict_samples", lambda *args, **options: None)
     scores = {"voc": {"map": 0.5}, "coco": {"map": 0.2}}
     monkeypatch.setattr("utils.callbacks.evaluate", lambda *args: scores)
 
+
+@pytest.mark.usefixtures("same_scores")
+def test_a_resumed_run_is_validated_when_it_would_have_been(samples, tmp_path):
     def run(trainer, *callbacks):
         best = tmp_path / "best.weights.h5"
         trainer.run([*callbacks, Validation(trainer, samples, CLASSES, best)])
@@ -104,10 +109,8 @@ def test_a_resumed_run_is_validated_when_it_would_have_been(samples, tmp_path, m
     assert [row["epoch"] for row in resumed.measured] == [2, 3]
 
 
-def test_validations_are_as_many_as_asked_for(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.callbacks.predict_samples", lambda *args, **options: None)
-    scores = {"voc": {"map": 0.5}, "coco": {"map": 0.2}}
-    monkeypatch.setattr("utils.callbacks.evaluate", lambda *args: scores)
+@pytest.mark.usefixtures("same_scores")
+def test_validations_are_as_many_as_asked_for(samples, tmp_path):
     # 0.3 - 0.2 < 0.1 in floats, which must not cost a validation.
     recipe = dataclasses.replace(RECIPE, epochs=10, validations=10)
     trainer = make(samples[:2], tmp_path, recipe)
