@@ -154,8 +154,11 @@ def _normalized_product(
         outputs = tf.nn.bias_add(tf.nn.conv2d(x, kernel * scale, 1, "SAME"), beta - mean * scale)
 
         def gradients(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            of_beta = tf.reduce_sum(upstream, axis=(0, 1, 2))
-            cross = _pixel_products(x, upstream) - mean_x[:, None] * of_beta
+            # A column of ones makes the product sum the wide side as it reads it.
+            with_one = tf.concat([x, tf.ones_like(x[..., :1])], axis=-1)
+            products = _pixel_products(with_one, upstream)
+            of_beta = products[-1]
+            cross = products[:-1] - mean_x[:, None] * of_beta
             of_gamma = tf.reduce_sum(matrix * cross, axis=0) * inverse
             of_kernel = scale * (cross - spread * (inverse * of_gamma))
             # What flows back through mean and variance is linear in x.
