@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
         fixed = next(batches)[1:]
         for name, trainable in (("trained", True), ("frozen", False)):
             detector.backbone.trainable = trainable
-            steps[name] = trainer._make_train_step()
+            steps[name] = trainer.make_step()
             start = time.monotonic()
             steps[name](*fixed)["box"].numpy()
             traced = time.monotonic()

@@ -170,6 +170,8 @@ def test_a_detector_starts_from_an_earlier_one_with_other_classes(run_train, dat
         (["--lr", "0"], "above zero"),
         (["--freeze-epochs", "5", "--epochs", "5"], "0..4"),
         (["--freeze-epochs", "5", "--max-minutes", "5"], "--epochs"),
+        (["--jit", "--strategy", "mirrored"], "one device"),
+        (["--max-minutes", "5", "--strategy", "multiworker"], "--epochs"),
         (["--train-set", "trainvall"], "trainvall"),
         (["--weights", "no-such.h5"], "no-such.h5"),
         (["--classes", "no-such.txt"], "no-such.txt"),

@@ -183,6 +183,52 @@ def make_optimizer(
     return optimizer
 
 
+class TrainedWeights:
+    """What training changes: weights and statistics as vectors, their optimizer and average.
+
+    Attributes:
+        vectors: the weights.
+        statistics: what the batch normalizations know of their inputs.
+        optimizer: of the vectors.
+        average: of vectors and statistics.
+    """
+
+    def __init__(
+        self, detector: keras.Model, recipe: Recipe, strategy: tf.distribute.Strategy
+    ) -> None:
+        """Args:
+        detector: with a `backbone`, built inside `strategy.scope()`.
+        recipe: how to train.
+        strategy: where the weights are.
+        """
+        detector.backbone.trainable = True  # so that its weights have a place, too
+        self._model = detector
+        self._strategy = strategy
+        with strategy.scope():
+            self.vectors = make_vectors(detector)
+            self.statistics = make_statistics(detector)
+            self.optimizer = make_optimizer(recipe, self.vectors, strategy.num_replicas_in_sync)
+            self.average = MovingAverage([*self.vectors, self.statistics], recipe.ema_momentum)
+
+    @property
+    def variables(self) -> dict[str, list[keras.Variable]]:
+        """All that makes up the state, by part."""
+        return {
+            "model": self._model.variables,
+            "optimizer": self.optimizer.variables,
+            "average": self.average.averages,
+        }
+
+    def gather(self) -> None:
+        """Takes up the network's weights and statistics as they are now."""
+        for vector in (*self.vectors, self.statistics):
+            vector.gather()
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which the network has the moving average of its weights."""
+        return self.average.in_place(self._strategy)
+
+
 def _scatter(joined: tf.Variable, weights: Sequence[tf.Variable]) -> None:
     parts = tf.split(joined, [int(np.prod(weight.shape)) for weight in weights])
     for weight, part in zip(weights, parts, strict=True):

@@ -206,6 +206,10 @@ def train(session: Session, started: float) -> None:
 
 def _recipe(flags: argparse.Namespace, preset: Recipe) -> Recipe:
     """The preset with what the flags say in its place."""
+    if flags.jit and flags.strategy != "single":
+        raise UserError("--jit compiles the step of one device, leave out --jit or --strategy")
+    if flags.max_minutes and flags.strategy == "multiworker":
+        raise UserError("machines have clocks of their own, give --epochs, not --max-minutes")
     epochs = flags.epochs
     if epochs is None and flags.max_minutes is None:
         epochs = preset.epochs

@@ -4,22 +4,22 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from nets.detector import Detector
-from utils.checkpoint import Variables, load_state, save_state
+from utils.checkpoint import load_state, save_state
 from utils.config import Recipe
 from utils.dataset import BatchStream
 from utils.errors import JobError
 from utils.interrupts import StopRequest
-from utils.optimizer import MovingAverage, join, make_optimizer, make_statistics, make_vectors
+from utils.optimizer import TrainedWeights
 from utils.schedule import image_size, is_frozen, learning_rate, share_done, uses_mosaic
+from utils.train_step import TrainStep, make_train_step
 
 SECONDS_BETWEEN_STATES = 60.0
 TERMS = ("box", "objectness", "class")
@@ -74,14 +74,8 @@ class Trainer:
         self._sums = dict.fromkeys((*TERMS, "steps"), 0.0)  # of the epoch under way
         self._timed = {"steps": 0, "seconds": 0.0}
         self._stop = StopRequest()
-        detector.backbone.trainable = True
-        with self._strategy.scope():
-            self._vectors = make_vectors(detector)
-            self._statistics = make_statistics(detector)
-            self.optimizer = make_optimizer(
-                recipe, self._vectors, self._strategy.num_replicas_in_sync
-            )
-            self._average = MovingAverage([*self._vectors, self._statistics], recipe.ema_momentum)
+        self._weights = TrainedWeights(detector, recipe, self._strategy)
+        self.optimizer = self._weights.optimizer
         detector.optimizer = self.optimizer  # where Keras callbacks look for it
 
     @property
@@ -133,9 +127,8 @@ class Trainer:
         Raises:
             UserError: there is none, or it does not fit.
         """
-        progress = load_state(self._state_path, self._variables())
-        for vector in (*self._vectors, self._statistics):
-            vector.gather()
+        progress = load_state(self._state_path, self._weights.variables)
+        self._weights.gather()
         self.step = progress["step"]
         self.history = progress["history"]
         self._earlier_seconds = progress["seconds"]
@@ -167,21 +160,18 @@ class Trainer:
             while (self.share < 1.0 or self._sums["steps"]) and not self.detector.stop_training:
                 frozen = is_frozen(self.recipe, self.share)
                 self.detector.backbone.trainable = not frozen
-                train_step = self._make_train_step()
+                train_step = self.make_step()
                 self._run_phase(train_step, batches, frozen, listeners)
         self.save()
         listeners.on_train_end()
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the detector has the moving average of its weights."""
-        return self._average.in_place(self._strategy)
+        return self._weights.averaged()
 
-    def _variables(self) -> Variables:
-        return {
-            "model": self.detector.variables,
-            "optimizer": self.optimizer.variables,
-            "average": self._average.averages,
-        }
+    def make_step(self) -> TrainStep:
+        """A step for the weights that are trainable now, traced at its first call."""
+        return make_train_step(self.detector, self._weights, self.recipe, self._strategy)
 
     def save(self) -> None:
         """Keeps the state for resuming."""
@@ -193,12 +183,12 @@ class Trainer:
             "sums": self._sums,
             "timed": self._timed,
         }
-        save_state(self._state_path, self._variables(), progress)
+        save_state(self._state_path, self._weights.variables, progress)
         self._saved = time.monotonic()
 
     def _run_phase(
         self,
-        train_step: Callable[..., dict[str, tf.Tensor]],
+        train_step: TrainStep,
         batches: Iterator[tuple],
         frozen: bool,
         listeners: keras.callbacks.CallbackList,
@@ -239,49 +229,6 @@ class Trainer:
         self._sums = dict.fromkeys(self._sums, 0.0)
         self.history.append({"epoch": epoch + 1, **logs})
         listeners.on_epoch_end(epoch, logs)
-
-    def _make_train_step(self) -> Callable[..., dict[str, tf.Tensor]]:
-        """A step for the weights that are trainable now, traced at its first call."""
-        detector, optimizer, strategy = self.detector, self.optimizer, self._strategy
-        vectors = [vector for vector in self._vectors if vector.trainable]
-        weights = [[weight.value for weight in vector.weights] for vector in vectors]
-        replicas = strategy.num_replicas_in_sync
-        per_replica = self.recipe.batch_size // replicas
-
-        def replica_step(
-            images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor
-        ) -> dict[str, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                terms = detector.compute_loss(images, boxes, labels)
-                loss = optimizer.scale_loss(tf.add_n(list(terms.values())))
-            gradients = tape.gradient(loss, weights)
-            gradients = list(map(join, gradients))
-            if replicas > 1:  # Keras clips what each has before it adds them up
-                context = tf.distribute.get_replica_context()
-                gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-            optimizer.apply(gradients, [vector.joined for vector in vectors])
-            return terms
-
-        @tf.function(autograph=False, jit_compile=self.recipe.jit or None)
-        def step(*batch: tf.Tensor) -> dict[str, tf.Tensor]:
-            terms = strategy.run(replica_step, args=batch)
-            for vector in vectors:
-                vector.scatter(strategy)
-            self._statistics.gather()
-            self._average.update(optimizer.iterations)
-            return {
-                name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-                for name, value in terms.items()
-            }
-
-        def shares_of(array: np.ndarray) -> tf.Tensor:
-            def share(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
-                first = context.replica_id_in_sync_group * per_replica
-                return tf.convert_to_tensor(array[first : first + per_replica])
-
-            return strategy.experimental_distribute_values_from_function(share)
-
-        return lambda *arrays: step(*map(shares_of, arrays))
 
     def _account(self, done: tuple[int, dict[str, tf.Tensor]] | None, bar: tqdm) -> None:
         """Reads the loss of the step before, so that the device is never waited for."""
