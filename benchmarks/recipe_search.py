@@ -43,7 +43,7 @@ def variants() -> dict[str, Callable]:
     """What is compared: a preset -> another one, by name."""
     from nets.versions import with_neighbours
     from utils.augment import Augmentation
-    from utils.recipes import RECIPES
+    from utils.recipes import RECIPES, USUAL
 
     def recipe(**changes: object) -> Callable:
         return lambda p: dataclasses.replace(p, recipe=dataclasses.replace(p.recipe, **changes))
@@ -72,7 +72,7 @@ def variants() -> dict[str, Callable]:
         "batch 4": recipe(batch_size=4),
         "batch 16": recipe(batch_size=16),
         "SGD 0.01": recipe(optimizer="sgd", learning_rate=1e-2, weight_decay=5e-4),
-        "SGD 0.1": recipe(optimizer="sgd", learning_rate=1e-1, weight_decay=5e-4),
+        "SGD 0.1": recipe(optimizer="sgd", **USUAL["sgd"]),
         "weight decay 0.01": recipe(weight_decay=0.01),
         "no moving average": recipe(ema_momentum=0.0),
         "no mosaic": augmentation(mosaic=0.0),
@@ -89,6 +89,7 @@ def variants() -> dict[str, Callable]:
         "best anchor alone": version(match_iou=1.0),
         "box weight 0.05": version(box_weight=0.05),
         "box weight 0.2": version(box_weight=0.2),
+        "box weight 0.4": version(box_weight=0.4),
         "objectness weight 0.5": version(objectness_weight=0.5),
         "class weight 2": version(class_weight=2.0),
         "class weight 8": version(class_weight=8.0),

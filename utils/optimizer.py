@@ -191,6 +191,7 @@ class TrainedWeights:
         statistics: what the batch normalizations know of their inputs.
         optimizer: of the vectors.
         average: of vectors and statistics.
+        strategy: where the weights are.
     """
 
     def __init__(
@@ -203,7 +204,7 @@ class TrainedWeights:
         """
         detector.backbone.trainable = True  # so that its weights have a place, too
         self._model = detector
-        self._strategy = strategy
+        self.strategy = strategy
         with strategy.scope():
             self.vectors = make_vectors(detector)
             self.statistics = make_statistics(detector)
@@ -226,7 +227,7 @@ class TrainedWeights:
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the network has the moving average of its weights."""
-        return self.average.in_place(self._strategy)
+        return self.average.in_place(self.strategy)
 
 
 def _scatter(joined: tf.Variable, weights: Sequence[tf.Variable]) -> None:

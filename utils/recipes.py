@@ -1,11 +1,21 @@
 """The recipes that `--recipe` names: how a detector is trained unless other flags say otherwise."""
 
+import argparse
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from nets.versions import YoloVersion, as_predecessors, with_neighbours
 from utils.augment import Augmentation
 from utils.config import Recipe
+from utils.errors import UserError
+
+# What an optimizer needs where a recipe is made for the other one. Losses are means over positives,
+# so gradients are small and SGD wants ten times the rate that it has where they are sums.
+USUAL = {
+    "adamw": {"learning_rate": Recipe.learning_rate, "weight_decay": Recipe.weight_decay},
+    "sgd": {"learning_rate": 1e-1, "weight_decay": 5e-4},
+}
 
 
 @dataclass(frozen=True)
@@ -50,3 +60,43 @@ RECIPES = {
     "fast": Preset(_FAST, with_neighbours, own_anchors=True),
     "classic": Preset(_CLASSIC, as_predecessors, own_anchors=False),
 }
+
+
+def recipe_from(flags: argparse.Namespace) -> Recipe:
+    """The recipe that the flags of train.py name, with what other flags say in its place.
+
+    Raises:
+        UserError: flags that do not go together.
+    """
+    preset = RECIPES[flags.recipe].recipe
+    if flags.jit and flags.strategy != "single":
+        raise UserError("--jit compiles the step of one device, leave out --jit or --strategy")
+    if flags.max_minutes and flags.strategy == "multiworker":
+        raise UserError("machines have clocks of their own, give --epochs, not --max-minutes")
+    epochs = flags.epochs
+    if epochs is None and flags.max_minutes is None:
+        epochs = preset.epochs
+    freeze_share = preset.freeze_share
+    if flags.freeze_epochs is not None:
+        if epochs is None:
+            raise UserError("--freeze-epochs counts epochs, give --epochs with it")
+        if not 0 <= flags.freeze_epochs < epochs:
+            raise UserError(f"--freeze-epochs {flags.freeze_epochs} is not within 0..{epochs - 1}")
+        freeze_share = flags.freeze_epochs / epochs
+    # The learning rate of a limited run falls until the last minute, and with it mAP rises.
+    patience = flags.patience or (None if flags.max_minutes else preset.patience)
+    if flags.optimizer not in (None, preset.optimizer):
+        preset = dataclasses.replace(preset, optimizer=flags.optimizer, **USUAL[flags.optimizer])
+    return dataclasses.replace(
+        preset,
+        epochs=epochs,
+        max_minutes=flags.max_minutes,
+        freeze_share=freeze_share,
+        batch_size=flags.batch_size or preset.batch_size,
+        learning_rate=flags.lr or preset.learning_rate,
+        patience=patience,
+        seed=flags.seed,
+        precision=flags.precision,
+        jit=flags.jit,
+        strategy=flags.strategy,
+    )

@@ -20,13 +20,13 @@ from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
 from utils.annotation import Sample, find_classes, read_classes
 from utils.callbacks import Curves, EarlyStopping, Validation
 from utils.cli import parse_size
-from utils.config import Recipe, RunConfig
+from utils.config import RunConfig
 from utils.datacheck import check_dataset
 from utils.dataset import BatchStream, boxes_needed
 from utils.errors import UserError
 from utils.imagesets import list_images, resolve_splits, set_lists, voc_dirs
 from utils.precision import use_precision
-from utils.recipes import RECIPES
+from utils.recipes import RECIPES, recipe_from
 from utils.run import (
     ANCHORS,
     BEST_WEIGHTS,
@@ -40,12 +40,6 @@ from utils.run import (
 from utils.trainer import Trainer
 from utils.weights import convention_of, load_weights
 
-# What an optimizer needs where a recipe is made for the other one. Losses are means over positives,
-# so gradients are small and SGD wants ten times the rate that it has where they are sums.
-USUAL = {
-    "adamw": {"learning_rate": Recipe.learning_rate, "weight_decay": Recipe.weight_decay},
-    "sgd": {"learning_rate": 1e-1, "weight_decay": 5e-4},
-}
 STRATEGIES = {
     "single": tf.distribute.get_strategy,
     "mirrored": tf.distribute.MirroredStrategy,
@@ -102,7 +96,7 @@ def prepare(flags: argparse.Namespace) -> Session:
         convention=convention_of(flags.weights, spec.name),
         yolo=version,
         input_size=parse_size(flags.input_size),
-        recipe=_recipe(flags, preset.recipe),
+        recipe=recipe_from(flags),
         data=str(flags.data),
         train_set=flags.train_set,
         val_set=flags.val_set,
@@ -202,41 +196,6 @@ def train(session: Session, started: float) -> None:
         _say(f"stopped at step {trainer.step}; go on with: python train.py --resume {path}")
         raise
     _finish(path, config, trainer)
-
-
-def _recipe(flags: argparse.Namespace, preset: Recipe) -> Recipe:
-    """The preset with what the flags say in its place."""
-    if flags.jit and flags.strategy != "single":
-        raise UserError("--jit compiles the step of one device, leave out --jit or --strategy")
-    if flags.max_minutes and flags.strategy == "multiworker":
-        raise UserError("machines have clocks of their own, give --epochs, not --max-minutes")
-    epochs = flags.epochs
-    if epochs is None and flags.max_minutes is None:
-        epochs = preset.epochs
-    freeze_share = preset.freeze_share
-    if flags.freeze_epochs is not None:
-        if epochs is None:
-            raise UserError("--freeze-epochs counts epochs, give --epochs with it")
-        if not 0 <= flags.freeze_epochs < epochs:
-            raise UserError(f"--freeze-epochs {flags.freeze_epochs} is not within 0..{epochs - 1}")
-        freeze_share = flags.freeze_epochs / epochs
-    # The learning rate of a limited run falls until the last minute, and with it mAP rises.
-    patience = flags.patience or (None if flags.max_minutes else preset.patience)
-    if flags.optimizer not in (None, preset.optimizer):
-        preset = dataclasses.replace(preset, optimizer=flags.optimizer, **USUAL[flags.optimizer])
-    return dataclasses.replace(
-        preset,
-        epochs=epochs,
-        max_minutes=flags.max_minutes,
-        freeze_share=freeze_share,
-        batch_size=flags.batch_size or preset.batch_size,
-        learning_rate=flags.lr or preset.learning_rate,
-        patience=patience,
-        seed=flags.seed,
-        precision=flags.precision,
-        jit=flags.jit,
-        strategy=flags.strategy,
-    )
 
 
 def _check(

@@ -12,22 +12,19 @@ from utils.optimizer import TrainedWeights, join
 TrainStep = Callable[..., dict[str, tf.Tensor]]
 
 
-def make_train_step(
-    detector: Detector, trained: TrainedWeights, recipe: Recipe, strategy: tf.distribute.Strategy
-) -> TrainStep:
+def make_train_step(detector: Detector, trained: TrainedWeights, recipe: Recipe) -> TrainStep:
     """A step for the weights that are trainable now, traced at its first call for each image size.
 
     Args:
         detector: the network and its loss.
         trained: its weights.
         recipe: how to train.
-        strategy: under which both were built.
 
     Returns:
         A function of images (B, H, W, 3), boxes (B, N, 4) and labels (B, N) as arrays of NumPy;
         it gives the terms of the loss, each a scalar.
     """
-    optimizer = trained.optimizer
+    optimizer, strategy = trained.optimizer, trained.strategy
     vectors = [vector for vector in trained.vectors if vector.trainable]
     weights = [[weight.value for weight in vector.weights] for vector in vectors]
     replicas = strategy.num_replicas_in_sync

@@ -64,7 +64,6 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self._stream = stream
         self._state_path = state_path
-        self._strategy = strategy or tf.distribute.get_strategy()
         self._started = time.monotonic() if started is None else started
         self._progress = progress
         self._earlier_seconds = 0.0
@@ -74,7 +73,7 @@ class Trainer:
         self._sums = dict.fromkeys((*TERMS, "steps"), 0.0)  # of the epoch under way
         self._timed = {"steps": 0, "seconds": 0.0}
         self._stop = StopRequest()
-        self._weights = TrainedWeights(detector, recipe, self._strategy)
+        self._weights = TrainedWeights(detector, recipe, strategy or tf.distribute.get_strategy())
         self.optimizer = self._weights.optimizer
         detector.optimizer = self.optimizer  # where Keras callbacks look for it
 
@@ -171,7 +170,7 @@ class Trainer:
 
     def make_step(self) -> TrainStep:
         """A step for the weights that are trainable now, traced at its first call."""
-        return make_train_step(self.detector, self._weights, self.recipe, self._strategy)
+        return make_train_step(self.detector, self._weights, self.recipe)
 
     def save(self) -> None:
         """Keeps the state for resuming."""
