@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.timing import interleaved, median_ratio, report
+from benchmarks.timing import interleaved, median_ratio, peak_gib, report
 from utils import cli
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ CLASSES = 20
 PHOTO = (375, 500)
 BATCH_SIZES = (1, 2, 4, 8, 16)
 BARE_IMAGES = 32  # of the bare network, a round and batch size
-GIB = 2**20  # in the unit of ru_maxrss, which on Linux is KiB
 
 
 def main(args: argparse.Namespace) -> None:
@@ -70,11 +69,11 @@ def score(images: int, detections: int, seed: int) -> tuple[float, float, float]
 
     samples, found = synthetic_set(images, detections, seed)
     classes = [str(label) for label in range(CLASSES)]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB
+    before = peak_gib(resource.getrusage(resource.RUSAGE_SELF))
     start = time.perf_counter()
     evaluate(samples, found, classes)
     seconds = time.perf_counter() - start
-    return seconds, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB
+    return seconds, before, peak_gib(resource.getrusage(resource.RUSAGE_SELF))
 
 
 def synthetic_set(

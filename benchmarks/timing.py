@@ -1,6 +1,7 @@
-"""What all benchmarks share: interleaved repeats, medians, and a table with its JSON."""
+"""What all benchmarks share: interleaved repeats, medians, peaks, and a table with its JSON."""
 
 import json
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -45,6 +46,11 @@ def milliseconds(seconds: list[float]) -> str:
     ordered = sorted(seconds)
     low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     return f"{1e3 * statistics.median(seconds):.1f} ({1e3 * low:.1f} to {1e3 * high:.1f})"
+
+
+def peak_gib(usage: resource.struct_rusage) -> float:
+    """The most memory that a process has held in RAM, in GiB."""
+    return usage.ru_maxrss / 2**20  # on Linux it is in KiB
 
 
 def keep_settings(folder: Path, settings: Mapping[str, object]) -> None:

@@ -9,10 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.timing import peak_gib
 from utils.cli import did_you_mean
 from utils.errors import JobError, UserError
-
-KIB_A_GIB = 2**20  # on Linux ru_maxrss is in KiB
 
 
 @dataclass(frozen=True)
@@ -85,4 +84,4 @@ def _script(log: Path, command: list[object]) -> tuple[str, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise JobError(f"{' '.join(words)} failed, see {log}")
-    return output, usage.ru_maxrss / KIB_A_GIB
+    return output, peak_gib(usage)

@@ -1,9 +1,10 @@
 """How much memory training holds, and whether it grows: `python -m benchmarks.training_memory`.
 
-A run from random weights as train.py makes it, in whole epochs: the backbone frozen and then
-trained, augmented batches, a state for resuming every minute, and validations. The resident set of
-the process is read every few steps from Linux' /proc. Growth counts from the end of the first
-quarter, when both phases were traced and, unless an epoch is longer than that, mAP was measured.
+A run by the default recipe as train.py makes it, but from random weights: in whole epochs, the
+backbone frozen and then trained, smaller images for the first half, augmented batches, a state for
+resuming every minute, and validations. The resident set of the process is read every few steps from
+Linux' /proc. Growth counts from the end of the third quarter, when each step was traced for each
+size and, unless an epoch is longer than that, mAP was measured.
 """
 
 import argparse
@@ -14,14 +15,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.timing import report
+from benchmarks.timing import peak_gib, report
 from benchmarks.training_flags import training_parser
 from utils import cli
 
-VALIDATIONS = 10
 VALIDATED = 64  # images at most: their number costs time, not memory
 PAGES_A_MIB = 2**20 / resource.getpagesize()
-MIB_A_GIB = KIB_A_MIB = 2**10  # on Linux ru_maxrss is in KiB
 
 
 def main(args: argparse.Namespace) -> None:
@@ -33,11 +32,11 @@ def main(args: argparse.Namespace) -> None:
     from nets.versions import VERSIONS, with_neighbours
     from utils.annotation import find_classes, read_samples
     from utils.callbacks import Curves, Validation
-    from utils.config import Recipe
     from utils.dataset import BatchStream, boxes_needed
     from utils.imagesets import resolve_splits
     from utils.precision import use_precision
-    from utils.schedule import is_frozen
+    from utils.recipes import RECIPES
+    from utils.schedule import image_size, is_frozen
     from utils.trainer import Trainer
 
     rows: list[dict[str, object]] = []
@@ -48,10 +47,11 @@ def main(args: argparse.Namespace) -> None:
         rows.append(
             {
                 "step": step,
+                "images": "x".join(map(str, image_size(recipe, share, size))),
                 "backbone": "frozen" if is_frozen(recipe, share) else "trained",
                 "minutes": round((time.monotonic() - started) / 60, 1),
                 "resident MiB": round(resident_mib()),
-                "peak GiB": round(peak_mib() / MIB_A_GIB, 2),
+                "peak GiB": round(peak_gib(resource.getrusage(resource.RUSAGE_SELF)), 2),
             }
         )
 
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
     train_refs, val_refs, _ = resolve_splits(args.data)
     classes = find_classes(train_refs)
     (train, _), (val, _) = (read_samples(refs, classes) for refs in (train_refs, val_refs))
-    recipe = Recipe(batch_size=args.batch_size, validations=VALIDATIONS)
+    recipe = dataclasses.replace(RECIPES["default"].recipe, batch_size=args.batch_size)
     use_precision(recipe.precision)
     needed = boxes_needed(train, recipe.augmentation)
     stream = WatchedStream(train, size, args.batch_size, needed, recipe.augmentation, 0)
@@ -86,12 +86,12 @@ def main(args: argparse.Namespace) -> None:
             ]
         )
     take_down(trainer.step)
-    quarter = next(row for row in rows if row["step"] >= trainer.step / 4)
-    growth = rows[-1]["resident MiB"] - quarter["resident MiB"]
+    settled = next(row for row in rows if row["step"] >= 3 * trainer.step / 4)
+    growth = rows[-1]["resident MiB"] - settled["resident MiB"]
     title = (
         f"{args.backbone} {args.yolo} at {size[0]}x{size[1]}, batch {args.batch_size}, "
         f"{args.data}: peak {rows[-1]['peak GiB']} GiB, growth {growth} MiB from step "
-        f"{quarter['step']} to the end"
+        f"{settled['step']} to the end"
     )
     report(title, rows, args.out)
 
@@ -99,11 +99,6 @@ def main(args: argparse.Namespace) -> None:
 def resident_mib() -> float:
     """Memory of this process that is in RAM now, in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) / PAGES_A_MIB
-
-
-def peak_mib() -> float:
-    """The most that was in RAM since the process began, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_A_MIB
 
 
 def build_parser() -> cli.Parser:

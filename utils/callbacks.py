@@ -12,7 +12,7 @@ from utils.annotation import Sample
 from utils.checkpoint import save_weights
 from utils.evaluator import predict_samples
 from utils.metrics import evaluate
-from utils.outputs import part_of
+from utils.outputs import written_whole
 from utils.plots import draw_history
 from utils.predictor import Predictor
 from utils.trainer import Trainer
@@ -86,13 +86,13 @@ class Curves(keras.callbacks.Callback):
         """Writes the history, and draws it when mAP was measured."""
         history = self._trainer.history
         columns = list(dict.fromkeys(key for row in history for key in row))
-        path = self._folder / "history.csv"
-        part = part_of(path)
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with (
+            written_whole(self._folder / "history.csv") as (part,),
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(history)
-        part.replace(path)
         if "map50" in history[-1]:
             terms = ("loss", "box", "objectness", "class")
             draw_history(self._folder / "epoch_loss.png", history, terms, "Training loss")

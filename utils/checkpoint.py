@@ -11,22 +11,20 @@ import keras
 import numpy as np
 
 from utils.errors import UserError
-from utils.outputs import part_of
+from utils.outputs import written_whole
 
 Variables = Mapping[str, Sequence[keras.Variable]]
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
     """Writes a model's weights as Keras does, `path` being a `.weights.h5`."""
-    part = path.with_name(f".part.{path.name}")  # Keras insists on the ending
     optimizer = getattr(model, "optimizer", None)
     model.optimizer = None  # Keras would save its variables, too
     try:
-        model.save_weights(part)
-        part.replace(path)
+        with written_whole(path) as (part,):
+            model.save_weights(part)
     finally:
         model.optimizer = optimizer
-        part.unlink(missing_ok=True)
 
 
 def save_state(path: Path, variables: Variables, progress: dict[str, Any]) -> None:
@@ -39,15 +37,10 @@ def save_state(path: Path, variables: Variables, progress: dict[str, Any]) -> No
         progress: what else there is to know, as JSON has it.
     """
     arrays = {key: variable.numpy() for key, variable in _by_key(variables).items()}
-    part = part_of(path)
-    try:
-        with part.open("wb") as file:
-            np.savez(file, progress=np.array(json.dumps(progress)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(path) as (part,), part.open("wb") as file:
+        np.savez(file, progress=np.array(json.dumps(progress)), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_state(path: Path, variables: Variables) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _identity(path: Path) -> str:
 
 def part_of(path: Path) -> Path:
     """Where a file is kept while it is being written."""
-    return path.with_name(f".{path.stem}.part{path.suffix}")
+    return path.with_name(f".part.{path.name}")  # with its ending, which tells writers the format
 
 
 @contextlib.contextmanager
@@ -62,12 +62,9 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """Writes an RGB uint8 `(height, width, 3)` image; JPEG at quality 95."""
     # The defaults of OpenCV, quality 95 for JPEG and lossless for the rest, are what is wanted.
     data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-    part = part_of(path)
     try:
-        part.write_bytes(data)
-        part.replace(path)
+        with written_whole(path) as (part,):
+            part.write_bytes(data)
     except OSError as error:
         error.filename, error.filename2 = str(path), None
         raise
-    finally:
-        part.unlink(missing_ok=True)
