@@ -14,6 +14,7 @@ from utils.checkpoint import save_weights
 from utils.config import Recipe, RunConfig
 from utils.errors import UserError
 from utils.foreign import ForeignDetector
+from utils.outputs import part_of
 from utils.run import ANCHORS, BEST_WEIGHTS, CLASSES, CONFIG, build_detector, load_run
 from utils.weights import convention_of, load_exactly, load_weights, origin_of
 
@@ -162,7 +163,7 @@ def _write_run(found: ForeignDetector, classes: list[str], source: Path, out: Pa
     detector = build_detector(config, len(classes), found.anchors)
     load_exactly(detector, found.tensors, source)
 
-    part = out.with_name(f".{out.name}.part")
+    part = part_of(out)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     save_weights(detector, part / BEST_WEIGHTS)

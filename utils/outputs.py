@@ -41,7 +41,7 @@ def _identity(path: Path) -> str:
 
 
 def part_of(path: Path) -> Path:
-    """Where a file is kept while it is being written."""
+    """Where a file or folder is kept while it is being written."""
     return path.with_name(f".part.{path.name}")  # with its ending, which tells writers the format
 
 
