@@ -7,7 +7,7 @@ from pathlib import Path
 from nets.versions import VERSIONS
 from utils.cli import Parser, above_zero, import_tensorflow, positive, run
 from utils.errors import UserError
-from utils.precision import FAST, PRECISIONS
+from utils.precision import AUTO, PRECISIONS
 
 STARTED = time.monotonic()
 
@@ -66,9 +66,8 @@ def build_parser() -> Parser:
     add("--seed", type=int, default=0, metavar="N", help="default %(default)s")
     add(
         "--precision",
-        choices=PRECISIONS,
-        default=FAST,
-        help="default %(default)s: bfloat16 products of float32 on CPUs that have them",
+        choices=(AUTO, *PRECISIONS),
+        help="default auto: mixed_bfloat16 on CPUs that compute in it, else float32",
     )
     add("--jit", action="store_true", help="compile the step with XLA, for GPUs")
     add("--strategy", choices=("single", "mirrored", "multiworker"), default="single")

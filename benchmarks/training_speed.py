@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.timing import interleaved, report
 from benchmarks.training_flags import training_parser
 from utils import cli
-from utils.precision import FAST, PRECISIONS
+from utils.precision import AUTO, PRECISIONS, find_precision, use_precision
 
 STARTED = time.monotonic()
 SETTLED = 5  # steps of a block before it is timed, until the batches made ahead are used up
@@ -36,7 +36,6 @@ def main(args: argparse.Namespace) -> None:
     from utils.annotation import read_training_samples
     from utils.config import Recipe
     from utils.dataset import BatchStream, boxes_needed
-    from utils.precision import use_precision
     from utils.trainer import Trainer
 
     size = cli.parse_size(args.input_size)
@@ -123,8 +122,8 @@ def main(args: argparse.Namespace) -> None:
         )
     rows[0] |= {"of the product": 1, "of the batch in memory": ""}
     title = (
-        f"{args.backbone} {args.yolo} at {size[0]}x{size[1]}, {args.precision}, batch "
-        f"{args.batch_size}, mosaic {args.mosaic}, {whole:.2f} GFLOP an image forward, "
+        f"{args.backbone} {args.yolo} at {size[0]}x{size[1]}, {find_precision(args.precision)}, "
+        f"batch {args.batch_size}, mosaic {args.mosaic}, {whole:.2f} GFLOP an image forward, "
         f"{args.rounds} rounds of {args.steps} steps, {args.data}"
     )
     report(title, rows, args.out)
@@ -134,7 +133,7 @@ def build_parser() -> cli.Parser:
     """The flags."""
     parser = training_parser(__doc__)
     add = parser.add_argument
-    add("--precision", choices=PRECISIONS, default=FAST, help="default %(default)s")
+    add("--precision", choices=(AUTO, *PRECISIONS), default=AUTO, help="default %(default)s")
     add("--mosaic", type=cli.fraction, default=0.3, help="share of mosaics, default %(default)s")
     add("--rounds", type=cli.positive, default=3, help="default %(default)s")
     add("--steps", type=cli.positive, default=12, help="timed steps a block, default %(default)s")

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_locally)
+
+
+@pytest.fixture(autouse=True)
+def float32(monkeypatch, tmp_path):
+    """Lets tests train alike on every processor, and leaves the next test as it was."""
+    monkeypatch.setattr("utils.precision.PROCESSOR", tmp_path / "unknown")
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from nets.versions import YoloVersion
 from utils.augment import GENTLE, Augmentation
 from utils.cli import did_you_mean
 from utils.errors import UserError
-from utils.precision import FAST
+from utils.precision import AUTO
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Recipe:
         validations: how often mAP is measured, evenly over the run.
         patience: epochs without a better mAP after which training stops; None for no stop.
         seed: of weights, data order and augmentation.
-        precision: one of `utils.precision.PRECISIONS`.
+        precision: one of `utils.precision.PRECISIONS`, of a preset also AUTO.
         jit: compile the step with XLA.
         strategy: `single` device, `mirrored` over the GPUs of a machine, or `multiworker`.
         augmentation: how images are varied.
@@ -62,7 +62,7 @@ class Recipe:
     validations: int = 10
     patience: int | None = 50
     seed: int = 0
-    precision: str = FAST
+    precision: str = AUTO
     jit: bool = False
     strategy: str = "single"
     augmentation: Augmentation = GENTLE

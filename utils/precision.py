@@ -1,23 +1,47 @@
 """How exactly a network is computed in training: `--precision`."""
 
 import os
+from pathlib import Path
 
 # Numbers are kept in float32, as in Keras' policy of that name; only the factors of products are
 # rounded to bfloat16, and their sums are float32 again. It is to CPUs with AMX what TensorFloat-32,
 # which TensorFlow uses for float32 without being asked, is to GPUs; elsewhere it changes nothing.
 FAST = "fast_float32"
 
-PRECISIONS = (FAST, "float32", "mixed_bfloat16", "mixed_float16")
+# What a run is trained in; AUTO stands for one of them, by the machine.
+PRECISIONS = ("float32", FAST, "mixed_bfloat16", "mixed_float16")
+AUTO = "auto"
+
+PROCESSOR = Path("/proc/cpuinfo")
+BFLOAT16_UNITS = {"avx512_bf16", "amx_bf16"}
+
+
+def find_precision(name: str) -> str:
+    """The one of `PRECISIONS` that a name stands for on this machine.
+
+    Args:
+        name: one of `PRECISIONS`, or AUTO: mixed_bfloat16 where there is no GPU and the processor
+            multiplies bfloat16 itself, as far as Linux tells, else float32.
+    """
+    if name != AUTO:
+        return name
+    import tensorflow as tf  # takes seconds, and a script that parses its flags needs names alone
+
+    if tf.config.list_physical_devices("GPU") or not PROCESSOR.is_file():
+        return "float32"
+    words = PROCESSOR.read_text(encoding="utf-8").split()
+    return "float32" if BFLOAT16_UNITS.isdisjoint(words) else "mixed_bfloat16"
 
 
 def use_precision(name: str) -> None:
     """Lets all layers that are built from now on compute in a precision.
 
     Args:
-        name: one of `PRECISIONS`. FAST holds for the whole process, once it has computed.
+        name: AUTO or one of `PRECISIONS`. FAST holds for the whole process, once it has computed.
     """
-    import keras  # takes seconds, and a script that parses its flags needs the names alone
+    import keras  # as above
 
+    name = find_precision(name)
     if name == FAST:
         # oneDNN, which computes convolutions and products on CPUs, reads it at its first one.
         os.environ.setdefault("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")

@@ -9,6 +9,7 @@ from nets.versions import YoloVersion, as_predecessors, with_neighbours
 from utils.augment import Augmentation
 from utils.config import Recipe
 from utils.errors import UserError
+from utils.precision import find_precision
 
 # What an optimizer needs where a recipe is made for the other one. Losses are means over positives,
 # so gradients are small and SGD wants ten times the rate that it has where they are sums.
@@ -96,7 +97,7 @@ def recipe_from(flags: argparse.Namespace) -> Recipe:
         learning_rate=flags.lr or preset.learning_rate,
         patience=patience,
         seed=flags.seed,
-        precision=flags.precision,
+        precision=find_precision(flags.precision or preset.precision),
         jit=flags.jit,
         strategy=flags.strategy,
     )

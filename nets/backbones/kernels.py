@@ -1,7 +1,7 @@
 """Keras' layers, trained through kernels of TensorFlow that are faster than those Keras takes."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from keras import KerasTensor
 # Where a tensor has what it is the product of, features and kernel, for a normalization after it.
 FACTORS = "_swapyolo_factors"
 WIDENING = 4  # times the channels, from which on a product is normalized no slower than features
+VECTOR = 16  # channels at a time that oneDNN normalizes in bfloat16
 
 
 class BatchNorm(keras.layers.BatchNormalization):
@@ -21,7 +22,11 @@ class BatchNorm(keras.layers.BatchNormalization):
     up the unbiased variance of the batch.
 
     What a 1x1 convolution has widened is normalized as the product that it is, which keeps 320 MiB
-    less for the gradients of MobileNetV2 v4 at 416 and batch 8 and is as fast or faster.
+    less for the gradients of MobileNetV2 v4 at 416 and batch 8 and is as fast or faster. In
+    bfloat16 it is not, where a variance from rounded products would be wrong.
+
+    The kernel's bfloat16 is ten times as slow for channels that do not fill its vectors: such
+    features are normalized in float32.
     """
 
     def call(self, inputs: KerasTensor, training: bool = False, mask: None = None) -> KerasTensor:
@@ -32,8 +37,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         if factors := getattr(inputs, FACTORS, None):
             outputs, mean, variance = _normalized_product(*factors, gamma, beta, self.epsilon)
         else:
+            narrow = inputs.dtype == tf.bfloat16 and inputs.shape[-1] % VECTOR
             outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=inputs,
+                x=tf.cast(inputs, tf.float32) if narrow else inputs,
                 scale=gamma,
                 offset=beta,
                 mean=tf.zeros([0]),
@@ -42,15 +48,16 @@ class BatchNorm(keras.layers.BatchNormalization):
             )
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + tf.stop_gradient(value) * (1 - self.momentum))
-        return outputs
+        return tf.cast(outputs, inputs.dtype)
 
 
 class Conv2D(keras.layers.Conv2D):
     """Convolution that finds the gradient of a 1x1 kernel by matrix products on a CPU.
 
-    That gradient is one product of matrices an image. For products oneDNN uses the processor's
-    bfloat16 units where it may, for the gradients of kernels not: measured on two cores with AMX
-    over the 1x1 convolutions of MobileNetV2 and v4, 1.65 times as fast, and as fast without AMX.
+    That gradient is one product of matrices an image, which oneDNN finds faster than the gradient
+    of a kernel. Measured on two cores over the 1x1 convolutions of MobileNetV2 and v4: 1.65 times
+    as fast with AMX, where it also takes float32 to the bfloat16 units if it may; with AVX-512 1.15
+    times in float32 and as much in bfloat16.
 
     It has the name of Keras' own, from which paths in weight files are made.
     """
@@ -63,23 +70,26 @@ class Conv2D(keras.layers.Conv2D):
             and self.groups == 1
             and not self.use_bias
             and self.activation is keras.activations.linear
-            and self.compute_dtype == "float32"
+            and self.compute_dtype in ("float32", "bfloat16")
             and not tf.config.list_physical_devices("GPU")
         )
         if not by_products:
             return super().call(inputs)
         kernel = tf.convert_to_tensor(self.kernel)
         outputs = _pointwise(inputs, kernel)
-        if self.filters >= WIDENING * inputs.shape[-1]:
+        if self.compute_dtype == "float32" and self.filters >= WIDENING * inputs.shape[-1]:
             setattr(outputs, FACTORS, (inputs, kernel))
         return outputs
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Depthwise convolution that in training pads as it goes.
+    """Depthwise convolution that in training pads as it goes, with a faster gradient at stride 2.
 
     A padded copy of its input would be kept for the gradients: 190 MiB of MobileNetV2's training
     at 416 and batch 8. At inference there is one, which every exporter knows.
+
+    The gradient of its input is on a CPU that of stride 1: oneDNN's own of stride 2 takes 1.3 times
+    as long if padded so, and in bfloat16, padded or not, 9 times: a sixth of MobileNetV2's step.
 
     It has the name of Keras' own, from which paths in weight files are made.
     """
@@ -101,18 +111,56 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
         """Convolves features (B, H, W, C)."""
-        if self.padding == "valid" and training:
-            strides = (1, *self.strides, 1)
+        own_gradient = self.padding == "valid" or self.compute_dtype == "bfloat16"
+        if training and self.strides == (2, 2) and own_gradient:
             kernel = tf.convert_to_tensor(self.kernel)
-            return tf.nn.depthwise_conv2d(inputs, kernel, strides, self._margins)
+            margins = self._margins if self.padding == "valid" else "SAME"
+            if not tf.config.list_physical_devices("GPU"):
+                return _halving(inputs, kernel, margins)
+            return tf.nn.depthwise_conv2d(inputs, kernel, (1, 2, 2, 1), margins)
         return super().call(tf.pad(inputs, self._margins) if self.padding == "valid" else inputs)
+
+
+def _halving(
+    x: tf.Tensor, kernel: tf.Tensor, padding: list[list[int]] | Literal["SAME"]
+) -> tf.Tensor:
+    """Depthwise convolution (B, H, W, C) -> (B, H / 2, W / 2, C), H and W even.
+
+    What flows back to its input is the convolution at stride 1, by the kernel turned by half, of
+    what comes back with zeros between: at the even rows and columns where k // 2 zeros were put
+    before, at the odd ones where there was one less, as "SAME" has it.
+    """
+    between = [1, 0] if padding == "SAME" else [0, 1]
+
+    @tf.custom_gradient
+    def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            batch, height, width, channels = upstream.shape
+            cells = tf.reshape(upstream, (batch, height, 1, width, 1, channels))
+            spread = tf.pad(cells, [[0, 0], [0, 0], between, [0, 0], between, [0, 0]])
+            spread = tf.reshape(spread, x.shape)
+            of_x = tf.nn.depthwise_conv2d(spread, kernel[::-1, ::-1], (1, 1, 1, 1), "SAME")
+            of_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=x,
+                filter_sizes=kernel.shape,
+                out_backprop=upstream,
+                strides=(1, 2, 2, 1),
+                padding="SAME" if padding == "SAME" else "EXPLICIT",
+                explicit_paddings=() if padding == "SAME" else np.ravel(padding).tolist(),
+            )
+            return of_x, of_kernel
+
+        return tf.nn.depthwise_conv2d(x, kernel, (1, 2, 2, 1), padding), gradients
+
+    return convolve(x, kernel)
 
 
 @tf.custom_gradient
 def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         of_x = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1)
-        return of_x, tf.reshape(_pixel_products(x, upstream), kernel.shape)
+        of_kernel = tf.reshape(_pixel_products(x, upstream), kernel.shape)
+        return of_x, tf.cast(of_kernel, kernel.dtype)
 
     return tf.nn.conv2d(x, kernel, 1, "SAME"), gradients
 
@@ -178,9 +226,11 @@ def _normalized_product(
 
 
 def _pixel_products(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """The sum over pixels of a' b, (C, D), of features (B, H, W, C) and (B, H, W, D)."""
+    """The sum over pixels of a' b, (C, D) in float32, of features (B, H, W, C) and (B, H, W, D)."""
+    if a.shape[-1] > b.shape[-1]:  # oneDNN is up to twice as fast with the wide one last
+        return tf.transpose(_pixel_products(b, a))
     of_images = tf.matmul(_pixels(a), _pixels(b), transpose_a=True)
-    return tf.reduce_sum(of_images, axis=0)
+    return tf.reduce_sum(tf.cast(of_images, tf.float32), axis=0)
 
 
 def _pixels(features: tf.Tensor) -> tf.Tensor:

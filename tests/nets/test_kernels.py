@@ -122,6 +122,63 @@ def test_a_widening_convolution_is_made_but_once(filters):
     assert len(normalizations) == (filters < 32)
 
 
+@pytest.mark.parametrize("kernel_size", [3, 5, 7])
+@pytest.mark.parametrize("padding", ["same", "margin"])
+def test_a_halving_depthwise_convolution_has_the_gradients_of_tensorflow(kernel_size, padding):
+    rng = np.random.default_rng(7)
+    # Small whole numbers, which bfloat16 holds exactly, as it does the sums of products here.
+    features, kernel, weight = (
+        rng.integers(-2, 3, shape).astype(np.float32)
+        for shape in ((2, 6, 10, 8), (kernel_size, kernel_size, 8, 1), (2, 3, 5, 8))
+    )
+    margin = kernel_size // 2
+    margins = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
+    options = {"margin": margin, "padding": "valid"} if padding == "margin" else {"padding": "same"}
+    layer = DepthwiseConv2D(kernel_size, 2, use_bias=False, dtype="mixed_bfloat16", **options)
+    layer.build(features.shape)
+    layer.kernel.assign(kernel)
+    expected_padding = margins if padding == "margin" else "SAME"
+    results = []
+    for convolve in (
+        lambda x: layer(x, training=True),
+        lambda x: tf.nn.depthwise_conv2d(x, layer.kernel.value, (1, 2, 2, 1), expected_padding),
+    ):
+        x = tf.constant(features)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = tf.cast(convolve(x), tf.float32)
+            loss = tf.reduce_sum(outputs * weight)
+        results.append([outputs, *tape.gradient(loss, [x, layer.kernel.value])])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("channels", [8, 16])
+def test_normalization_of_bfloat16_keeps_its_statistics_in_float32(channels):
+    features = np.random.default_rng(8).normal(3, 0.5, (4, 6, 6, channels)).astype("bfloat16")
+    layer = BatchNorm(momentum=0.0, epsilon=1e-3, dtype="mixed_bfloat16")
+    outputs = layer(tf.constant(features), training=True)
+    assert outputs.dtype == tf.bfloat16
+    exact = features.astype(np.float64)
+    mean, variance = exact.mean((0, 1, 2)), exact.var((0, 1, 2))
+    np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, variance * 144 / 143, rtol=1e-4)
+    expected = (exact - mean) / np.sqrt(variance + 1e-3)
+    np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, rtol=2**-8, atol=1e-3)
+
+
+def test_kernel_gradients_of_bfloat16_are_rounded_once():
+    rng = np.random.default_rng(9)
+    features, weight = (rng.normal(0, 1, (4, 6, 5, width)).astype("bfloat16") for width in (24, 8))
+    layer = Conv2D(8, 1, use_bias=False, dtype="mixed_bfloat16")
+    layer.build(features.shape)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.cast(layer(features, training=True), tf.float32) * weight)
+    (gradient,) = tape.gradient(loss, [layer.kernel.value])
+    exact = np.einsum("bhwc,bhwd->cd", *(a.astype(np.float64) for a in (features, weight)))
+    np.testing.assert_allclose(gradient[0, 0], exact, rtol=2**-7, atol=2**-5)
+
+
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_depthwise_convolution_with_a_margin_equals_one_of_padded_features(kernel_size):
     rng = np.random.default_rng(5)
