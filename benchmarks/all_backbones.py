@@ -52,10 +52,11 @@ def main(args: argparse.Namespace) -> None:
     runs = {name: load_run(one.run) for name, one in trained.items()}
     speeds = time_predictions(runs, args.repeats)
     rows = [table_row(name, one, runs[name], speeds[name]) for name, one in trained.items()]
-    size = args.input_size
+    precisions = sorted({run.config.recipe.precision for run in runs.values()})
     title = (
-        f"{args.yolo} at {size}, {args.minutes:g} minutes each from --weights {args.weights}, "
-        f"seed {args.seed}, {args.data.name}; predictions: {args.repeats} interleaved repeats"
+        f"{args.yolo} at {args.input_size}, {args.minutes:g} minutes each in "
+        f"{'/'.join(precisions)} from --weights {args.weights}, seed {args.seed}, "
+        f"{args.data.name}; predictions: {args.repeats} interleaved repeats"
     )
     report(title, rows, args.out / "backbones.json")
     draw(rows, args.out / "backbones.png")
