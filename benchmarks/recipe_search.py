@@ -69,6 +69,7 @@ def variants() -> dict[str, Callable]:
         "learning rate 5e-4": recipe(learning_rate=5e-4),
         "learning rate 2e-3": recipe(learning_rate=2e-3),
         "one size of images": recipe(small_share=0.0),
+        "float32": recipe(precision="float32"),
         "batch 4": recipe(batch_size=4),
         "batch 16": recipe(batch_size=16),
         "SGD 0.01": recipe(optimizer="sgd", learning_rate=1e-2, weight_decay=5e-4),

@@ -55,15 +55,19 @@ def test_inference_and_frozen_layers_use_what_was_learned(pair):
     np.testing.assert_array_equal(ours.moving_mean, np.zeros(8))
 
 
-@pytest.mark.parametrize("kernel_size", [1, 3])
-def test_convolution_and_its_gradients_equal_keras(kernel_size):
+@pytest.mark.parametrize(
+    ("kernel_size", "shape", "filters"),
+    [(1, (4, 6, 5, 8), 16), (1, (4, 6, 5, 16), 8), (1, (4, 1, 2, 8), 16), (3, (4, 6, 5, 8), 16)],
+    ids=["1x1", "narrowing", "of few pixels", "3x3"],
+)
+def test_convolution_and_its_gradients_equal_keras(kernel_size, shape, filters):
     rng = np.random.default_rng(4)
-    features = tf.constant(rng.normal(0, 1, (4, 6, 5, 8)), tf.float32)
-    weight = tf.constant(rng.normal(0, 1, (4, 6, 5, 16)), tf.float32)
-    kernel = rng.normal(0, 1, (kernel_size, kernel_size, 8, 16))
+    features = tf.constant(rng.normal(0, 1, shape), tf.float32)
+    weight = tf.constant(rng.normal(0, 1, (*shape[:3], filters)), tf.float32)
+    kernel = rng.normal(0, 1, (kernel_size, kernel_size, shape[-1], filters))
     results = []
     for kind in (Conv2D, keras.layers.Conv2D):
-        layer = kind(16, kernel_size, padding="same", use_bias=False)
+        layer = kind(filters, kernel_size, padding="same", use_bias=False)
         layer.build(features.shape)
         layer.kernel.assign(kernel)
         with tf.GradientTape() as tape:
@@ -111,11 +115,51 @@ def test_a_normalized_convolution_and_its_gradients_equal_keras(filters):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
+def test_a_normalized_convolution_of_bfloat16_is_as_near_as_its_rounding():
+    """Beside the same numbers in double precision, by the formulas of Ioffe and Szegedy 2015."""
+    rng = np.random.default_rng(10)
+    mixed = rng.normal(0, 1, (4, 12, 10, 8)) @ rng.normal(0, 1, (8, 8))  # correlated channels
+    features = (mixed + rng.normal(0, 1, 8)).astype("bfloat16")
+    weight = rng.normal(0, 1, (4, 12, 10, 32)).astype("bfloat16")
+    kernel = rng.normal(0, 1, (8, 32)).astype("bfloat16")
+    layers = [
+        Conv2D(32, 1, use_bias=False, dtype="mixed_bfloat16"),
+        BatchNorm(momentum=0.0, epsilon=1e-3, dtype="mixed_bfloat16"),
+    ]
+    network = keras.Sequential(layers)
+    network.build(features.shape)
+    layers[0].kernel.assign(kernel[None, None])
+    x = tf.constant(features)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = tf.cast(network(x, training=True), tf.float32)
+        loss = tf.reduce_sum(outputs * tf.constant(weight.astype(np.float32)))
+    gradients = tape.gradient(loss, [x, *(v.value for v in network.trainable_variables)])
+
+    wide, upstream, matrix = (a.astype(np.float64) for a in (features, weight, kernel))
+    product = wide @ matrix
+    mean, variance = product.mean((0, 1, 2)), product.var((0, 1, 2))
+    deviation = np.sqrt(variance + 1e-3)
+    normal = (product - mean) / deviation
+    of_gamma, of_beta = (upstream * normal).sum((0, 1, 2)), upstream.sum((0, 1, 2))
+    of_product = (upstream - of_beta / 480 - normal * of_gamma / 480) / deviation
+    of_kernel = np.einsum("bhwc,bhwd->cd", wide, of_product)[None, None]
+    of_x = of_product @ matrix.T
+    expected = [normal, of_x, of_kernel, of_gamma, of_beta]
+    for ours, exact in zip([outputs, *gradients], expected, strict=True):
+        error = np.abs(np.asarray(ours).astype(np.float64) - exact)
+        assert error.mean() < 2**-7 * np.abs(exact).mean()
+        assert error.max() < 2**-6 * np.abs(exact).max()
+    np.testing.assert_allclose(layers[1].moving_mean, mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(layers[1].moving_variance, variance * 480 / 479, rtol=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("filters", [31, 32])
-def test_a_widening_convolution_is_made_but_once(filters):
+def test_a_widening_convolution_is_made_but_once(filters, policy):
     images = keras.Input((6, 6, 8), batch_size=2)
-    features = Conv2D(filters, 1, use_bias=False)(images)
-    network = keras.Model(images, BatchNorm(epsilon=1e-3)(features))
+    features = Conv2D(filters, 1, use_bias=False, dtype=policy)(images)
+    network = keras.Model(images, BatchNorm(epsilon=1e-3, dtype=policy)(features))
     step = tf.function(lambda x: network(x, training=True))
     graph = step.get_concrete_function(tf.TensorSpec((2, 6, 6, 8))).graph
     normalizations = [op for op in graph.get_operations() if op.type == "FusedBatchNormV3"]

@@ -15,6 +15,7 @@ from utils.config import Recipe
 from utils.dataset import BatchStream
 from utils.errors import JobError
 from utils.imagesets import list_images
+from utils.precision import use_precision
 from utils.trainer import Trainer
 
 CLASSES = ["cat", "dog"]
@@ -83,6 +84,19 @@ def test_a_stopped_run_goes_on_as_though_never_stopped(samples, tmp_path, monkey
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     for one, other in zip(whole.history, resumed.history, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_training_in_bfloat16_follows_that_in_float32(samples, tmp_path):
+    losses = []
+    for precision in ("float32", "mixed_bfloat16"):
+        use_precision(precision)
+        trainer = make(samples, tmp_path)
+        trainer.run([])
+        assert {weights.dtype for weights in weights_of(trainer)} <= {np.dtype("f4")}
+        losses.append([row["loss"] for row in trainer.history])
+    exact, rounded = losses
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.01)
 
 
 @pytest.fixture
