@@ -190,7 +190,7 @@ def test_training_learns_one_image_by_heart():
             loss = tf.add_n(list(detector.compute_loss(images, boxes, labels).values()))
         optimizer.apply(tape.gradient(loss, weights), weights)
 
-    for _ in range(100):
+    for _ in range(200):
         step()
     # With the statistics of the batch: the moving ones lag behind so few steps at such a rate.
     logits = detector(tf.cast(images, tf.float32), training=True)
