@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from nets.devices import has_gpu
+
 
 def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     """Has XLA compile a function of tensors, so that what lies between its operations is not kept.
@@ -21,7 +23,7 @@ def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
     @functools.wraps(function)
     def call(*tensors: tf.Tensor) -> tf.Tensor:
-        safe = sys.platform == "linux" and not tf.config.list_physical_devices("GPU")
+        safe = sys.platform == "linux" and not has_gpu()
         return (compiled if safe else function)(*tensors)
 
     return call

@@ -39,7 +39,7 @@ class Recipe:
         validations: how often mAP is measured, evenly over the run.
         patience: epochs without a better mAP after which training stops; None for no stop.
         seed: of weights, data order and augmentation.
-        precision: one of `utils.precision.PRECISIONS`, of a preset also AUTO.
+        precision: one of `utils.precision.PRECISIONS`; AUTO where nothing is trained yet.
         jit: compile the step with XLA.
         strategy: `single` device, `mirrored` over the GPUs of a machine, or `multiworker`.
         augmentation: how images are varied.

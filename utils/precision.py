@@ -25,9 +25,9 @@ def find_precision(name: str) -> str:
     """
     if name != AUTO:
         return name
-    import tensorflow as tf  # takes seconds, and a script that parses its flags needs names alone
+    from nets.devices import has_gpu  # takes seconds, where flags are parsed names are enough
 
-    if tf.config.list_physical_devices("GPU") or not PROCESSOR.is_file():
+    if has_gpu() or not PROCESSOR.is_file():
         return "float32"
     words = PROCESSOR.read_text(encoding="utf-8").split()
     return "float32" if BFLOAT16_UNITS.isdisjoint(words) else "mixed_bfloat16"

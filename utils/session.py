@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from nets.anchors import DEFAULT_ANCHORS, save_anchors
 from nets.backbones import resolve, usable_width
+from nets.devices import has_gpu
 from nets.versions import VERSIONS, with_conv
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
 from utils.annotation import Sample, find_classes, read_classes
@@ -151,7 +152,7 @@ def train(session: Session, started: float) -> None:
     recipe = config.recipe
     keras.utils.set_random_seed(recipe.seed)
     use_precision(recipe.precision)
-    if recipe.jit and not tf.config.list_physical_devices("GPU"):
+    if recipe.jit and not has_gpu():
         _say("warning: --jit makes training on a CPU about five times slower")
     strategy = STRATEGIES[recipe.strategy]()
     if recipe.batch_size % strategy.num_replicas_in_sync:

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
+from nets.devices import has_gpu
+
 # Where a tensor has what it is the product of, features and kernel, for a normalization after it.
 FACTORS = "_swapyolo_factors"
 WIDENING = 4  # times the channels, from which on a product is normalized no slower than features
@@ -24,8 +26,8 @@ class BatchNorm(keras.layers.BatchNormalization):
     What a 1x1 convolution has widened is normalized as the product that it is, which keeps 320 MiB
     less for the gradients of MobileNetV2 v4 at 416 and batch 8 and is as fast or faster.
 
-    The kernel's bfloat16 is ten times as slow for channels that do not fill its vectors: such
-    features are normalized in float32.
+    On a CPU the kernel's bfloat16 is ten times as slow for channels that do not fill its vectors:
+    such features are normalized in float32.
     """
 
     def call(self, inputs: KerasTensor, training: bool = False, mask: None = None) -> KerasTensor:
@@ -36,9 +38,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         if factors := getattr(inputs, FACTORS, None):
             outputs, mean, variance = _normalized_product(*factors, gamma, beta, self.epsilon)
         else:
-            narrow = inputs.dtype == tf.bfloat16 and inputs.shape[-1] % VECTOR
+            ragged = inputs.dtype == tf.bfloat16 and inputs.shape[-1] % VECTOR and not has_gpu()
             outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=tf.cast(inputs, tf.float32) if narrow else inputs,
+                x=tf.cast(inputs, tf.float32) if ragged else inputs,
                 scale=gamma,
                 offset=beta,
                 mean=tf.zeros([0]),
@@ -70,7 +72,7 @@ class Conv2D(keras.layers.Conv2D):
             and not self.use_bias
             and self.activation is keras.activations.linear
             and self.compute_dtype in ("float32", "bfloat16")
-            and not tf.config.list_physical_devices("GPU")
+            and not has_gpu()
         )
         if not by_products:
             return super().call(inputs)
@@ -114,9 +116,9 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         if training and self.strides == (2, 2) and own_gradient:
             kernel = tf.convert_to_tensor(self.kernel)
             margins = self._margins if self.padding == "valid" else "SAME"
-            if not tf.config.list_physical_devices("GPU"):
-                return _halving(inputs, kernel, margins)
-            return tf.nn.depthwise_conv2d(inputs, kernel, (1, 2, 2, 1), margins)
+            if has_gpu():
+                return tf.nn.depthwise_conv2d(inputs, kernel, (1, 2, 2, 1), margins)
+            return _halving(inputs, kernel, margins)
         return super().call(tf.pad(inputs, self._margins) if self.padding == "valid" else inputs)
 
 

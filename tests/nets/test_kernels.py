@@ -211,7 +211,23 @@ def test_normalization_of_bfloat16_keeps_its_statistics_in_float32(channels):
     np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, rtol=2**-8, atol=1e-3)
 
 
-def test_kernel_gradients_of_bfloat16_are_rounded_once():
+@pytest.mark.parametrize(
+    ("channels", "gpu", "expected"),
+    [(8, False, tf.float32), (16, False, tf.bfloat16), (8, True, tf.bfloat16)],
+)
+def test_channels_that_fill_no_vector_are_normalized_in_float32_on_cpus(
+    monkeypatch, channels, gpu, expected
+):
+    monkeypatch.setattr("nets.backbones.kernels.has_gpu", lambda: gpu)
+    layer = BatchNorm(epsilon=1e-3, dtype="mixed_bfloat16")
+    layer.build((None, 6, 6, channels))
+    step = tf.function(lambda x: layer(x, training=True))
+    graph = step.get_concrete_function(tf.TensorSpec((2, 6, 6, channels), tf.bfloat16)).graph
+    (kernel,) = (op for op in graph.get_operations() if op.type == "FusedBatchNormV3")
+    assert kernel.get_attr("T") == expected
+
+
+def test_kernel_gradients_of_bfloat16_are_as_near_as_its_rounding():
     rng = np.random.default_rng(9)
     features, weight = (rng.normal(0, 1, (4, 6, 5, width)).astype("bfloat16") for width in (24, 8))
     layer = Conv2D(8, 1, use_bias=False, dtype="mixed_bfloat16")
