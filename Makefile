@@ -41,13 +41,14 @@ $(DEV): requirements-dev.txt $(RUNTIME)
 
 # A run directory of its own each time, with its pictures and tables in it.
 DEMO := logs/demo-$(shell date +%Y%m%d-%H%M%S)
-VOC := VOCdevkit/VOC2007
+DEMO_DATA := VOCdevkit/demo
+VOC := $(DEMO_DATA)/VOC2007
 
-demo: $(RUNTIME)  ## Train, evaluate and predict in 6 minutes, on drawn images if VOCdevkit has none
-	$(PYTHON) make_demo_data.py --data VOCdevkit
-	$(PYTHON) train.py --backbone ghostnet --width 0.5 --weights none --input-size 160 \
+demo: $(RUNTIME)  ## Draw a dataset, train on it, evaluate and predict in 6 minutes
+	$(PYTHON) make_demo_data.py --data $(DEMO_DATA)
+	$(PYTHON) train.py --data $(DEMO_DATA) --backbone ghostnet --width 0.5 --weights none --input-size 160 \
 	  --batch-size 16 --lr 0.004 --max-minutes 4.5 --run $(DEMO)
-	$(PYTHON) get_map.py --run $(DEMO) --set test --out $(DEMO)/map_out
+	$(PYTHON) get_map.py --run $(DEMO) --data $(DEMO_DATA) --set test --out $(DEMO)/map_out
 	$(PYTHON) predict.py --run $(DEMO) --out $(DEMO)/img_out \
 	  $$(sed -n '1,8s|.*|$(VOC)/JPEGImages/&.jpg|p' $(VOC)/ImageSets/Main/test.txt)
 	@echo "tables and report: $(DEMO)/map_out, open report.html there"

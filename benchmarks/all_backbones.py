@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
     runs = {name: load_run(one.run) for name, one in trained.items()}
     speeds = time_predictions(runs, args.repeats)
     rows = [table_row(name, one, runs[name], speeds[name]) for name, one in trained.items()]
-    precisions = sorted({run.config.recipe.precision for run in runs.values()})
+    precisions = sorted({one.precision for one in trained.values()})
     title = (
         f"{args.yolo} at {args.input_size}, {args.minutes:g} minutes each in "
         f"{'/'.join(precisions)} from --weights {args.weights}, seed {args.seed}, "

@@ -32,7 +32,11 @@ def main(args: argparse.Namespace) -> None:
     for recipe, seed in tqdm(jobs, unit="run"):
         flags = [*shared, "--recipe", recipe, "--seed", seed]
         trained[recipe].append(train_and_score(out / recipe / str(seed), one.data, flags))
-    title = f"{one.name} at {one.size}, {args.minutes:g} minutes from {Path(args.weights).name}"
+    precisions = sorted({run.precision for runs in trained.values() for run in runs})
+    title = (
+        f"{one.name} at {one.size}, {args.minutes:g} minutes in {'/'.join(precisions)} "
+        f"from {Path(args.weights).name}"
+    )
     report(title, [_row(recipe, runs) for recipe, runs in trained.items()], out / "scores.json")
 
 

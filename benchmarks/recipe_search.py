@@ -3,8 +3,9 @@
 Trains the default recipe and variants of it, each different in one thing, on the same images from
 the same seeds, and tells by how much each is better or worse on validation images; no test set is
 read. A run is on one core, as many at once as there are cores, and a budget is a number of images:
-so it does not matter how fast the machine is meanwhile. What a variant costs beside the default is
-counted: a dearer one sees fewer images. Runs that are done are not repeated.
+so it does not matter how fast the machine is meanwhile. Steps with a frozen backbone and smaller
+images count for less, so variants with more of them see more images. Runs that are done are not
+repeated.
 """
 
 import argparse

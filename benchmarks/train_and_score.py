@@ -23,12 +23,14 @@ class Trained:
         result: its `result.json`.
         scores: what get_map.py found on the test set.
         peak_gib: the most memory that training held since it was last started.
+        precision: that it was trained in.
     """
 
     run: Path
     result: dict
     scores: dict
     peak_gib: float
+    precision: str
 
 
 def preset_of(recipe: str) -> dict:
@@ -69,8 +71,12 @@ def train_and_score(folder: Path, data: Path, flags: list[object]) -> Trained:
         command = ["get_map.py", "--run", run, "--data", data, "--set", "test", "--json"]
         scores, _ = _script(folder / "get_map.log", [*command, "--out", folder / "map_out"])
         scores_file.write_text(scores)
-    result, scores = (json.loads(path.read_text()) for path in (run / "result.json", scores_file))
-    return Trained(run, result, scores, float(peak_file.read_text()))
+    result, config, scores = (
+        json.loads(path.read_text())
+        for path in (run / "result.json", run / "config.json", scores_file)
+    )
+    peak = float(peak_file.read_text())
+    return Trained(run, result, scores, peak, config["recipe"]["precision"])
 
 
 def _script(log: Path, command: list[object]) -> tuple[str, float]:

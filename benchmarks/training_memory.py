@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
     import keras
 
     from nets.detector import Detector
-    from nets.versions import VERSIONS, with_neighbours
+    from nets.versions import VERSIONS
     from utils.annotation import find_classes, read_samples
     from utils.callbacks import Curves, Validation
     from utils.dataset import BatchStream, boxes_needed
@@ -68,12 +68,13 @@ def main(args: argparse.Namespace) -> None:
     train_refs, val_refs, _ = resolve_splits(args.data)
     classes = find_classes(train_refs)
     (train, _), (val, _) = (read_samples(refs, classes) for refs in (train_refs, val_refs))
-    recipe = dataclasses.replace(RECIPES["default"].recipe, batch_size=args.batch_size)
+    preset = RECIPES["default"]
+    recipe = dataclasses.replace(preset.recipe, batch_size=args.batch_size)
     use_precision(recipe.precision)
     needed = boxes_needed(train, recipe.augmentation)
     stream = WatchedStream(train, size, args.batch_size, needed, recipe.augmentation, 0)
     recipe = dataclasses.replace(recipe, epochs=-(-args.steps // stream.steps_per_epoch))
-    version = with_neighbours(VERSIONS[args.yolo])
+    version = preset.adapt(VERSIONS[args.yolo])
     detector = Detector(args.backbone, len(classes), version=version, input_size=size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)

@@ -31,19 +31,21 @@ def main(args: argparse.Namespace) -> None:
     import tensorflow as tf
 
     from nets.detector import Detector
-    from nets.versions import VERSIONS, with_neighbours
+    from nets.versions import VERSIONS
     from summary import count_flops
     from utils.annotation import read_training_samples
-    from utils.config import Recipe
     from utils.dataset import BatchStream, boxes_needed
+    from utils.recipes import RECIPES
     from utils.trainer import Trainer
 
     size = cli.parse_size(args.input_size)
-    recipe = Recipe(epochs=1000, batch_size=args.batch_size, precision=args.precision)
+    preset = RECIPES["default"]
+    settings = {"epochs": 1000, "batch_size": args.batch_size, "precision": args.precision}
+    recipe = dataclasses.replace(preset.recipe, **settings)
     use_precision(recipe.precision)
     augmentation = dataclasses.replace(recipe.augmentation, mosaic=args.mosaic)
     samples, classes = read_training_samples(args.data, None, None, 0)
-    version = with_neighbours(VERSIONS[args.yolo])
+    version = preset.adapt(VERSIONS[args.yolo])
     detector = Detector(args.backbone, len(classes), version=version, input_size=size)
     needed = boxes_needed(samples, augmentation)
     stream = BatchStream(samples, size, args.batch_size, needed, augmentation, 0)
