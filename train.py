@@ -21,7 +21,7 @@ def build_parser() -> Parser:
     add("--width", type=float, metavar="F", help="width factor of backbones that scale")
     add("--yolo", choices=tuple(VERSIONS), default="v4", help="head version, default %(default)s")
     add("--conv", choices=("plain", "separable"), help="3x3 convolutions, default by version")
-    add("--data", type=Path, default=Path("VOCdevkit"), metavar="DIR", help="a VOCdevkit")
+    add("--data", type=Path, metavar="DIR", help="default VOCdevkit, or where the run had it")
     add("--train-set", metavar="SETS", help="such as 2007:trainval,2012:trainval")
     add("--val-set", metavar="SETS", help="default val, or a seeded 10%% of the training images")
     add("--classes", type=Path, metavar="FILE", help="default: those of the training annotations")
@@ -84,14 +84,15 @@ def main(flags: argparse.Namespace) -> None:
     import_tensorflow()
     from utils.session import prepare, resume, train
 
-    train(resume(flags.resume, flags.strict) if flags.resume else prepare(flags), STARTED)
+    session = resume(flags.resume, flags.data, flags.strict) if flags.resume else prepare(flags)
+    train(session, STARTED)
 
 
 def refuse_other_flags(flags: argparse.Namespace) -> None:
     """A run goes on with its own settings; a flag that would change them is not passed over."""
     parser = build_parser()
     for name, value in vars(flags).items():
-        if name not in ("resume", "strict", "debug") and value != parser.get_default(name):
+        if name not in ("resume", "data", "strict", "debug") and value != parser.get_default(name):
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} with --resume: a run keeps its settings, drop {flag}")
 

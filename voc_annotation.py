@@ -47,13 +47,19 @@ def line(sample: Sample) -> str:
 
 
 def write_splits(train: list[ImageRef], val: list[ImageRef]) -> None:
-    """Writes ImageSets/Main lists of the splits where there is none of that name."""
+    """Writes ImageSets/Main lists of the splits where there is none of that name.
+
+    `train` and `val` go together: one beside another's list could share images with it.
+    """
     for folder in sorted({ref.voc_dir for ref in train + val}):
         lists = set_lists(folder)
         for name, refs in (("train", train), ("val", val), ("trainval", train + val)):
             path = folder / "ImageSets" / "Main" / f"{name}.txt"
             if name in lists:
                 print(f"{path}: left as it is")
+                continue
+            if name != "trainval" and lists.keys() & {"train", "val"}:
+                print(f"{path}: not written beside a list that may have the same images")
                 continue
             ids = sorted(ref.image_id for ref in refs if ref.voc_dir == folder)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,17 @@ def test_voc_annotation_writes_splits_where_asked_and_missing(devkit, capsys):
     assert sorted(ids["train"] + ids["val"]) == sorted(ids["trainval"])
 
 
+def test_voc_annotation_writes_no_val_beside_a_train_that_holds_it(devkit, capsys):
+    voc = devkit / "VOCdevkit" / "VOC2007"
+    add_list(voc, "train", [f"image{number}" for number in range(10)])
+    run(voc_annotation, "--write-splits")
+    assert "val.txt: not written" in capsys.readouterr().out
+    assert sorted(path.stem for path in (voc / "ImageSets" / "Main").iterdir()) == [
+        "train",
+        "trainval",
+    ]
+
+
 def test_kmeans_writes_anchors_and_compares_them(devkit, capsys):
     run(kmeans_for_anchors, "--out", "a.txt", "--input-size", "96x128")
     anchors = load_anchors(devkit / "a.txt")

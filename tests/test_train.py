@@ -122,11 +122,11 @@ def test_minutes_are_used_up_unless_patience_is_asked_for(data, tmp_path, flags,
 
 def test_resume_refuses_images_that_have_changed(run_train, data, tmp_path):
     assert run_train("--epochs", "1")[0] == 0
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    config["split"] = "1 of 9 images held out for validation from VOC2007"
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    code, _, err = run_train("--resume", tmp_path / "run")
-    assert code == 2 and "have changed (1 of 9" in err and "best.weights.h5" in err
+    before = (tmp_path / "run" / "config.json").read_text()
+    add_list(data / "VOC2007", "train", [f"image {number}" for number in (0, 1, 2)])
+    code, _, err = run_train("--resume", tmp_path / "run", "--data", data)
+    assert code == 2 and "have changed" in err and "best.weights.h5" in err
+    assert (tmp_path / "run" / "config.json").read_text() == before
 
 
 def test_resume_goes_on_and_refuses_other_settings(run_train, tmp_path):
@@ -143,6 +143,44 @@ def test_resume_goes_on_and_refuses_other_settings(run_train, tmp_path):
     assert code == 2 and "--epochs with --resume" in err
     code, _, err = run_train("--resume", tmp_path / "nowhere")
     assert code == 2 and "nowhere" in err
+
+
+def test_resume_finds_images_that_have_moved(run_train, data, tmp_path):
+    path = tmp_path / "run"
+    assert run_train("--epochs", "1")[0] == 0
+    data.rename(tmp_path / "elsewhere")
+    code, _, err = run_train("--resume", path)
+    assert code == 2 and "--data" in err
+    code, _, err = run_train("--resume", path, "--data", tmp_path / "elsewhere")
+    assert code == 0, err
+    assert json.loads((path / "config.json").read_text())["data"] == str(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("lost", ["list", "images"])
+def test_a_test_set_that_cannot_be_used_does_not_stop_training(run_train, data, lost):
+    voc = data / "VOC2007"
+    if lost == "list":
+        add_list(voc, "test", [])
+    else:
+        for number in (6, 7):
+            (voc / "JPEGImages" / f"image {number}.png").unlink()
+    code, _, err = run_train("--epochs", "1")
+    assert code == 0, err
+    assert (lost == "images") == ("annotation without image: 2" in err)
+
+
+def test_images_to_validate_on_must_have_objects(run_train, data, tmp_path):
+    add_image(data / "VOC2007", "image 4")
+    add_image(data / "VOC2007", "image 5", [("cat", (8, 8, 60, 50), 1)])  # counts for nothing
+    code, _, err = run_train("--epochs", "1")
+    assert code == 2 and "no object to find in the 2 images to validate on" in err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_minutes_that_are_over_before_the_first_step_leave_nothing(run_train, tmp_path):
+    code, _, err = run_train("--max-minutes", "1e-9")
+    assert code == 1 and "before the first step" in err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_detector_starts_from_an_earlier_one_with_other_classes(run_train, data, tmp_path):

@@ -13,6 +13,7 @@ from nets.versions import YoloVersion
 from utils.augment import GENTLE, Augmentation
 from utils.cli import did_you_mean
 from utils.errors import UserError
+from utils.outputs import written_whole
 from utils.precision import AUTO
 
 
@@ -83,6 +84,7 @@ class RunConfig:
         train_set: image sets trained on; None for the default split.
         val_set: image sets validated on; None for the default split.
         split: the split in words.
+        images: digest of the names of the images trained on and validated on.
         weights: where the weights started from.
         resize: how an image is fitted into the input at prediction: `letterbox` keeps its aspect,
             `stretch` does not, as some imported detectors expect it.
@@ -98,12 +100,15 @@ class RunConfig:
     train_set: str | None = None
     val_set: str | None = None
     split: str = ""
+    images: str = ""
     weights: str = "none"
     resize: Literal["letterbox", "stretch"] = "letterbox"
 
     def save(self, path: Path) -> None:
         """Writes the records as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        with written_whole(path) as (part,):
+            part.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "RunConfig":

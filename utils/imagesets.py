@@ -139,7 +139,7 @@ def resolve_splits(
     if val_spec:
         val = list_images(data, val_spec)
         folders = voc_dirs(data)
-        taken = {*val, *_tested(folders)}
+        taken = {*val, *tested_images(folders)}
         train = [ref for ref in _pool(folders) if ref not in taken]
         if not train:
             raise UserError(f"no image left in {data} to train on beside {val_spec!r}")
@@ -155,7 +155,7 @@ def _default_splits(data: Path, seed: int) -> tuple[list[ImageRef], list[ImageRe
     val = [ref for path in split for ref in _read_set(path, lists[path]["val"])]
     told = ["train and val of " + ", ".join(path.name for path in split)] if split else []
     pool = _pool([path for path in folders if path not in split])
-    tested = _tested(folders)
+    tested = tested_images(folders)
     if not tested.isdisjoint(train + val + pool):
         total = len(train + val + pool)
         train, val, pool = ([r for r in refs if r not in tested] for refs in (train, val, pool))
@@ -202,7 +202,7 @@ def _pool(folders: list[Path]) -> list[ImageRef]:
     return refs
 
 
-def _tested(folders: list[Path]) -> set[ImageRef]:
+def tested_images(folders: list[Path]) -> set[ImageRef]:
     """What the test lists keep untouched."""
     lists = {path: set_lists(path).get("test") for path in folders}
     return {ref for path, test in lists.items() if test for ref in _read_set(path, test)}

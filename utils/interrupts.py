@@ -1,6 +1,7 @@
 """Stopping between two steps instead of within one."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 
@@ -28,6 +29,8 @@ class StopRequest:
             if self.asked:
                 raise KeyboardInterrupt
             self.asked = True
+            # Not by print: the signal may have come while something is printed.
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import keras
@@ -24,8 +25,8 @@ from utils.cli import parse_size
 from utils.config import RunConfig
 from utils.datacheck import check_dataset
 from utils.dataset import BatchStream, boxes_needed
-from utils.errors import UserError
-from utils.imagesets import list_images, resolve_splits, set_lists, voc_dirs
+from utils.errors import JobError, UserError
+from utils.imagesets import resolve_splits, tested_images, voc_dirs
 from utils.precision import use_precision
 from utils.recipes import RECIPES, recipe_from
 from utils.run import (
@@ -40,6 +41,8 @@ from utils.run import (
 )
 from utils.trainer import Trainer
 from utils.weights import convention_of, load_weights
+
+DEVKIT = Path("VOCdevkit")  # where photos are unless --data says otherwise
 
 STRATEGIES = {
     "single": tf.distribute.get_strategy,
@@ -91,6 +94,7 @@ def prepare(flags: argparse.Namespace) -> Session:
     path = flags.run or Path("logs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{spec.name}-{flags.yolo}"
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} is not empty, name a new directory or go on with --resume {path}")
+    data = flags.data or DEVKIT
     config = RunConfig(
         backbone=spec.name,
         width=width,
@@ -98,26 +102,30 @@ def prepare(flags: argparse.Namespace) -> Session:
         yolo=version,
         input_size=parse_size(flags.input_size),
         recipe=recipe_from(flags),
-        data=str(flags.data),
+        data=str(data),
         train_set=flags.train_set,
         val_set=flags.val_set,
         weights=flags.weights,
     )
-    train_refs, val_refs, split = resolve_splits(
-        flags.data, flags.train_set, flags.val_set, flags.seed
-    )
+    train_refs, val_refs, split = resolve_splits(data, flags.train_set, flags.val_set, flags.seed)
     classes = read_classes(flags.classes) if flags.classes else find_classes(train_refs)
     if not classes:
-        raise UserError(f"no object in the annotations of {flags.data}, draw some boxes first")
+        raise UserError(f"no object in the annotations of {data}, draw some boxes first")
     config = dataclasses.replace(config, split=split)
     train, val = _check(config, classes, train_refs, val_refs, flags.strict)
+    config = dataclasses.replace(config, images=_digest(train, val))
     anchors = _anchors_for(train, config, preset.own_anchors)
     freezes_random = flags.freeze_epochs is not None
     return Session(path, config, classes, anchors, train, val, False, freezes_random)
 
 
-def resume(path: Path, strict: bool) -> Session:
+def resume(path: Path, data: Path | None, strict: bool) -> Session:
     """Takes up a run from its directory.
+
+    Args:
+        path: the directory.
+        data: the VOCdevkit, if it is no longer where it was.
+        strict: whether any fault in the data is an error.
 
     Raises:
         UserError: the directory is not whole, or its data has gone or changed.
@@ -125,15 +133,17 @@ def resume(path: Path, strict: bool) -> Session:
     config, classes, anchors = read_description(path)
     if not (path / LAST_STATE).is_file():
         raise UserError(f"no {LAST_STATE} in {path}, there is nothing to resume")
+    if data:
+        config = dataclasses.replace(config, data=str(data))
     train_refs, val_refs, split = resolve_splits(
         Path(config.data), config.train_set, config.val_set, config.recipe.seed
     )
-    if split != config.split:  # what was held out may be another choice now
-        raise UserError(
-            f"the images of {config.data} have changed ({config.split}; now: {split}), restore "
-            f"them or train anew from --weights {path / BEST_WEIGHTS}"
-        )
     train, val = _check(config, classes, train_refs, val_refs, strict)
+    if _digest(train, val) != config.images:  # their order and what was held out would be others
+        raise UserError(
+            f"the images of {config.data} have changed since {path} was begun ({config.split}; "
+            f"now: {split}), restore them or train anew from --weights {path / BEST_WEIGHTS}"
+        )
     return Session(path, config, classes, anchors, train, val, resumed=True)
 
 
@@ -146,7 +156,7 @@ def train(session: Session, started: float) -> None:
 
     Raises:
         UserError: the weights to start from cannot be used.
-        JobError: training failed.
+        JobError: training failed, or its minutes were over before it began.
     """
     config, path = session.config, session.path
     recipe = config.recipe
@@ -170,7 +180,6 @@ def train(session: Session, started: float) -> None:
                 config = dataclasses.replace(
                     config, recipe=dataclasses.replace(config.recipe, freeze_share=0.0)
                 )
-    _describe(session, config)
 
     stream = BatchStream(
         session.train,
@@ -184,6 +193,11 @@ def train(session: Session, started: float) -> None:
     if session.resumed:
         trainer.resume()
         _say(f"going on with {path} at step {trainer.step}")
+    if not trainer.step and trainer.share >= 1.0:
+        raise JobError(
+            f"the {recipe.max_minutes:g} minutes were over before the first step, give more of them"
+        )
+    _describe(session, config)
     _say(f"training {config.backbone} {config.yolo.name}, run directory {path}")
     callbacks = [
         Validation(trainer, session.val, session.classes, path / BEST_WEIGHTS),
@@ -206,12 +220,24 @@ def _check(
     anchors = DEFAULT_ANCHORS[config.yolo.name]
     splits = {"train": train_refs, "val": val_refs}
     data = Path(config.data)
-    if any("test" in set_lists(folder) for folder in voc_dirs(data)):
-        # Only to find out whether anything of it stands in the other two.
-        splits["test"] = list_images(data, "test")
+    tested = tested_images(voc_dirs(data))
+    if tested:  # only to find out whether anything of it stands in the other two
+        splits["test"] = sorted(tested)
     report = check_dataset(splits, classes, anchors, config.input_size, strict)
     _say(report.table)
-    return report.samples["train"], report.samples["val"]
+    train, val = report.samples["train"], report.samples["val"]
+    if all(sample.difficult.all() for sample in val):
+        raise UserError(
+            f"no object to find in the {len(val)} images to validate on ({config.split}), so no "
+            "weights would be the best: name others with --val-set, or annotate more images"
+        )
+    return train, val
+
+
+def _digest(train: Sequence[Sample], val: Sequence[Sample]) -> str:
+    """Tells one choice of images from another, wherever they lie."""
+    names = [[f"{s.image.parents[1].name}/{s.image_id}" for s in split] for split in (train, val)]
+    return blake2b(json.dumps(names).encode(), digest_size=16).hexdigest()
 
 
 def _anchors_for(train: list[Sample], config: RunConfig, own: bool) -> np.ndarray:
@@ -235,6 +261,8 @@ def _describe(session: Session, config: RunConfig) -> None:
     """Writes what the run is; the directory then explains itself, however training ends."""
     session.path.mkdir(parents=True, exist_ok=True)
     config.save(session.path / CONFIG)
+    if session.resumed:
+        return
     (session.path / CLASSES).write_text("\n".join(session.classes) + "\n", encoding="utf-8")
     save_anchors(session.path / ANCHORS, session.anchors)
 

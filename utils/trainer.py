@@ -148,6 +148,8 @@ class Trainer:
         """
         listeners = keras.callbacks.CallbackList(callbacks, model=self.detector)
         self.detector.stop_training = False
+        if not self.step:
+            self.save()  # however soon it is stopped, there is a state to go on from
         listeners.on_train_begin()
         batches = self._stream.stream(
             self.step,

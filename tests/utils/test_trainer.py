@@ -86,6 +86,23 @@ def test_a_stopped_run_goes_on_as_though_never_stopped(samples, tmp_path, monkey
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
+def test_a_run_that_is_killed_in_its_first_step_can_be_resumed(samples, tmp_path, monkeypatch):
+    killed = make(samples, tmp_path)
+    monkeypatch.setattr(killed, "make_step", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        killed.run([])
+    resumed = make(samples, tmp_path)
+    resumed.resume()
+    assert resumed.step == 0 and not resumed.history
+
+
+def test_the_first_request_to_stop_is_answered(samples, tmp_path, capfd):
+    trainer = make(samples, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run([At(0, lambda: os.kill(os.getpid(), signal.SIGINT))])
+    assert "stopping after this step" in capfd.readouterr().err
+
+
 def test_training_in_bfloat16_follows_that_in_float32(samples, tmp_path):
     losses = []
     for precision in ("float32", "mixed_bfloat16"):
