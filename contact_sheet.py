@@ -8,7 +8,7 @@ import numpy as np
 
 from utils.annotation import read_training_samples
 from utils.augment import GENTLE
-from utils.cli import Parser, parse_size, run
+from utils.cli import Parser, parse_size, run, seed
 from utils.dataset import BatchStream, boxes_needed
 from utils.detections import Detections
 from utils.draw import draw_boxes
@@ -56,7 +56,7 @@ def build_parser() -> Parser:
     flags.add_argument("--classes", type=Path, metavar="FILE", help="class names, one a line")
     flags.add_argument("--input-size", default="416", metavar="N|HxW", help="default 416")
     flags.add_argument("--count", type=int, default=16, help="images on the sheet, default 16")
-    flags.add_argument("--seed", type=int, default=0, help="of order and augmentation")
+    flags.add_argument("--seed", type=seed, default=0, help="of order and augmentation")
     flags.add_argument("--out", type=Path, default=Path("contact_sheet.png"), help="the picture")
     return flags
 

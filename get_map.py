@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace) -> tuple["Run", list["Sample"]]:
     from utils.annotation import find_classes, read_samples
     from utils.boxfiles import some
-    from utils.datacheck import fault_lines
+    from utils.datacheck import decode_all, fault_lines
     from utils.imagesets import list_images
 
     refs = list_images(args.data, args.set)  # before TensorFlow: a wrong name is told at once
@@ -90,6 +90,8 @@ def _load(args: argparse.Namespace) -> tuple["Run", list["Sample"]]:
 
     run = load_run(args.run or newest_run())
     samples, faults = read_samples(refs, run.classes)
+    samples, _, damaged = decode_all(samples, args.set)  # rather than to find out half-way
+    faults += damaged
     if faults:
         print(fault_lines(faults), end="", file=sys.stderr)
     if not samples:

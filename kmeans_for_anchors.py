@@ -6,7 +6,7 @@ from pathlib import Path
 from nets.anchors import V3_ANCHORS, V4_ANCHORS, save_anchors
 from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
 from utils.annotation import read_training_samples
-from utils.cli import Parser, parse_size, run
+from utils.cli import Parser, parse_size, run, seed
 from utils.datacheck import format_table
 from utils.errors import UserError
 
@@ -35,7 +35,7 @@ def build_parser() -> Parser:
     flags.add_argument("--train-set", metavar="SETS", help="such as 2007:trainval,2012:trainval")
     flags.add_argument("--classes", type=Path, metavar="FILE", help="count these classes only")
     flags.add_argument("--input-size", default="416", metavar="N|HxW", help="default 416")
-    flags.add_argument("--seed", type=int, default=0, help="of k-means and of what is held out")
+    flags.add_argument("--seed", type=seed, default=0, help="of k-means and of what is held out")
     flags.add_argument(
         "--out", type=Path, default=Path("yolo_anchors.txt"), help="default yolo_anchors.txt"
     )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from utils.cli import Parser, positive, run
+from utils.cli import Parser, positive, run, seed
 
 
 def build_parser() -> Parser:
@@ -16,7 +16,7 @@ def build_parser() -> Parser:
         parser.add_argument(
             f"--{split}", type=positive, default=images, help=f"images to {split}, default {images}"
         )
-    parser.add_argument("--seed", type=int, default=0, help="another one gives another set")
+    parser.add_argument("--seed", type=seed, default=0, help="another one gives another set")
     return parser
 
 

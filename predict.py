@@ -85,6 +85,10 @@ def main(args: argparse.Namespace) -> None:
                 prediction.process(find_sources([name]))
             except UserError as error:
                 print(f"error: {error}", file=sys.stderr)
+            except OSError as error:  # the next file may do
+                if error.errno is None:  # a library's own failure
+                    raise
+                print(f"error: {cli.explained(error)}", file=sys.stderr)
     prediction.finish()
 
 

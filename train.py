@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from nets.versions import VERSIONS
-from utils.cli import Parser, above_zero, import_tensorflow, positive, run
+from utils.cli import Parser, above_zero, import_tensorflow, positive, run, seed
 from utils.errors import UserError
 from utils.precision import AUTO, PRECISIONS
 
@@ -63,7 +63,7 @@ def build_parser() -> Parser:
     add("--weights", default="auto", metavar="auto|imagenet|none|FILE", help="where to start from")
     add("--run", type=Path, metavar="DIR", help="default logs/<time>-<backbone>-<yolo>")
     add("--resume", type=Path, metavar="DIR", help="go on with a run as though never stopped")
-    add("--seed", type=int, default=0, metavar="N", help="default %(default)s")
+    add("--seed", type=seed, default=0, metavar="N", help="default %(default)s")
     add(
         "--precision",
         choices=(AUTO, *PRECISIONS),

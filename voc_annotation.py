@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.annotation import Sample, find_classes, read_classes, read_samples
-from utils.cli import Parser, run
+from utils.cli import Parser, run, seed
 from utils.imagesets import ImageRef, resolve_splits, set_lists
 
 
@@ -74,7 +74,7 @@ def build_parser() -> Parser:
     flags.add_argument("--train-set", metavar="SETS", help="such as 2007:trainval,2012:trainval")
     flags.add_argument("--val-set", metavar="SETS", help="such as 2007:val")
     flags.add_argument("--classes", type=Path, metavar="FILE", help="class names, one a line")
-    flags.add_argument("--seed", type=int, default=0, help="of what is held out for validation")
+    flags.add_argument("--seed", type=seed, default=0, help="of what is held out for validation")
     flags.add_argument("--out", type=Path, default=Path(), help="folder of the lists")
     flags.add_argument(
         "--write-splits",

@@ -131,7 +131,7 @@ def build_parser() -> cli.Parser:
     add("--input-size", default="416", help="N or HxW, default %(default)s")
     add("--minutes", type=cli.above_zero, default=20, help="of each training, default %(default)s")
     add("--weights", default="none", help="as in train.py, default %(default)s")
-    add("--seed", type=int, default=0, help="default %(default)s")
+    add("--seed", type=cli.seed, default=0, help="default %(default)s")
     add("--repeats", type=cli.positive, default=20, help="of predictions, default %(default)s")
     add("--out", type=Path, default=Path("logs/backbones"), help="default %(default)s")
     return parser

@@ -152,6 +152,15 @@ def test_a_run_is_scored_and_its_text_files_score_the_same(fake_run, capsys, tmp
     assert (again["voc"], again["coco"]) == (scores["voc"], scores["coco"])
 
 
+def test_a_picture_that_is_cut_short_is_left_out_as_in_training(fake_run, voc, capsys, tmp_path):
+    path = voc / "JPEGImages" / "image 0.png"
+    path.write_bytes(path.read_bytes()[:-300])  # its header is sound
+    score("--run", "run", "--json")
+    captured = capsys.readouterr()
+    assert "unreadable image: 1" in captured.err and "image 0.png" in captured.err
+    assert json.loads(captured.out)["images"] == 2
+
+
 def test_sets_that_cannot_be_scored_are_named(fake_run, voc, capsys, tmp_path):
     assert "no folder nowhere" in error_of(capsys, "--data", "nowhere", "--run", "run")
     assert "it has fishy, test" in error_of(capsys, "--set", "val", "--run", "run")

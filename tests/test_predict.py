@@ -259,11 +259,13 @@ class Terminal(io.StringIO):
 def test_without_a_source_a_terminal_is_asked_until_an_empty_line(run, monkeypatch):
     save("a.png")
     save("b.png")
-    monkeypatch.setattr(sys, "stdin", Terminal("a.png\nmissing.png\nb.png\n\nnever.png\n"))
+    answers = f"a.png\nmissing.png\n{'long' * 100}.png\nb.png\n\nnever.png\n"
+    monkeypatch.setattr(sys, "stdin", Terminal(answers))
     code, out, err = run()
     assert code == 0
-    assert err.count("Input image filename:") == 4
+    assert err.count("Input image filename:") == 5
     assert "error: no file or folder missing.png" in err
+    assert "file name too long" in err
     assert [line for line in out.splitlines() if "->" in line] == [
         "a.png -> img_out/a.png",
         "b.png -> img_out/b.png",

@@ -13,7 +13,7 @@ from defusedxml import DefusedXmlException
 from tqdm import tqdm
 
 from utils.errors import UserError
-from utils.images import image_size
+from utils.images import TURNED, read_header
 from utils.imagesets import ImageRef, annotation_files, image_files, read_text, resolve_splits
 
 BORDER_SLACK = 1.0  # pixels: VOC counts from 1, so a box of a whole image may end one beyond it
@@ -86,6 +86,7 @@ def read_samples(refs: Iterable[ImageRef], classes: list[str]) -> tuple[list[Sam
     An image that is missing, unreadable or without a readable annotation gives no sample; an object
     of a class not listed, or whose box is empty or wholly outside the image, is left out. Each is
     named by a fault, and so is a box that passes the border by more than a pixel, which is kept.
+    Boxes that were drawn on the photo before its EXIF turn are turned with it.
 
     Returns:
         The samples, in the order of `refs`, and the faults.
@@ -136,22 +137,22 @@ def _read_sample(
     if annotation is None:
         return None, [Fault(LONE_IMAGE, image)]
     try:
-        height, width = image_size(image)
+        size, orientation = read_header(image)
     except (UserError, OSError) as error:
         return None, [Fault("unreadable image", image, str(error))]
     try:
         root = parse_xml(annotation)
     except (UserError, OSError) as error:
         return None, [Fault("unreadable annotation", annotation, str(error))]
-    objects, faults = _read_objects(root, annotation, label_of, (height, width))
+    objects, faults = _read_objects(root, annotation, label_of, size, orientation)
     sample = Sample(
         image_id=ref.image_id,
         image=image,
         boxes=np.array([box for box, _, _ in objects], np.float32).reshape(-1, 4),
         labels=np.array([label for _, label, _ in objects], np.int32),
         difficult=np.array([difficult for _, _, difficult in objects], bool),
-        width=width,
-        height=height,
+        width=size[1],
+        height=size[0],
     )
     return sample, faults
 
@@ -178,18 +179,25 @@ def _class_name(node: Element) -> str:
 
 
 def _read_objects(
-    root: Element, path: Path, label_of: dict[str, int], size: tuple[int, int]
+    root: Element, path: Path, label_of: dict[str, int], size: tuple[int, int], orientation: int
 ) -> tuple[list[tuple[list[float], int, bool]], list[Fault]]:
     """Objects of one annotation as (box, label, difficult), and what is wrong with the others."""
     objects, faults = [], []
     height, width = size
-    told = [_number(root, f"size/{side}") for side in ("height", "width")]
-    if min(told) > 0 and told != [height, width]:
+    told = tuple(_number(root, f"size/{side}") for side in ("height", "width"))
+    # Tools that do not look at EXIF show the photo lying, and boxes are drawn on that.
+    turn = orientation in TURNED and told == (width, height) != size
+    if turn:
+        detail = f"drawn on {told[1]:g}x{told[0]:g}, turned with the image to {width}x{height}"
+        faults.append(Fault("boxes turned by EXIF", path, detail))
+    elif min(told) > 0 and told != size:
         detail = f"says {told[1]:g}x{told[0]:g}, the image is {width}x{height}"
         faults.append(Fault("size differs", path, detail))
     for node in root.iterfind("object"):
         name = _class_name(node)
         box = [_number(node, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+        if turn:
+            box = _turned(box, orientation, (height, width))
         where = f"{name} {' '.join(f'{side:g}' for side in box)}"
         inside = np.clip(box, 0, (width, height, width, height))
         if name not in label_of:
@@ -206,6 +214,16 @@ def _read_objects(
                 faults.append(Fault("box passes border", path, detail))
             objects.append((box, label_of[name], _number(node, "difficult") == 1))
     return objects, faults
+
+
+def _turned(box: list[float], orientation: int, size: tuple[int, int]) -> list[float]:
+    """A box of the stored picture in the turned one, of `size` (h, w); orientation 5 to 8."""
+    (top, left, bottom, right), (height, width) = box, size  # x and y change places
+    if orientation in (6, 7):
+        left, right = width - right, width - left
+    if orientation in (7, 8):
+        top, bottom = height - bottom, height - top
+    return [left, top, right, bottom]
 
 
 def _number(node: Element, tag: str) -> float:

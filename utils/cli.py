@@ -62,6 +62,13 @@ def positive(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """The `type` of a flag that takes a seed: a whole number that fits into 32 bits."""
+    if not 0 <= (value := int(text)) < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not within 0..{2**32 - 1}")
+    return value
+
+
 def above_zero(text: str) -> float:
     """The `type` of a flag that takes any number greater than 0."""
     if not 0 < (value := float(text)) < float("inf"):
@@ -115,6 +122,8 @@ def run(
     if not debug:
         # A hook, not an `except Exception`: whoever calls `run` from Python gets the exception.
         sys.excepthook = _print_one_line
+    # Names of files need not be UTF-8: Python keeps their bytes as lone surrogates.
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main(parser.parse_args(argv))
         sys.stdout.flush()
@@ -131,9 +140,14 @@ def run(
     except OSError as error:
         if error.errno is None:  # a library's own failure, not the file system's answer
             raise
-        where = error.filename2 or error.filename or "a file"
-        remedy = REMEDIES.get(error.errno, "check the path")
-        _leave(2, f"error: {where}: {os.strerror(error.errno).lower()}, {remedy}", debug)
+        _leave(2, f"error: {explained(error)}", debug)
+
+
+def explained(error: OSError) -> str:
+    """What the file system refused, where, and what to do."""
+    where = error.filename2 or error.filename or "a file"
+    remedy = REMEDIES.get(error.errno, "check the path")
+    return f"{where}: {os.strerror(error.errno).lower()}, {remedy}"
 
 
 def import_tensorflow() -> None:

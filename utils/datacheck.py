@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from utils.anchors_kmeans import anchor_fit, box_sizes
 from utils.annotation import LONE_ANNOTATION, LONE_IMAGE, Fault, Sample, read_samples
+from utils.dataset import MOST_BOXES
 from utils.errors import UserError
 from utils.images import read_image
 from utils.imagesets import ImageRef, annotation_files, image_files
@@ -59,8 +60,9 @@ def check_dataset(
     digests: dict[str, dict[bytes, Sample]] = {}
     for split, refs in splits.items():
         read, found = read_samples(refs, classes)
-        samples[split], digests[split], damaged = _decode_all(read, split)
+        samples[split], digests[split], damaged = decode_all(read, split)
         faults += found + damaged
+    faults += _crowded(samples.get("train", []))
     faults += _lone_files({ref.voc_dir for refs in splits.values() for ref in refs})
     faults += _shared_images(samples, digests)
     faults = list(dict.fromkeys(faults))
@@ -77,7 +79,7 @@ def check_dataset(
     return Report(samples, faults, table)
 
 
-def _decode_all(
+def decode_all(
     samples: list[Sample], split: str
 ) -> tuple[list[Sample], dict[bytes, Sample], list[Fault]]:
     """The samples whose image decodes, by a digest of its pixels at an eighth too, and the rest."""
@@ -106,6 +108,15 @@ def _decode_all(
                 usable.append(sample)
                 digests.setdefault(result, sample)
     return usable, digests, faults
+
+
+def _crowded(samples: list[Sample]) -> list[Fault]:
+    """Images with more objects than are trained on."""
+    return [
+        Fault("too many objects", s.image, f"{len(s.boxes)}, the largest {MOST_BOXES} count")
+        for s in samples
+        if len(s.boxes) > MOST_BOXES
+    ]
 
 
 def _lone_files(folders: set) -> list[Fault]:

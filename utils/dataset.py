@@ -17,13 +17,14 @@ from utils.letterbox import Letterbox
 
 PREFETCH = 4  # batches in the making
 PATIENCE = 300.0  # seconds for one image before the storage is taken for dead
-MOST_BOXES = 256
+MOST_BOXES = 800  # so many can be told apart by nets.assigner
 
 
 def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation | None) -> int:
-    """Places for objects in a batch: a multiple of 8, at most 256.
+    """Places for objects in an image of a batch: a multiple of 8, at most 800.
 
-    Any single image fits; with mosaic and mixup five images do that are fuller than 95% of all.
+    Any image of up to 800 objects fits; with mosaic and mixup five images do that are fuller than
+    95% of all, as far as 800 go.
     """
     counts = [len(sample.boxes) for sample in samples] or [0]
     needed = max(counts)

@@ -18,6 +18,8 @@ TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 # and what OpenCV prints about a damaged file lacks the file's name, which our errors give.
 cv2.setNumThreads(0)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# Pillow reads headers only here, and OpenCV has a limit of its own, 2**30 pixels.
+Image.MAX_IMAGE_PIXELS = None
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -26,13 +28,22 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: The file is no image.
     """
+    return read_header(path)[0]
+
+
+def read_header(path: Path) -> tuple[tuple[int, int], int]:
+    """What `image_size` says, and the EXIF orientation, 1 to 8, by which the image is turned.
+
+    Raises:
+        UserError: The file is no image.
+    """
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = _orientation(image.info.get("exif")) in TURNED
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+            orientation = _orientation(image.info.get("exif"))
+    except (UnidentifiedImageError, SyntaxError, ValueError) as error:
         raise UserError(f"cannot read image {path}: {error}; replace or remove the file") from error
-    return (width, height) if turned else (height, width)
+    return (width, height) if orientation in TURNED else (height, width), orientation
 
 
 def _orientation(data: bytes | None) -> int:

@@ -163,7 +163,7 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
     document = json.dumps(scores, ensure_ascii=False, allow_nan=False, indent=2)
     (folder / "results.json").write_text(document + "\n", encoding="utf-8")
     page = _page(evaluation, matches, curves, confusion)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    (folder / "report.html").write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _headline(scores: dict[str, Any], metric: str) -> tuple[str, float | None]:

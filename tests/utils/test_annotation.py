@@ -2,6 +2,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from vocset import add_image, add_list, annotation
 
 from utils.annotation import Fault, find_classes, parse_xml, read_classes, read_samples
@@ -327,3 +328,37 @@ def test_real_sets(shared_data, name, images, objects, faults):
     assert len(samples) == images
     assert sum(len(sample.boxes) for sample in samples) == objects
     assert len(found) == faults
+
+
+class TestPhotosTurnedByExif:
+    """A white box on black: wherever the photo shows it, there the sample must have it."""
+
+    BOX = (20, 4, 50, 16)  # on the photo as it is stored, 80 x 60
+
+    def sample_of(self, folder, orientation, drawn_on):
+        add_image(folder, "a", xml=annotation([("cat", drawn_on[1])], drawn_on[0]))
+        (folder / "JPEGImages" / "a.png").unlink()
+        stored = np.zeros((60, 80, 3), np.uint8)
+        stored[4:16, 20:50] = 255
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(stored).save(folder / "JPEGImages" / "a.jpg", exif=exif, quality=95)
+        (sample,), faults = read_samples([ImageRef(folder, "a")], ["cat"])
+        shown = np.asarray(ImageOps.exif_transpose(Image.open(sample.image)))[..., 0] > 128
+        rows, columns = np.nonzero(shown.any(axis=1))[0], np.nonzero(shown.any(axis=0))[0]
+        seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        assert (sample.height, sample.width) == shown.shape
+        return sample, seen, [fault.kind for fault in faults]
+
+    @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+    def test_boxes_drawn_before_the_turn_are_turned(self, tmp_path, orientation):
+        sample, seen, faults = self.sample_of(tmp_path, orientation, ((60, 80), self.BOX))
+        np.testing.assert_array_equal(sample.boxes, [seen])
+        assert faults == ["boxes turned by EXIF"]
+
+    @pytest.mark.parametrize("orientation", [1, 6])
+    def test_boxes_drawn_after_the_turn_are_left_alone(self, tmp_path, orientation):
+        drawn = {1: ((60, 80), self.BOX), 6: ((80, 60), (44, 20, 56, 50))}[orientation]
+        sample, seen, faults = self.sample_of(tmp_path, orientation, drawn)
+        np.testing.assert_array_equal(sample.boxes, [seen])
+        assert not faults

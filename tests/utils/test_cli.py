@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from utils.cli import Parser, fraction, parse_size, positive, run
+from utils.cli import Parser, fraction, parse_size, positive, run, seed
 from utils.errors import JobError, UserError
 
 
@@ -173,3 +173,20 @@ def test_numbers_out_of_range_are_usage_errors(kind, good, bad):
     for text in bad:
         with pytest.raises(ArgumentTypeError, match="is "):
             kind(text)
+
+
+def test_seeds_fit_into_32_bits():
+    assert (seed("0"), seed("4294967295")) == (0, 4294967295)
+    for text in ("-1", "4294967296"):
+        with pytest.raises(ArgumentTypeError, match=r"0\.\.4294967295"):
+            seed(text)
+
+
+def test_names_that_are_not_utf_8_are_printed(tmp_path):
+    code = (
+        "from utils.cli import Parser, run\n"
+        "name = b'\\xb1\\xbb.jpg'.decode('utf-8', 'surrogateescape')\n"
+        "run(lambda args: print(name), Parser(''), [])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"\\udcb1\\udcbb.jpg\n"

@@ -62,6 +62,14 @@ def test_damaged_images_are_dropped_and_named(voc):
     assert f"cannot read image {voc / 'JPEGImages' / 'a.png'}: damaged" in report.table
 
 
+def test_more_objects_than_are_trained_on_are_named(voc):
+    add_image(voc, "e", [("cat", BOX)] * 801)
+    report = check(voc, train="abe", val="ce")
+    assert ("too many objects", "e.png") in [(f.kind, f.path.name) for f in report.faults]
+    assert "801, the largest 800 count" in report.table
+    assert "too many objects: 1" in report.table  # not of those that are only to be found
+
+
 def test_lone_files_are_named_once_wherever_they_stand(voc):
     for name in "ef":
         image, _ = add_image(voc, name)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -201,6 +202,12 @@ def test_boxes_needed(samples):
     assert boxes_needed(samples, Augmentation(mosaic=0)) == 8
     assert boxes_needed(samples, None) == 8
     assert boxes_needed(samples * 100 + samples[4:] * 10000, Augmentation()) == 24
+
+
+def test_boxes_needed_are_at_most_what_the_assigner_tells_apart(samples):
+    crowd = dataclasses.replace(samples[0], boxes=np.ones((600, 4)), labels=np.zeros(600))
+    assert boxes_needed([crowd], Augmentation(mosaic=0)) == 600
+    assert boxes_needed([crowd], Augmentation()) == 800
 
 
 def test_data_and_drawing_start_without_tensorflow():

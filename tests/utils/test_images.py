@@ -137,3 +137,9 @@ def test_a_reduced_image_averages_its_pixels(tmp_path, kind, factor):
     assert reduced.shape == (9, 11, 3)
     # A JPEG's last row also sees what its encoder filled the block up with.
     np.testing.assert_allclose(reduced[:-1, :-1], coarse[:-1, :-1], atol=5)
+
+
+def test_a_size_that_pillow_takes_for_an_attack_is_told(tmp_path):
+    path = tmp_path / "aerial.png"
+    Image.new("1", (20_000, 10_000)).save(path)
+    assert image_size(path) == (10_000, 20_000)

@@ -72,6 +72,15 @@ def test_the_page_needs_nothing_else_and_shows_the_mistakes(evaluation, tmp_path
     assert 100 < red.sum() < red.size / 4
 
 
+def test_a_photo_whose_name_is_not_utf_8_is_shown(evaluation, tmp_path):
+    name = b"\xc3\xa8.\xb1".decode("utf-8", "surrogateescape")
+    photo = evaluation.samples[0].image.rename(tmp_path / f"{name}.png")
+    renamed = replace(evaluation.samples[0], image_id=name, image=photo)
+    with replacing(tmp_path / "out") as folder:
+        write_results(folder, replace(evaluation, samples=[renamed, *evaluation.samples[1:]]))
+    assert "è.\\udcb1" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_table_names_what_is_undefined(evaluation):
     lines = table(evaluation).splitlines()
     assert lines[0] == "A <title>: a subtitle, 2 images"
