@@ -3,7 +3,9 @@
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +14,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from nets.anchors import DEFAULT_ANCHORS, save_anchors
 from nets.backbones import resolve, usable_width
@@ -22,6 +23,7 @@ from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
 from utils.annotation import Sample, find_classes, read_classes
 from utils.callbacks import Curves, EarlyStopping, Validation
 from utils.cli import parse_size
+from utils.cluster import STRATEGIES, keeps_the_run
 from utils.config import RunConfig
 from utils.datacheck import check_dataset
 from utils.dataset import BatchStream, boxes_needed
@@ -43,12 +45,6 @@ from utils.trainer import Trainer
 from utils.weights import convention_of, load_weights
 
 DEVKIT = Path("VOCdevkit")  # where photos are unless --data says otherwise
-
-STRATEGIES = {
-    "single": tf.distribute.get_strategy,
-    "mirrored": tf.distribute.MirroredStrategy,
-    "multiworker": tf.distribute.MultiWorkerMirroredStrategy,
-}
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,8 @@ def prepare(flags: argparse.Namespace) -> Session:
     if flags.conv:
         version = with_conv(version, flags.conv)
     path = flags.run or Path("logs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{spec.name}-{flags.yolo}"
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    in_use = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if in_use and keeps_the_run(flags.strategy):
         raise UserError(f"{path} is not empty, name a new directory or go on with --resume {path}")
     data = flags.data or DEVKIT
     config = RunConfig(
@@ -158,6 +155,18 @@ def train(session: Session, started: float) -> None:
         UserError: the weights to start from cannot be used.
         JobError: training failed, or its minutes were over before it began.
     """
+    if keeps_the_run(session.config.recipe.strategy):
+        _train(session, session.path, started)
+        return
+    # All machines compute the same, and this one's files would be in the way of the first one's.
+    with tempfile.TemporaryDirectory() as folder:
+        if session.resumed:
+            shutil.copy(session.path / LAST_STATE, folder)
+        _train(session, Path(folder), started)
+
+
+def _train(session: Session, folder: Path, started: float) -> None:
+    """Trains, and writes everything into `folder`."""
     config, path = session.config, session.path
     recipe = config.recipe
     keras.utils.set_random_seed(recipe.seed)
@@ -189,7 +198,7 @@ def train(session: Session, started: float) -> None:
         config.recipe.augmentation,
         config.recipe.seed,
     )
-    trainer = Trainer(detector, config.recipe, stream, path / LAST_STATE, strategy, started)
+    trainer = Trainer(detector, config.recipe, stream, folder / LAST_STATE, strategy, started)
     if session.resumed:
         trainer.resume()
         _say(f"going on with {path} at step {trainer.step}")
@@ -197,20 +206,21 @@ def train(session: Session, started: float) -> None:
         raise JobError(
             f"the {recipe.max_minutes:g} minutes were over before the first step, give more of them"
         )
-    _describe(session, config)
+    _describe(session, config, folder)
     _say(f"training {config.backbone} {config.yolo.name}, run directory {path}")
     callbacks = [
-        Validation(trainer, session.val, session.classes, path / BEST_WEIGHTS),
-        Curves(trainer, path),
+        Validation(trainer, session.val, session.classes, folder / BEST_WEIGHTS),
+        Curves(trainer, folder),
         EarlyStopping(trainer),
-        keras.callbacks.TensorBoard(path, write_graph=False),
+        keras.callbacks.TensorBoard(folder, write_graph=False),
     ]
     try:
         trainer.run(callbacks)
     except KeyboardInterrupt:
         _say(f"stopped at step {trainer.step}; go on with: python train.py --resume {path}")
         raise
-    _finish(path, config, trainer)
+    _finish(folder, config, trainer)
+    print(f"weights, curves and config: {path}")
 
 
 def _check(
@@ -257,17 +267,17 @@ def _anchors_for(train: list[Sample], config: RunConfig, own: bool) -> np.ndarra
     return anchors
 
 
-def _describe(session: Session, config: RunConfig) -> None:
+def _describe(session: Session, config: RunConfig, folder: Path) -> None:
     """Writes what the run is; the directory then explains itself, however training ends."""
-    session.path.mkdir(parents=True, exist_ok=True)
-    config.save(session.path / CONFIG)
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save(folder / CONFIG)
     if session.resumed:
         return
-    (session.path / CLASSES).write_text("\n".join(session.classes) + "\n", encoding="utf-8")
-    save_anchors(session.path / ANCHORS, session.anchors)
+    (folder / CLASSES).write_text("\n".join(session.classes) + "\n", encoding="utf-8")
+    save_anchors(folder / ANCHORS, session.anchors)
 
 
-def _finish(path: Path, config: RunConfig, trainer: Trainer) -> None:
+def _finish(folder: Path, config: RunConfig, trainer: Trainer) -> None:
     best = trainer.best
     result = {
         "backbone": config.backbone,
@@ -279,10 +289,10 @@ def _finish(path: Path, config: RunConfig, trainer: Trainer) -> None:
         "best_map": best["map"],
         "best_epoch": best["epoch"],
     }
-    (path / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (folder / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(
         f"best mAP50 on validation {best['map50']:.4f} (mAP {best['map']:.4f}) after epoch "
-        f"{best['epoch']}, {trainer.seconds / 60:.1f} minutes\nweights, curves and config: {path}"
+        f"{best['epoch']}, {trainer.seconds / 60:.1f} minutes"
     )
 
 

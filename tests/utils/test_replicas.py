@@ -1,10 +1,17 @@
+import csv
 import json
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.vocset import add_image
+from tests.vocset import add_image, add_list
+from utils.cluster import keeps_the_run
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_clipped_step_is_the_same_on_two_devices_as_on_one(tmp_path):
@@ -20,3 +27,71 @@ def test_a_clipped_step_is_the_same_on_two_devices_as_on_one(tmp_path):
     assert one == pytest.approx(0.01937, rel=1e-2)
     assert two == pytest.approx(one, rel=1e-2)
     assert found["apart"] < 0.02 * one
+
+
+def cluster(index, kind="worker", **jobs):
+    """What TF_CONFIG says on one of several machines."""
+    return json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})
+
+
+@pytest.mark.parametrize(
+    ("config", "keeps"),
+    [
+        ("{}", True),
+        (cluster(0, worker=["a:1", "b:1"]), True),
+        (cluster(1, worker=["a:1", "b:1"]), False),
+        (cluster(0, chief=["a:1"], worker=["b:1"]), False),
+        (cluster(0, "chief", chief=["a:1"], worker=["b:1"]), True),
+    ],
+)
+def test_of_several_machines_the_first_keeps_the_run(monkeypatch, config, keeps):
+    monkeypatch.setenv("TF_CONFIG", config)
+    assert keeps_the_run("multiworker") is keeps
+    assert keeps_the_run("single") and keeps_the_run("mirrored")
+
+
+@pytest.mark.slow
+def test_two_machines_train_as_one_does_and_leave_one_run(tmp_path):
+    voc = tmp_path / "VOC2007"
+    names = [f"image{number}" for number in range(10)]
+    for number, name in enumerate(names):
+        add_image(voc, name, [(("cat", "dog")[number % 2], (8, 8, 40 + number, 50))])
+    add_list(voc, "train", names[:8])
+    add_list(voc, "val", names[8:])
+    flags = ["--data", tmp_path, "--backbone", "mobilenetv1", "--width", "0.25", "--epochs", "2"]
+    flags += ["--input-size", "64", "--batch-size", "4", "--weights", "none"]
+    flags += ["--precision", "float32"]
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
+    workers = [f"localhost:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+
+    def start(run, *more, **environment):
+        command = [
+            sys.executable,
+            "train.py",
+            *map(str, flags),
+            "--run",
+            str(tmp_path / run),
+            *more,
+        ]
+        return subprocess.Popen(
+            [*map(str, command)], cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL
+        )
+
+    both = [
+        start("both", "--strategy", "multiworker", TF_CONFIG=cluster(index, worker=workers))
+        for index in range(2)
+    ]
+    for process in (*both, start("alone")):
+        try:
+            assert process.wait(timeout=300) == 0
+        finally:
+            process.kill()
+    losses = []
+    for run in ("both", "alone"):
+        with (tmp_path / run / "history.csv").open(newline="") as file:
+            losses.append([float(row["loss"]) for row in csv.DictReader(file)])
+    assert len(losses[0]) == 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert json.loads((tmp_path / "both" / "result.json").read_text())["epochs"] == 2
