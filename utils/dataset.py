@@ -13,14 +13,13 @@ from utils.annotation import Sample
 from utils.augment import Augmentation, Picture, plan, shift_colours
 from utils.errors import JobError, UserError
 from utils.images import read_image
-from utils.letterbox import Letterbox
 
 PREFETCH = 4  # batches in the making
 PATIENCE = 300.0  # seconds for one image before the storage is taken for dead
 MOST_BOXES = 800  # so many can be told apart by nets.assigner
 
 
-def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation | None) -> int:
+def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation) -> int:
     """Places for objects in an image of a batch: a multiple of 8, at most 800.
 
     Any image of up to 800 objects fits; with mosaic and mixup five images do that are fuller than
@@ -28,7 +27,7 @@ def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation | None) -
     """
     counts = [len(sample.boxes) for sample in samples] or [0]
     needed = max(counts)
-    if augmentation and augmentation.mosaic:
+    if augmentation.mosaic:
         needed = max(needed, 5 * int(np.ceil(np.quantile(counts, 0.95))))
     return min(MOST_BOXES, max(8, -(-needed // 8) * 8))
 
@@ -53,7 +52,7 @@ class BatchStream:
         input_size: tuple[int, int],
         batch_size: int,
         max_boxes: int,
-        augmentation: Augmentation | None,
+        augmentation: Augmentation,
         seed: int,
         workers: int = 2,
     ):
@@ -62,7 +61,7 @@ class BatchStream:
         input_size: (H, W) of the network's input.
         batch_size: Images a batch.
         max_boxes: Places for objects an image; where there are more the largest stay.
-        augmentation: How images are varied; without it they are letterboxed.
+        augmentation: How images are varied.
         seed: Of order and augmentation.
         workers: Threads of `stream`.
         """
@@ -104,15 +103,12 @@ class BatchStream:
     def sources(self, step: int, mosaic: bool) -> list[Path]:
         """The image files that went into a batch."""
         first = step * self._batch_size
-        if self._augmentation is None:
-            indices = [self._index(first + row) for row in range(self._batch_size)]
-        else:
-            indices = [
-                index
-                for row in range(self._batch_size)
-                for picture in self._plan(first + row, mosaic, self._input_size)
-                for index, _ in picture.parts
-            ]
+        indices = [
+            index
+            for row in range(self._batch_size)
+            for picture in self._plan(first + row, mosaic, self._input_size)
+            for index, _ in picture.parts
+        ]
         return [self._samples[index].image for index in dict.fromkeys(indices)]
 
     def stream(
@@ -179,15 +175,12 @@ class BatchStream:
         """Make one sample of a batch in its place."""
         k = step * self._batch_size + row
         image, boxes, labels = (array[row] for array in arrays)
-        if self._augmentation is None:
-            found = [self._letterbox(self._samples[self._index(k)], image)]
-        else:
-            first, *second = self._plan(k, mosaic, image.shape[:2])
-            found = self._draw(first, image)
-            for picture in second:
-                blended = np.empty_like(image)
-                found += self._draw(picture, blended)
-                cv2.addWeighted(image, 0.5, blended, 0.5, 0, dst=image)
+        first, *second = self._plan(k, mosaic, image.shape[:2])
+        found = self._draw(first, image)
+        for picture in second:
+            blended = np.empty_like(image)
+            found += self._draw(picture, blended)
+            cv2.addWeighted(image, 0.5, blended, 0.5, 0, dst=image)
         all_boxes = np.concatenate([some for some, _ in found])
         all_labels = np.concatenate([some for _, some in found])
         if len(all_boxes) > self._max_boxes:
@@ -207,10 +200,3 @@ class BatchStream:
             found.append((boxes[kept], sample.labels[kept]))
         shift_colours(canvas, picture.gains)
         return found
-
-    def _letterbox(self, sample: Sample, canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        size = (sample.height, sample.width)
-        box = Letterbox.fit(size, canvas.shape[:2])
-        canvas[:] = box.apply(read_image(sample.image, canvas.shape[:2], size))
-        inside = np.clip(sample.boxes, 0, (sample.width, sample.height) * 2)
-        return box.forward(inside), sample.labels

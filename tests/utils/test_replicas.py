@@ -67,14 +67,7 @@ def test_two_machines_train_as_one_does_and_leave_one_run(tmp_path):
         one.close()
 
     def start(run, *more, **environment):
-        command = [
-            sys.executable,
-            "train.py",
-            *map(str, flags),
-            "--run",
-            str(tmp_path / run),
-            *more,
-        ]
+        command = [sys.executable, "train.py", "--run", tmp_path / run, *flags, *more]
         return subprocess.Popen(
             [*map(str, command)], cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL
         )
