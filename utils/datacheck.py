@@ -15,11 +15,10 @@ from utils.anchors_kmeans import anchor_fit, box_sizes
 from utils.annotation import LONE_ANNOTATION, LONE_IMAGE, Fault, Sample, read_samples
 from utils.dataset import MOST_BOXES
 from utils.errors import UserError
-from utils.images import read_image
+from utils.images import DECODERS, read_image
 from utils.imagesets import ImageRef, annotation_files, image_files
 
 SHOWN = 3  # faults of each kind that the table names; the report has all
-WORKERS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +91,7 @@ def decode_all(
         return blake2b(small, digest_size=16).digest() + bytes(str(small.shape), "ascii")
 
     usable, digests, faults = [], {}, []
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(DECODERS) as pool:
         results = tqdm(
             pool.map(digest, samples),
             desc=f"checking {split}",

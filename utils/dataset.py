@@ -12,7 +12,7 @@ import numpy as np
 from utils.annotation import Sample
 from utils.augment import Augmentation, Picture, plan, shift_colours
 from utils.errors import JobError, UserError
-from utils.images import read_image
+from utils.images import DECODERS, read_image
 
 PREFETCH = 4  # batches in the making
 PATIENCE = 300.0  # seconds for one image before the storage is taken for dead
@@ -54,7 +54,7 @@ class BatchStream:
         max_boxes: int,
         augmentation: Augmentation,
         seed: int,
-        workers: int = 2,
+        workers: int = DECODERS,
     ):
         """Args:
         samples: What to draw from; fewer than a batch will do.

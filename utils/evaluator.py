@@ -10,12 +10,10 @@ from tqdm import tqdm
 
 from utils.annotation import Sample
 from utils.detections import Detections
-from utils.images import read_image, reduction
+from utils.images import DECODERS, read_image, reduction
 
 if TYPE_CHECKING:  # it imports TensorFlow, which --help must not wait for
     from utils.predictor import Predictor
-
-THREADS = 2  # decoding hides behind the network with two already
 
 
 def predict_samples(
@@ -46,7 +44,7 @@ def predict_samples(
 def _decode_ahead(
     samples: Sequence[Sample], input_size: tuple[int, int], ahead: int
 ) -> Iterator[np.ndarray]:
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(DECODERS) as pool:
         waiting = deque()
         for sample in samples:
             size = sample.height, sample.width
