@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -66,6 +67,9 @@ def test_a_run_directory_describes_itself(run_train, tmp_path):
 
     run = load_run(path)
     assert run.config.width == 0.25 and run.config.input_size == (64, 64)
+    # All boxes are 52 x 42 in images 80 wide: 41.6 x 33.6 at 64.
+    np.testing.assert_allclose(run.anchors, np.tile(np.float32([41.6, 33.6]), (3, 3, 1)))
+    assert run.config.yolo.neighbours and run.config.yolo.scale_xy == (2.0,) * 3
     assert run.config.recipe.freeze_share == 0  # random weights are not worth freezing
     found = run.detector.detect(np.zeros((1, 64, 64, 3), np.uint8), confidence=0.001)
     assert np.isfinite(found["boxes"]).all()
@@ -73,8 +77,10 @@ def test_a_run_directory_describes_itself(run_train, tmp_path):
 
 
 def test_the_predecessors_recipe_is_kept_in_the_run(run_train, tmp_path):
-    code, _, err = run_train("--epochs", "1", "--recipe", "classic", "--yolo", "v4")
+    flags = "--epochs", "1", "--recipe", "classic", "--yolo", "v4", "--precision", "mixed_bfloat16"
+    code, _, err = run_train(*flags)
     assert code == 0, err
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
     run = load_run(tmp_path / "run")
     recipe, yolo = run.config.recipe, run.config.yolo
     assert (recipe.epochs, recipe.optimizer, recipe.learning_rate) == (1, "sgd", 0.00125)
@@ -195,6 +201,7 @@ def test_a_detector_starts_from_an_earlier_one_with_other_classes(run_train, dat
     # Kernel and bias of the three heads, whose shapes go with the number of classes.
     assert "tensors loaded" in err
     assert "6 not loaded, of another shape in the file: head_p3_logits/kernel" in err
+    assert load_run(tmp_path / "second").config.recipe.freeze_share == 0.1
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ SIZE = (64, 96)  # levels of 8x12, 4x6 and 2x3 cells: 288 + 72 + 18 rows
 
 
 def assigned(boxes, labels, match_iou=1.0, neighbours=False):
-    """The assignment of one image as {row: index of its ground truth}."""
+    """The assignment of an image as {row: index of its ground truth}; another stands before it."""
     boxes = np.asarray(boxes, np.float32).reshape(1, -1, 4)
     labels = np.asarray(labels, np.int32)[None]
+    mirrored = np.float32([SIZE[1], SIZE[0]] * 2) - boxes[..., [2, 3, 0, 1]]
+    boxes, labels = np.concatenate([mirrored, boxes]), np.concatenate([labels, labels])
     tensors = ops.convert_to_tensor(boxes), ops.convert_to_tensor(labels)
     result = assign(*tensors, V4_ANCHORS, SIZE, match_iou, neighbours)
-    rows, positive, objectness = (ops.convert_to_numpy(part)[0] for part in result)
+    rows, positive, objectness = (ops.convert_to_numpy(part)[1] for part in result)
     rows_an_object = len(rows) // boxes.shape[1]
     claims = {int(rows[i]): i // rows_an_object for i in np.flatnonzero(positive)}
     assert len(claims) == positive.sum(), "two ground truths share a prediction"
@@ -50,6 +52,11 @@ def test_two_objects_never_share_a_prediction():
     row = (3 * 12 + 6) * 3 + 2
     assert assigned([worse, better], [0, 1]) == {row: 1}
     assert assigned([better, better], [0, 1]) == {row: 0}  # the earlier one on a tie
+
+
+def test_800_equal_objects_are_told_apart():
+    claims = assigned([[30, 16, 70, 44]] * 800, [0] * 800, neighbours=True)
+    assert set(claims.values()) == {0}
 
 
 def test_the_nearest_neighbours_of_the_cell_answer_too():

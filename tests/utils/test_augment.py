@@ -171,6 +171,43 @@ def test_sizes_stay_in_range():
         assert 0.7 / 1.3 <= aspect <= 1.3 / 0.7
 
 
+def test_what_varies_reaches_both_ends():
+    pictures = [
+        plan(np.random.default_rng(seed), Augmentation(), 1, SIZES, CANVAS, False)[0]
+        for seed in range(400)
+    ]
+    places = [picture.parts[0][1] for picture in pictures]
+    fill = [max(p.height / CANVAS[0], p.width / CANVAS[1]) for p in places]
+    assert 0.25 <= min(fill) < 0.3 and 1.9 < max(fill) <= 2
+    aspect = [p.width / p.height / (120 / 200) for p in places]
+    assert min(aspect) < 0.65 and max(aspect) > 1.55
+    assert np.mean([p.flip for p in places]) == pytest.approx(0.5, abs=0.1)
+    for shares in (
+        [p.left / (CANVAS[1] - p.width) for p in places],
+        [p.top / (CANVAS[0] - p.height) for p in places],
+    ):
+        assert 0 <= min(shares) < 0.05 and 0.95 < max(shares) <= 1
+    gains = np.array([picture.gains for picture in pictures]) - 1
+    np.testing.assert_allclose(gains.max(axis=0), (0.1, 0.7, 0.4), rtol=0.1)
+    np.testing.assert_allclose(gains.min(axis=0), (-0.1, -0.7, -0.4), rtol=0.1)
+
+
+def test_what_varies_in_mosaics_reaches_both_ends():
+    augmentation = Augmentation(mosaic=1.0, mixup=0.0, mosaic_scale=(0.4, 0.8))
+    mosaics = [
+        plan(np.random.default_rng(seed), augmentation, 1, SIZES, CANVAS, True)[0]
+        for seed in range(200)
+    ]
+    centres = np.array([mosaic.parts[0][1].tile[2:] for mosaic in mosaics]) / (CANVAS[::-1])
+    np.testing.assert_allclose(centres.min(axis=0), 0.3, atol=0.02)
+    np.testing.assert_allclose(centres.max(axis=0), 0.7, atol=0.02)
+    places = [placement for mosaic in mosaics for _, placement in mosaic.parts]
+    fill = [max(p.height / CANVAS[0], p.width / CANVAS[1]) for p in places]
+    assert 0.4 <= min(fill) < 0.42 and 0.78 < max(fill) <= 0.8
+    assert np.mean([p.flip for p in places]) == pytest.approx(0.5, abs=0.1)
+    assert len({index for mosaic in mosaics for index, _ in mosaic.parts}) == len(SIZES)
+
+
 @pytest.mark.parametrize("grey", [0, 100, 128, 255])
 def test_hue_and_saturation_leave_grey_alone(grey):
     image = np.full((4, 4, 3), grey, np.uint8)

@@ -10,7 +10,7 @@ from vocset import add_image
 
 import utils.dataset
 from utils.annotation import read_samples
-from utils.augment import Augmentation
+from utils.augment import Augmentation, Picture, Placement
 from utils.dataset import BatchStream, boxes_needed
 from utils.errors import JobError, UserError
 from utils.images import read_image
@@ -123,11 +123,30 @@ def test_difficult_objects_are_learnt_too(tmp_path):
 
 def test_where_there_are_too_many_objects_the_largest_stay(tmp_path):
     sides = (12, 40, 8, 30)
-    add_image(tmp_path, "x", [("a", (0, 0, side, side)) for side in sides], (64, 96))
-    samples, _ = read_samples([ImageRef(tmp_path, "x")], ["a"])
+    objects = [(name, (0, 0, side, side)) for name, side in zip("abaa", sides, strict=True)]
+    add_image(tmp_path, "x", objects, (64, 96))
+    samples, _ = read_samples([ImageRef(tmp_path, "x")], ["a", "b"])
     stream = stream_of(samples, batch_size=1, augmentation=STILL, max_boxes=2)
-    _, boxes, _ = stream.batch(0, mosaic=False)
+    _, boxes, labels = stream.batch(0, mosaic=False)
     assert boxes[0, :, 2].tolist() == [40, 30]
+    assert labels[0].tolist() == [1, 0]
+
+
+def test_a_blend_is_half_and_half_in_its_colours_with_the_objects_of_both(tmp_path, monkeypatch):
+    things = ("a", (8, 8, 40, 40)), ("b", (50, 10, 90, 60))
+    for name, level, thing in zip("xy", (40, 200), things, strict=True):
+        add_image(tmp_path, name, [thing], image=np.full((*SIZE, 3), level, np.uint8))
+    samples, _ = read_samples([ImageRef(tmp_path, name) for name in "xy"], ["a", "b"])
+
+    def whole(index):
+        placement = Placement(SIZE, 0, 0, SIZE[1], SIZE[0], False, (0, 0, SIZE[1], SIZE[0]))
+        return Picture(((index, placement),), (1, 1, 0.5))
+
+    monkeypatch.setattr(utils.dataset, "plan", lambda *_: [whole(0), whole(1)])
+    images, boxes, labels = stream_of(samples, batch_size=1).batch(0, mosaic=True)
+    assert (images == 60).all()  # (40 + 200) / 2, half as bright
+    np.testing.assert_array_equal(boxes[0, :2], [[8, 8, 40, 40], [50, 10, 90, 60]])
+    assert labels[0, :3].tolist() == [0, 1, -1]
 
 
 def test_sources_are_the_images_of_the_batch(samples, monkeypatch):

@@ -9,12 +9,14 @@ from utils.config import Recipe
 from utils.optimizer import (
     FusedAdamW,
     MovingAverage,
+    TrainedWeights,
     WeightVector,
     join,
     make_optimizer,
     make_statistics,
     make_vectors,
 )
+from utils.train_step import make_train_step
 
 STRATEGY = tf.distribute.get_strategy()
 
@@ -54,6 +56,35 @@ def make_network():
     network = keras.Model(images, keras.layers.Conv2D(2, 1)(backbone(images)))
     network.backbone = backbone
     return network
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_a_scaled_loss_takes_the_step_of_the_loss(precision):
+    network, reference = make_network(), make_network()
+    images = tf.ones((2, 4, 4, 2))
+
+    def loss_of(model):
+        return tf.reduce_mean(model(images) ** 2)
+
+    network.compute_loss = lambda *batch: {"box": loss_of(network)}
+    recipe = Recipe(
+        optimizer="sgd",
+        learning_rate=0.1,
+        weight_decay=0.0,
+        clip_norm=None,
+        batch_size=2,
+        precision=precision,
+    )
+    step = make_train_step(network, TrainedWeights(network, recipe, STRATEGY), recipe)
+    step(images.numpy(), np.zeros((2, 1, 4), np.float32), np.zeros((2, 1), np.int32))
+    weights = reference.trainable_variables
+    with tf.GradientTape() as tape:
+        loss = loss_of(reference)
+    gradients = tape.gradient(loss, [weight.value for weight in weights])
+    trained = network.trainable_variables
+    for mine, weight, gradient in zip(trained, weights, gradients, strict=True):
+        expected = weight - 0.1 * 1.937 * gradient  # Nesterov's first step
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from keras import applications, layers
 
+from nets.anchors import V3_ANCHORS, V4_ANCHORS
 from utils.convert import convert_detector
 from utils.errors import UserError
 from utils.run import load_run
@@ -254,6 +255,7 @@ def test_a_run_made_of_their_file_gives_their_outputs(tmp_path, classes_file, or
     run = load_run(tmp_path / "run")
     assert (run.config.backbone, run.config.width, run.classes) == (kind, alpha, CLASSES)
     assert (run.config.resize, run.config.yolo.scale_xy) == ("stretch", (1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(run.anchors, V3_ANCHORS if "yolo3" in origin else V4_ANCHORS)
     pixels = np.random.default_rng(1).uniform(0, 255, (1, SIZE, SIZE, 3)).astype("float32")
     rows = [np.reshape(output, (-1, 5 + len(CLASSES))) for output in theirs(pixels / 255)]
     expected = np.concatenate(rows[::-1])

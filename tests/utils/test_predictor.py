@@ -1,3 +1,6 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,6 +8,7 @@ import tensorflow as tf
 from nets.detector import Detector
 from tests.red_finder import RedFinder, picture
 from utils.predictor import Predictor
+from utils.run import Run
 
 
 @pytest.mark.parametrize(("height", "width"), [(200, 100), (100, 400), (37, 53), (640, 960)])
@@ -55,6 +59,25 @@ def test_boxes_in_the_padding_only_are_dropped():
 
     (found,) = Predictor(PaddingFinder())([picture(64, 32)])  # grey but for columns 32 to 64
     assert found.boxes.tolist() == [[8, 10, 28, 40]]
+
+
+def test_a_run_that_stretches_fills_the_input():
+    class Finder(RedFinder):
+        def detect(self, images, *settings):
+            return {
+                "boxes": tf.constant([[[24.0, 0, 48, 64]]]),
+                "scores": tf.ones((1, 1)),
+                "labels": tf.zeros((1, 1), tf.int32),
+                "counts": tf.ones(1, tf.int32),
+            }
+
+    def boxes(resize):
+        run = Run(Path(), SimpleNamespace(resize=resize), ["red"], None, Finder())
+        (found,) = run.predictor(0.5, 0.3, 100)([picture(64, 32)])
+        return found.boxes.tolist()
+
+    assert boxes("stretch") == [[8, 0, 16, 64]]  # a third of the width
+    assert boxes("letterbox") == [[0, 0, 16, 64]]  # grey but for columns 32 to 64
 
 
 def test_heatmap_is_warmest_where_the_network_is_surest():

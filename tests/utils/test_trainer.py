@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import os
 import signal
 
@@ -103,6 +104,71 @@ def test_the_first_request_to_stop_is_answered(samples, tmp_path, capfd):
     assert "stopping after this step" in capfd.readouterr().err
 
 
+def test_the_second_request_stops_at_once(samples, tmp_path):
+    trainer = make(samples, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run([At(0, lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in "ab"])])
+    assert trainer.step == 0
+
+
+def test_a_killed_run_has_the_last_state_that_was_kept(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.trainer.SECONDS_BETWEEN_STATES", -1.0)  # after every step
+    with pytest.raises(ZeroDivisionError):
+        make(samples, tmp_path).run([At(2, lambda: 1 / 0)])
+    resumed = make(samples, tmp_path)
+    resumed.resume()
+    assert resumed.step == 4
+
+
+def test_a_run_follows_its_schedule(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.schedule.SMALLEST", 32)
+    recipe = dataclasses.replace(
+        RECIPE, mosaic_share=0.5, small_share=0.5, small_scale=0.5, warmup_share=0.0
+    )
+    trainer, seen = make(samples, tmp_path, recipe), []
+    make_step = trainer.make_step
+
+    def recorded():
+        step = make_step()
+
+        def call(*arrays):
+            seen.append((arrays[0], float(trainer.optimizer.learning_rate)))
+            return step(*arrays)
+
+        return call
+
+    monkeypatch.setattr(trainer, "make_step", recorded)
+    trainer.run([])
+    stream = BatchStream(samples, (64, 64), 2, 8, Augmentation(), seed=recipe.seed)
+    assert len(seen) == 6
+    for step, (images, rate) in enumerate(seen):
+        early = step < 3
+        expected, *_ = stream.batch(step, early, (32, 32) if early else (64, 64))
+        np.testing.assert_array_equal(images, expected)
+        fall = 0.01 + 0.99 * (1 + math.cos(math.pi * step / 6)) / 2
+        assert rate == pytest.approx(1e-3 * fall)
+
+
+def test_the_average_is_that_of_weights_and_statistics_and_survives_resuming(samples, tmp_path):
+    trainer = make(samples[:2], tmp_path)  # one step an epoch
+    average = weights_of(trainer)
+
+    class Follow(keras.callbacks.Callback):
+        """Momentum (1 + n) / (10 + n) after step n, at most 0.99."""
+
+        def on_epoch_end(self, epoch, logs=None):
+            for mean, now in zip(average, weights_of(trainer), strict=True):
+                mean += 9 / (11 + epoch) * (now - mean)
+
+    trainer.run([Follow()])
+    resumed = make(samples[:2], tmp_path)
+    resumed.resume()
+    for one in (trainer, resumed):
+        with one.averaged():
+            for mine, expected in zip(weights_of(one), average, strict=True):
+                np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_training_in_bfloat16_follows_that_in_float32(samples, tmp_path):
     losses = []
     for precision in ("float32", "mixed_bfloat16"):
@@ -138,6 +204,7 @@ def test_a_resumed_run_is_validated_when_it_would_have_been(samples, tmp_path):
     resumed.resume()
     run(resumed)
     assert [row["epoch"] for row in resumed.measured] == [2, 3]
+    assert {(row["map50"], row["map"]) for row in resumed.measured} == {(0.5, 0.2)}
 
 
 @pytest.mark.usefixtures("same_scores")
@@ -263,11 +330,11 @@ def test_validation_measures_and_keeps_the_moving_average(samples, tmp_path):
 
     class Raw(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            raw.append([weight.numpy() for weight in trainer.detector.trainable_variables])
+            raw.append(weights_of(trainer))
 
     validation = Validation(trainer, samples, CLASSES, tmp_path / "best.weights.h5")
     trainer.run([Raw(), validation, Curves(trainer, tmp_path)])
-    for weight, value in zip(trainer.detector.trainable_variables, raw[-1], strict=True):
+    for weight, value in zip(weights_of(trainer), raw[-1], strict=True):
         np.testing.assert_array_equal(weight, value)  # put back after measuring
     measured = [row for row in trainer.history if "map50" in row]
     assert len(measured) == 3
