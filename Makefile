@@ -36,7 +36,7 @@ $(DEV): requirements-dev.txt $(RUNTIME)
 	  timm==1.0.31 torchvision==0.28.0 huggingface-hub==0.36.0
 	$(PIP_INSTALL) --no-deps --target $(VENV)/opencv4 --upgrade opencv-python-headless==4.14.0.94
 	@$(PIP_INSTALL) torch==2.13.0+cpu 2> /dev/null \
-	  || echo "torch's CPU build is not on this package index: tests that read .pth files will skip"
+	  || echo "torch's CPU build is not on this package index: tests that need it will skip"
 	@touch $@
 
 # A run directory of its own each time, with its pictures and tables in it.

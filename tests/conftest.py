@@ -12,6 +12,7 @@ from hypothesis import settings
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same on every machine
 # Training in a test would else round the products of all tests after it in the same process.
 os.environ["ONEDNN_DEFAULT_FPMATH_MODE"] = "STRICT"
 

@@ -21,6 +21,7 @@ class RedFinder:
 
     def detect(self, images, confidence, iou, max_boxes):
         self.traces += 1
+        self.settings = confidence, iou, max_boxes
         red = (images[..., 0] > 200) & (images[..., 1] < 50)
         columns = tf.reduce_any(red, axis=1)
         rows = tf.reduce_any(red, axis=2)

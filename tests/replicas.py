@@ -1,9 +1,11 @@
 """A step on two devices beside the same step on one: `python -m tests.replicas DATA`.
 
 A process of its own, since a CPU can be divided only before TensorFlow has begun. Prints how far
-the weights moved on either, as the norm of all together, and how far apart the two ended.
+the weights moved on either, as the norm of all together, and how far apart the two ended: where
+gradients are clipped, and where they are not.
 """
 
+import dataclasses
 import json
 import sys
 import tempfile
@@ -21,10 +23,10 @@ from utils.dataset import BatchStream
 from utils.imagesets import list_images
 from utils.trainer import Trainer
 
-# Plain SGD, whose step shows the size of a gradient, and a norm that every gradient exceeds.
+# Plain SGD, whose step shows the size of a gradient.
 RECIPE = Recipe(
     epochs=1, freeze_share=0.0, batch_size=2, optimizer="sgd", learning_rate=1.0,
-    warmup_share=0.0, weight_decay=0.0, clip_norm=0.01, precision="float32",
+    warmup_share=0.0, weight_decay=0.0, precision="float32",
 )  # fmt: skip
 
 
@@ -36,22 +38,24 @@ def main(data: Path) -> None:
     classes = find_classes(refs)
     samples, _ = read_samples(refs, classes)
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    moved, ends = [], []
-    for strategy in (tf.distribute.get_strategy(), two):
-        keras.utils.set_random_seed(1)
-        with strategy.scope():
-            detector = Detector("mobilenetv1", len(classes), input_size=(64, 64), width=0.25)
-        stream = BatchStream(samples, (64, 64), RECIPE.batch_size, 8, Augmentation(), seed=0)
-        weights = detector.trainable_variables
-        before = np.concatenate([weight.numpy().ravel() for weight in weights])
-        with tempfile.TemporaryDirectory() as folder:
-            state = Path(folder) / "last.npz"
-            Trainer(detector, RECIPE, stream, state, strategy, progress=False).run([])
-        ends.append(np.concatenate([weight.numpy().ravel() for weight in weights]))
-        moved.append(float(np.linalg.norm(ends[-1] - before)))
-    replicas = strategy.num_replicas_in_sync
-    apart = float(np.linalg.norm(ends[0] - ends[1]))
-    print(json.dumps({"replicas": replicas, "moved": moved, "apart": apart}))
+    found = {}
+    for name, clip_norm in (("clipped", 0.01), ("whole", None)):  # every gradient exceeds 0.01
+        recipe = dataclasses.replace(RECIPE, clip_norm=clip_norm)
+        moved, ends = [], []
+        for strategy in (tf.distribute.get_strategy(), two):
+            keras.utils.set_random_seed(1)
+            with strategy.scope():
+                detector = Detector("mobilenetv1", len(classes), input_size=(64, 64), width=0.25)
+            stream = BatchStream(samples, (64, 64), recipe.batch_size, 8, Augmentation(), seed=0)
+            weights = detector.trainable_variables
+            before = np.concatenate([weight.numpy().ravel() for weight in weights])
+            with tempfile.TemporaryDirectory() as folder:
+                state = Path(folder) / "last.npz"
+                Trainer(detector, recipe, stream, state, strategy, progress=False).run([])
+            ends.append(np.concatenate([weight.numpy().ravel() for weight in weights]))
+            moved.append(float(np.linalg.norm(ends[-1] - before)))
+        found[name] = {"moved": moved, "apart": float(np.linalg.norm(ends[0] - ends[1]))}
+    print(json.dumps({"replicas": two.num_replicas_in_sync, **found}))
 
 
 if __name__ == "__main__":

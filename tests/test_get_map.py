@@ -83,6 +83,11 @@ def test_json_is_the_contract_and_nothing_else(text_files, capsys):
     assert scores["seconds"]["metric"] > 0
 
 
+def test_the_overlap_that_finds_is_the_one_asked_for(text_files, capsys):
+    score(*text_files, "--json", "--iou", "0.75")
+    assert json.loads(capsys.readouterr().out)["voc"]["iou"] == 0.75
+
+
 def test_a_table_is_printed_and_says_where_the_rest_lies(text_files, capsys):
     score(*text_files, "--metric", "voc11", "--out", "elsewhere/here")
     printed = capsys.readouterr().out
@@ -108,7 +113,8 @@ def fake_run(monkeypatch, voc, tmp_path):
     """A run whose network finds a cat in the middle of any image."""
     import tensorflow as tf
 
-    def detect(images, confidence, iou, max_boxes):
+    def detect(images, *settings):
+        detector.settings = settings
         batch = tf.shape(images)[0]
         side = images.shape[1] / 4
         box = tf.constant([[side, side, 3 * side, 3 * side]])
@@ -159,6 +165,15 @@ def test_a_picture_that_is_cut_short_is_left_out_as_in_training(fake_run, voc, c
     captured = capsys.readouterr()
     assert "unreadable image: 1" in captured.err and "image 0.png" in captured.err
     assert json.loads(captured.out)["images"] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [((), (0.001, 0.5, 100)), (("--conf", "0.1", "--nms-iou", "0.2"), (0.1, 0.2, 100))],
+)
+def test_flags_reach_the_network(fake_run, flags, expected):
+    score("--run", "run", *flags)
+    assert fake_run.detector.settings == expected
 
 
 def test_sets_that_cannot_be_scored_are_named(fake_run, voc, capsys, tmp_path):

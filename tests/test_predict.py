@@ -113,6 +113,17 @@ def test_a_video_keeps_every_frame_its_rate_and_its_size(run, size, stored):
     assert files() == ["v.mp4"]
 
 
+def test_a_video_has_the_detections_of_each_frame_drawn_in(run, monkeypatch):
+    def draw(image, found, classes):
+        return np.full_like(image, 4 * found.boxes[0, 0])
+
+    monkeypatch.setattr(prediction, "draw_boxes", draw)
+    save_video("v.mp4")
+    assert run("v.mp4", "--batch-size", 3)[0] == 0
+    levels = [image.mean() for image in frames("img_out/v.mp4")[1]]
+    np.testing.assert_allclose(levels, [0, 32, 64, 96, 128, 160, 192], atol=9)
+
+
 def test_results_of_the_same_name_are_all_kept(run):
     for path in ("a.jpg", "a.png", "one/a.jpg", "two/a.jpg"):
         save(path)
@@ -181,6 +192,16 @@ def test_the_confidence_decides_what_is_found(run):
     assert "red" not in out
     assert "a lower --conf" in err
     assert "--conf" not in run("a.png", "--conf", 0.85)[2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [((), (0.5, 0.3, 100)), (("--conf", 0.4, "--iou", 0.2, "--max-boxes", 7), (0.4, 0.2, 7))],
+)
+def test_flags_reach_the_network(run, flags, expected):
+    save("a.png")
+    run("a.png", *flags)
+    assert utils.run.load_run("any").detector.settings == expected
 
 
 def test_a_broken_source_among_others_is_named_and_passed_over(run):

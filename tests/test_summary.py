@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import pytest
@@ -119,6 +120,10 @@ def test_usage_errors_are_one_line(run, flags, words):
 def test_help_waits_for_no_library():
     script = "import predict, summary, sys; print({'tensorflow', 'keras', 'cv2'} & {*sys.modules})"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
     )
     assert done.stdout == "set()\n"

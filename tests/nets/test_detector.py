@@ -155,6 +155,15 @@ def test_either_kind_of_convolution_goes_with_either_version(version, conv):
     assert bool(depthwise(Detector(**made))) == (conv != "separable")
 
 
+def test_training_starts_from_the_priors_of_objects_and_classes():
+    detector = Detector("mobilenetv1", 4, input_size=SIZE, width=0.25)
+    bias = detector.get_layer("head_p3_logits").bias.numpy().reshape(3, 9)
+    expected = [0.5] * 4 + [0.01] + [0.25] * 4  # a hundredth of the cells, each class alike
+    np.testing.assert_allclose(1 / (1 + np.exp(-bias)), [expected] * 3, rtol=1e-5)
+    assert (detector.get_layer("neck_p3_1_bn").beta.numpy() == 2).all()  # nearly linear at first
+    assert (detector.get_layer("head_p3_pointwise_bn").beta.numpy() == 0).all()
+
+
 def test_rows_of_the_logits_are_the_cells_they_decode_to():
     detector = Detector("mobilenetv1", 1, version="v3", input_size=(96, 160), width=0.25)
     boxes, scores = detector.predict_boxes(np.zeros((1, 96, 160, 3), np.float32))

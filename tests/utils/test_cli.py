@@ -3,11 +3,14 @@ import os
 import subprocess
 import sys
 from argparse import ArgumentTypeError
+from pathlib import Path
 
 import pytest
 
 from utils.cli import Parser, fraction, parse_size, positive, run, seed
 from utils.errors import JobError, UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 def make_parser():
@@ -97,11 +100,17 @@ def test_debug_shows_the_traceback_before_the_line(capsys):
     assert lines[-1] == "error: no images"
 
 
-def run_script(body, *argv):
+def run_script(body, *argv, **environment):
     script = (
         f"from utils.cli import Parser, run\ndef main(args):\n    {body}\nrun(main, Parser(''))"
     )
-    return subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", script, *argv],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | environment,
+    )
 
 
 def test_any_other_exception_is_one_line_and_exit_1():
@@ -116,20 +125,21 @@ def test_any_other_exception_shows_its_traceback_with_debug():
     assert done.stderr.startswith("Traceback")
 
 
-def test_tensorflow_starts_without_a_word(tmp_path, monkeypatch):
+def test_tensorflow_starts_without_a_word(tmp_path):
     (tmp_path / "tensorflow.py").write_text("import os\nos.write(2, b'note')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     body = (
         "from utils.cli import import_tensorflow; import_tensorflow(); print('on', file=sys.stderr)"
     )
-    done = run_script(f"import sys; {body}")
+    done = run_script(f"import sys; {body}", PYTHONPATH=str(tmp_path))
     assert done.stderr == "on\n"
+    noisy = run_script("import tensorflow", PYTHONPATH=str(tmp_path))
+    assert noisy.stderr == "note"  # it is this one that is imported
 
 
 def test_a_reader_that_left_is_no_error():
     script = "from utils.cli import Parser, run\nrun(lambda args: print('x' * 100_000), Parser(''))"
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
     )
     process.stdout.close()
     assert process.stderr.read() == b""
@@ -188,5 +198,5 @@ def test_names_that_are_not_utf_8_are_printed(tmp_path):
         "name = b'\\xb1\\xbb.jpg'.decode('utf-8', 'surrogateescape')\n"
         "run(lambda args: print(name), Parser(''), [])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
     assert done.stdout == b"\\udcb1\\udcbb.jpg\n"

@@ -3,6 +3,7 @@ import itertools
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,4 +219,4 @@ def test_boxes_needed_are_at_most_what_the_assigner_tells_apart(samples):
 def test_data_and_drawing_start_without_tensorflow():
     modules = "utils.dataset, utils.datacheck, utils.anchors_kmeans, nets.anchors"
     code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -60,6 +60,7 @@ def publisher():
 def cache(monkeypatch, tmp_path):
     """Where Keras keeps what it downloads."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     return tmp_path / "keras" / "models"
 
 

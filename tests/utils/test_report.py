@@ -48,15 +48,15 @@ def test_all_pictures_and_the_page_are_written(evaluation, tmp_path):
     for picture in (*pictures, "mAP", "lamr", "confusion_matrix"):
         with Image.open(out / "results" / f"{picture}.png") as image:
             assert np.ptp(np.asarray(image)) > 100, f"{picture} is blank"
-    assert json.loads((out / "results.json").read_text()) == evaluation.scores
-    assert (out / "results" / "results.txt").read_text() == table(evaluation)
+    assert json.loads((out / "results.json").read_text(encoding="utf-8")) == evaluation.scores
+    assert (out / "results" / "results.txt").read_text(encoding="utf-8") == table(evaluation)
     assert {path.name for path in out.iterdir()} == {"results", "results.json", "report.html"}
 
 
 def test_the_page_needs_nothing_else_and_shows_the_mistakes(evaluation, tmp_path):
     with replacing(tmp_path / "out") as folder:
         write_results(folder, evaluation)
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "A &lt;title&gt;" in page
     assert "&lt;b&gt;&amp;" in page
     assert "<b>&" not in page
@@ -119,7 +119,9 @@ def test_an_earlier_result_stays_whole_until_the_new_one_is(tmp_path):
     with replacing(out) as folder:
         (folder / "detection-results").mkdir()
         (folder / "detection-results" / "both.txt").write_text("second")
-    now = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*.*")}
+    now = {
+        str(path.relative_to(out)): path.read_text(encoding="utf-8") for path in out.rglob("*.*")
+    }
     assert now == {
         "detection-results/both.txt": "second",
         "results.json": "first",
