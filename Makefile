@@ -28,7 +28,7 @@ $(RUNTIME): requirements.txt | $(PYTHON)
 # The package with torchvision's MobileNetV2 checkpoint pins a torch of 2019, hence --no-deps; timm
 # and torchvision, which imported weights are compared with, would bring a torch with CUDA.
 # OpenCV 4 reads Darknet's files, which 5 does not, and is kept out of its way in a folder of its own.
-# torch only reads that checkpoint: its CPU build is taken where the package index has one; the
+# torch reads that checkpoint and runs theirs: its CPU build is taken where the index has one; the
 # default build for Linux brings gigabytes of CUDA, so without the other those tests are skipped.
 $(DEV): requirements-dev.txt $(RUNTIME)
 	$(PIP_INSTALL) -r requirements-dev.txt
