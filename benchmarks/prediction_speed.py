@@ -17,6 +17,7 @@ from benchmarks.timing import interleaved, median_ratio, milliseconds, report
 from utils import cli
 
 PHOTO = (480, 640)
+CLASSES = 20
 SHOWN = 10  # objects of the photo
 PLAIN, FROZEN = "network, plain tf.function", "network, weights as constants"
 
@@ -36,7 +37,8 @@ def main(args: argparse.Namespace) -> None:
     from utils.video import VideoWriter
 
     size = cli.parse_size(args.input_size)
-    detector = Detector(args.backbone, version=args.yolo, input_size=size)
+    classes = [f"class {label}" for label in range(CLASSES)]
+    detector = Detector(args.backbone, CLASSES, version=args.yolo, input_size=size)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -58,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
             predictor = Predictor(detector, lowest, batch_size=batch, frozen=True)
 
             def predict(source: Path, predictor: Predictor = predictor) -> None:
-                prediction = Prediction(predictor, ["thing"], folder / "out", as_json=True)
+                prediction = Prediction(predictor, classes, folder / "out", as_json=True)
                 prediction.process(find_sources([str(source)]))
 
             works = {
