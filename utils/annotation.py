@@ -197,7 +197,7 @@ def _read_objects(
         name = _class_name(node)
         box = [_number(node, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
         if turn:
-            box = _turned(box, orientation, (height, width))
+            box = _turned(box, orientation, size)
         where = f"{name} {' '.join(f'{side:g}' for side in box)}"
         inside = np.clip(box, 0, (width, height, width, height))
         if name not in label_of:
