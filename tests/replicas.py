@@ -31,7 +31,7 @@ RECIPE = Recipe(
 
 
 def main(data: Path) -> None:
-    """Trains twice and prints the difference."""
+    """Takes each step on one device and on two, and prints the difference."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     refs = list_images(data, "all")
@@ -41,21 +41,28 @@ def main(data: Path) -> None:
     found = {}
     for name, clip_norm in (("clipped", 0.01), ("whole", None)):  # every gradient exceeds 0.01
         recipe = dataclasses.replace(RECIPE, clip_norm=clip_norm)
-        moved, ends = [], []
-        for strategy in (tf.distribute.get_strategy(), two):
-            keras.utils.set_random_seed(1)
-            with strategy.scope():
-                detector = Detector("mobilenetv1", len(classes), input_size=(64, 64), width=0.25)
-            stream = BatchStream(samples, (64, 64), recipe.batch_size, 8, Augmentation(), seed=0)
-            weights = detector.trainable_variables
-            before = np.concatenate([weight.numpy().ravel() for weight in weights])
-            with tempfile.TemporaryDirectory() as folder:
-                state = Path(folder) / "last.npz"
-                Trainer(detector, recipe, stream, state, strategy, progress=False).run([])
-            ends.append(np.concatenate([weight.numpy().ravel() for weight in weights]))
-            moved.append(float(np.linalg.norm(ends[-1] - before)))
+        steps = [step(recipe, on, samples, classes) for on in (tf.distribute.get_strategy(), two)]
+        ends = [after for _, after in steps]
+        moved = [float(np.linalg.norm(after - before)) for before, after in steps]
         found[name] = {"moved": moved, "apart": float(np.linalg.norm(ends[0] - ends[1]))}
     print(json.dumps({"replicas": two.num_replicas_in_sync, **found}))
+
+
+def step(recipe: Recipe, strategy, samples, classes) -> tuple[np.ndarray, np.ndarray]:
+    """All weights before and after a step."""
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        detector = Detector("mobilenetv1", len(classes), input_size=(64, 64), width=0.25)
+    stream = BatchStream(samples, (64, 64), recipe.batch_size, 8, Augmentation(), seed=0)
+    before = weights_of(detector)
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / "last.npz"
+        Trainer(detector, recipe, stream, state, strategy, progress=False).run([])
+    return before, weights_of(detector)
+
+
+def weights_of(detector: Detector) -> np.ndarray:
+    return np.concatenate([weight.numpy().ravel() for weight in detector.trainable_variables])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 import dataclasses
-import os
-import signal
 
 import keras
 import numpy as np
 import pytest
 
 from nets.detector import Detector
-from tests.tiny_run import CLASSES, RECIPE, At, make, weights_of
+from tests.tiny_run import CLASSES, RECIPE, At, interrupt, make, weights_of
 from utils.callbacks import Curves, EarlyStopping, Validation
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -30,7 +28,7 @@ def test_a_resumed_run_is_validated_when_it_would_have_been(samples, tmp_path):
     recipe = dataclasses.replace(RECIPE, validations=2)  # due from a half and from the whole on
     stopped = make(samples, tmp_path, recipe)
     with pytest.raises(KeyboardInterrupt):
-        run(stopped, At(1, lambda: os.kill(os.getpid(), signal.SIGINT)))
+        run(stopped, At(1, interrupt))
     resumed = make(samples, tmp_path, recipe)
     resumed.resume()
     run(resumed)

@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests.tiny_run import RECIPE, At, make, weights_of
+from tests.tiny_run import RECIPE, At, interrupt, make, weights_of
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -47,14 +47,14 @@ def test_a_run_that_is_killed_in_its_first_step_can_be_resumed(samples, tmp_path
 def test_the_first_request_to_stop_is_answered(samples, tmp_path, capfd):
     trainer = make(samples, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        trainer.run([At(0, lambda: os.kill(os.getpid(), signal.SIGINT))])
+        trainer.run([At(0, interrupt)])
     assert "stopping after this step" in capfd.readouterr().err
 
 
 def test_the_second_request_stops_at_once(samples, tmp_path):
     trainer = make(samples, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        trainer.run([At(0, lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in "ab"])])
+        trainer.run([At(0, lambda: [interrupt() for _ in "ab"])])
     assert trainer.step == 0
 
 
@@ -74,7 +74,7 @@ def test_an_epoch_that_was_stopped_after_its_last_step_is_ended(samples, tmp_pat
     whole.run([])
     stopped = make(samples[:2], tmp_path, recipe)
     with pytest.raises(KeyboardInterrupt):
-        stopped.run([At(ended - 1, lambda: os.kill(os.getpid(), signal.SIGINT))])
+        stopped.run([At(ended - 1, interrupt)])
     assert stopped.step == ended and len(stopped.history) == ended - 1
     resumed = make(samples[:2], tmp_path, recipe)
     resumed.resume()
@@ -91,7 +91,7 @@ def test_a_run_limited_by_the_clock_goes_on_where_it_was(samples, tmp_path, monk
 
     def stop():
         clock[0] = 500.0
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt()
 
     stopped = make(samples, tmp_path, recipe, started=0.0)
     stopped.reserve(40.0)
