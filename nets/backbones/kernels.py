@@ -34,21 +34,27 @@ class BatchNorm(keras.layers.BatchNormalization):
         """Normalizes features (B, H, W, C) over the batch in training, else as learned."""
         if not (training and self.trainable) or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
-        gamma, beta = (tf.cast(weight, tf.float32) for weight in (self.gamma, self.beta))
+        weights = (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        gamma, beta, *moving = (tf.cast(weight, tf.float32) for weight in weights)
         if factors := getattr(inputs, FACTORS, None):
-            outputs, mean, variance = _normalized_product(*factors, gamma, beta, self.epsilon)
+            outputs, *of_batch = _normalized_product(*factors, gamma, beta, self.epsilon)
+            moved = [
+                old * self.momentum + tf.stop_gradient(new) * (1 - self.momentum)
+                for old, new in zip(moving, of_batch, strict=True)
+            ]
         else:
             ragged = inputs.dtype == tf.bfloat16 and inputs.shape[-1] % VECTOR and not has_gpu()
-            outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            outputs, *moved, _, _, _ = tf.raw_ops.FusedBatchNormV3(
                 x=tf.cast(inputs, tf.float32) if ragged else inputs,
                 scale=gamma,
                 offset=beta,
-                mean=tf.zeros([0]),
-                variance=tf.zeros([0]),
+                mean=moving[0],
+                variance=moving[1],
                 epsilon=self.epsilon,
+                exponential_avg_factor=1 - self.momentum,
             )
-        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + tf.stop_gradient(value) * (1 - self.momentum))
+        self.moving_mean.assign(moved[0])
+        self.moving_variance.assign(moved[1])
         return tf.cast(outputs, inputs.dtype)
 
 
