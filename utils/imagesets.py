@@ -102,7 +102,7 @@ def list_images(data: Path, spec: str) -> list[ImageRef]:
             path for path, names in lists.items() if name in names or (name == "all" and not names)
         ]
         if not having:
-            have = ", ".join(sorted(set().union(*lists.values()))) or "no lists; name it all"
+            have = ", ".join(sorted(set().union(*lists.values()))) or "no lists, only `all`"
             raise UserError(f"no image set {name!r} in {years[0]}: it has {have}")
         for path in having:
             refs.update(dict.fromkeys(_read_set(path, lists[path].get(name))))
