@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 STRIDES = (8, 16, 32)
 ANCHORS_PER_LEVEL = 3
@@ -38,7 +39,7 @@ class YoloVersion:
     """
 
     name: str
-    neck: str
+    neck: Literal["fpn", "spp_fpn", "spp_panet", "tiny_fpn"]
     conv: str
     activation: str
     scale_xy: tuple[float, ...]

@@ -81,6 +81,13 @@ def test_what_does_not_fit_is_refused_and_nothing_written(timm_file, tmp_path, c
     assert not out.exists()
 
 
+def test_a_file_that_is_there_is_not_replaced(timm_file, tmp_path, capsys):
+    before = timm_file.read_bytes()
+    words = ("--from", "timm", "--backbone", "ghostnet", "--width", "0.5", "--out", timm_file)
+    assert "is there already" in refuse(capsys, timm_file, *words)
+    assert timm_file.read_bytes() == before
+
+
 def test_a_tensor_of_another_shape_is_named(timm_file, tmp_path, capsys):
     tensors = load_file(timm_file)
     tensors["bn1.weight"] = np.ones(3, np.float32)

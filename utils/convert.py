@@ -37,7 +37,8 @@ def convert_torch_backbone(
         What was done, in words.
 
     Raises:
-        UserError: the file cannot be read or does not fit; nothing is written then.
+        UserError: the file cannot be read or does not fit, or `out` is there already; nothing is
+            written then.
     """
     if (found := origin_of(source)) != origin:
         raise UserError(f"tensors of {source} are named as {found}'s, use --from {found}")
@@ -62,7 +63,8 @@ def convert_darknet_backbone(
         What was done, in words.
 
     Raises:
-        UserError: the files cannot be read or do not fit; nothing is written then.
+        UserError: the files cannot be read or do not fit, or `out` is there already; nothing is
+            written then.
     """
     model, header = _build(source, backbone, width)
     tensors = darknet.read_backbone(source, cfg, header.backbone)
@@ -142,6 +144,8 @@ def _build(source: Path, backbone: str, width: float | None) -> tuple[keras.Mode
 
 
 def _write_backbone(model: keras.Model, header: BackboneHeader, out: Path) -> str:
+    if out.exists():
+        raise UserError(f"{out} is there already, name another file or move it away")
     out.parent.mkdir(parents=True, exist_ok=True)
     save_backbone(out, model, header)
     command = f"--backbone {header.backbone} --width {header.width:g} --weights {out}"

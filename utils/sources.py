@@ -17,6 +17,7 @@ VIDEO_SUFFIXES = (
     *(".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
+LONGEST_NAME = 100  # characters of a stream's address, for file systems that take 255 bytes
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def _find(word: str) -> list[Source]:
         return [Source(word, False, f"camera{word}")]
     elif "://" in word:
         url = urlsplit(word)  # its user and password have no place in a file name
-        return [Source(word, False, re.sub(r"\W+", "_", f"{url.hostname}{url.path}").strip("_"))]
+        name = re.sub(r"\W+", "_", f"{url.hostname}{url.path}").strip("_")
+        return [Source(word, False, name[-LONGEST_NAME:])]
     elif glob.has_magic(word):
         # Path.glob takes no absolute pattern.
         matches = map(Path, glob.glob(word, recursive=True))  # noqa: PTH207

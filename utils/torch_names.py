@@ -179,7 +179,8 @@ def _from_timm(modules: set[str], names: LayerNames) -> dict[str, str]:
             layers[f"{prefix}.{part}"] = getattr(names, role)[position].format(name)
     if len(names.top) == 1:
         top = ["classifier"]
-    layers.update(zip(top, names.top, strict=True))
+    # Of another network it may have more or less: what does not fit is told when it is loaded.
+    layers.update(zip(top, names.top, strict=False))
     return {module: layer for module, layer in layers.items() if module in modules}
 
 

@@ -18,6 +18,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
 
 USUAL_FPS = 25.0  # for cameras and streams that do not say
+FINE_RATES = 65  # frames a second up to which MPEG-4 has a time unit for any rate
 
 
 class VideoReader(contextlib.AbstractContextManager):
@@ -59,7 +60,9 @@ class VideoReader(contextlib.AbstractContextManager):
 class VideoWriter(contextlib.AbstractContextManager):
     """An .mp4 that is there once it is whole: an error inside the `with` leaves no file.
 
-    MPEG-4 stores even sizes only, so an odd width or height grows by one pixel.
+    MPEG-4 stores even sizes only, so an odd width or height grows by one pixel, and no time unit
+    below 1/65535 s, so a rate of more than 65 frames a second, such as 119.877, is rounded to a
+    tenth.
 
     Args:
         path: where to write.
@@ -68,7 +71,7 @@ class VideoWriter(contextlib.AbstractContextManager):
 
     def __init__(self, path: Path, fps: float):
         self.path = path
-        self.fps = fps
+        self.fps = fps if fps < FINE_RATES else round(fps, 1)
         self.count = 0
         self._part = part_of(path)
         self._writer = None

@@ -94,6 +94,8 @@ def convention_of(source: str, backbone: str) -> Convention:
     path, spec = Path(source), resolve(backbone)
     if source in ("auto", "imagenet") and spec.name in PUBLISHED:
         return spec.conventions["torch"]
+    if not path.name:
+        raise UserError(f"no weights file {source!r}, name one, or auto, imagenet or none")
     if header := read_header(path):
         return header.convention
     config = path.with_name("config.json")

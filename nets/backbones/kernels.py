@@ -236,7 +236,7 @@ def _normalized_product(
             of_kernel = tf.cast(tf.reshape(of_kernel, kernel.shape), kernel.dtype)
             return of_x, of_kernel, of_gamma, of_beta
 
-        return (outputs, mean, variance * (count / (count - 1))), gradients
+        return (outputs, mean, variance * (count / max(count - 1.0, 1.0))), gradients
 
     return normalize(x, kernel, gamma, beta)
 

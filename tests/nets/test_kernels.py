@@ -79,6 +79,12 @@ def test_convolution_and_its_gradients_equal_keras(kernel_size, shape, filters):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+def test_a_widening_convolution_of_one_pixel_is_normalized_to_its_offset():
+    network = keras.Sequential([Conv2D(32, 1, use_bias=False), BatchNorm(beta_initializer="ones")])
+    outputs = network(tf.random.normal((1, 1, 1, 8)), training=True)
+    np.testing.assert_allclose(outputs, np.ones((1, 1, 1, 32)), atol=1e-5)
+
+
 @pytest.mark.parametrize("filters", [8, 31, 32, 48])
 def test_a_normalized_convolution_and_its_gradients_equal_keras(filters):
     rng = np.random.default_rng(6)

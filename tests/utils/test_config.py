@@ -40,6 +40,7 @@ def test_what_is_saved_is_read_back(config, tmp_path, version):
         (lambda c: c["yolo"].update(neck_channels=[64.5]), "neck_channels is 64.5"),
         (lambda c: c["convention"].update(padding="same"), "padding is 'same'"),
         (lambda c: c.pop("width"), "lacks 'width'"),
+        (lambda c: c["yolo"].update(neck="spp_pannet"), "neck is 'spp_pannet'"),
         (lambda c: c["yolo"].pop("neck_channels"), "yolo lacks 'neck_channels'"),
         (lambda c: c.update(recipe=[]), "must hold the keys of Recipe"),
     ],

@@ -47,6 +47,12 @@ def test_cameras_and_streams():
     assert stream.name == "cam_local_live_1"
 
 
+def test_the_name_of_a_long_address_is_one_that_file_systems_take():
+    (stream,) = find_sources(["https://cdn.example/" + "signature/" * 50 + "index.m3u8"])
+    assert len(stream.name) == 100
+    assert stream.name.endswith("index_m3u8")
+
+
 @pytest.mark.parametrize("word", ["nothing.jpg", "no/such/folder", "*.nothing"])
 def test_what_is_not_there_is_named(word, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -170,6 +170,13 @@ def test_downloads_are_what_the_sources_publish_for_the_convention(torch):
             assert ours == pytest.approx([255 * value for value in scale])
 
 
+@pytest.mark.parametrize("backbone", ["mobilenetv2", "mobilenetv3_large", "efficientnetb0"])
+@pytest.mark.parametrize("last", ["conv", "conv_pwl"])
+def test_names_of_another_network_are_translated_as_far_as_they_go(backbone, last):
+    modules = {"conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0.bn1", f"blocks.1.0.{last}"}
+    assert layers_of(modules, backbone).keys() <= modules
+
+
 def test_names_are_translated_whatever_their_order():
     modules = [
         "features.10.conv.2",

@@ -32,6 +32,13 @@ def test_every_frame_comes_back_in_order_at_the_same_rate(tmp_path, size, stored
     assert image.shape == (*stored, 3)
 
 
+@pytest.mark.parametrize("fps", [119.877, 239.857, 30000 / 1001, 66.6667])
+def test_every_rate_that_a_phone_films_at_can_be_written(tmp_path, fps):
+    write(tmp_path / "a.mp4", frames(3, 32, 32), fps)
+    with VideoReader(str(tmp_path / "a.mp4")) as video:
+        assert video.fps == pytest.approx(fps, rel=1e-3)
+
+
 def test_colours_are_rgb_on_both_ways(tmp_path):
     write(tmp_path / "a.mp4", [np.full((32, 32, 3), (250, 10, 10), np.uint8)])
     with VideoReader(str(tmp_path / "a.mp4")) as video:

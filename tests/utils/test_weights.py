@@ -141,6 +141,12 @@ def test_damaged_files_change_nothing(saved, tmp_path, target):
     assert_refused(target, tmp_path / "photo.jpg", "not a kind of weights")
 
 
+@pytest.mark.parametrize("source", ["", "."])
+def test_no_file_at_all_is_a_user_error(source):
+    with pytest.raises(UserError, match="no weights file"):
+        convention_of(source, "mobilenetv1")
+
+
 def test_a_number_that_is_not_finite_names_its_tensor(saved, tmp_path, target):
     (tmp_path / "nan.weights.h5").write_bytes(saved[1].read_bytes())
     with h5py.File(tmp_path / "nan.weights.h5", "r+") as file:
