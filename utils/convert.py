@@ -14,7 +14,7 @@ from utils.checkpoint import save_weights
 from utils.config import Recipe, RunConfig
 from utils.errors import UserError
 from utils.foreign import ForeignDetector
-from utils.outputs import part_of
+from utils.outputs import part_of, refuse_existing
 from utils.run import ANCHORS, BEST_WEIGHTS, CLASSES, CONFIG, build_detector, load_run
 from utils.weights import convention_of, load_exactly, load_weights, origin_of
 
@@ -40,6 +40,7 @@ def convert_torch_backbone(
         UserError: the file cannot be read or does not fit, or `out` is there already; nothing is
             written then.
     """
+    refuse_existing(out)
     if (found := origin_of(source)) != origin:
         raise UserError(f"tensors of {source} are named as {found}'s, use --from {found}")
     model, header = _build(source, backbone, width)
@@ -66,6 +67,7 @@ def convert_darknet_backbone(
         UserError: the files cannot be read or do not fit, or `out` is there already; nothing is
             written then.
     """
+    refuse_existing(out)
     model, header = _build(source, backbone, width)
     tensors = darknet.read_backbone(source, cfg, header.backbone)
     load_exactly(model, tensors, source)
@@ -144,8 +146,6 @@ def _build(source: Path, backbone: str, width: float | None) -> tuple[keras.Mode
 
 
 def _write_backbone(model: keras.Model, header: BackboneHeader, out: Path) -> str:
-    if out.exists():
-        raise UserError(f"{out} is there already, name another file or move it away")
     out.parent.mkdir(parents=True, exist_ok=True)
     save_backbone(out, model, header)
     command = f"--backbone {header.backbone} --width {header.width:g} --weights {out}"

@@ -13,7 +13,7 @@ from utils.darknet_cfg import Section, format_cfg
 from utils.darknet_graph import Node, graph_of_detector
 from utils.darknet_weights import Tensors, keys_of, write_weights
 from utils.errors import UserError
-from utils.outputs import written_whole
+from utils.outputs import refuse_existing, written_whole
 
 
 def write_detector(
@@ -35,9 +35,7 @@ def write_detector(
             already; nothing is written.
     """
     cfg, names = weights.with_suffix(".cfg"), weights.with_suffix(".names")
-    for path in (weights, cfg, names):
-        if path.exists():
-            raise UserError(f"{path} is there already, name another file or move it away")
+    refuse_existing(weights, cfg, names)
     convention = detector.convention
     if (convention.mean, convention.std) != (DARKNET.mean, DARKNET.std):
         raise UserError(

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.errors import UserError
+
 
 class OutputFolder:
     """A folder that hands out file names.
@@ -38,6 +40,17 @@ class OutputFolder:
 
 def _identity(path: Path) -> str:
     return str(path.resolve()).casefold()  # some file systems do not tell a.jpg from A.jpg
+
+
+def refuse_existing(*paths: Path) -> None:
+    """Sees to it that no file is replaced.
+
+    Raises:
+        UserError: one of them is there.
+    """
+    for path in paths:
+        if path.exists():
+            raise UserError(f"{path} is there already, name another file or move it away")
 
 
 def part_of(path: Path) -> Path:
