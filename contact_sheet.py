@@ -6,15 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.annotation import read_training_samples
-from utils.augment import GENTLE
 from utils.cli import Parser, parse_size, run, seed
-from utils.dataset import BatchStream, boxes_needed
-from utils.detections import Detections
-from utils.draw import draw_boxes
+from utils.data.annotation import read_training_samples
+from utils.data.augment import GENTLE
+from utils.data.dataset import BatchStream, boxes_needed
+from utils.data.images import IMAGE_SUFFIXES
 from utils.errors import UserError
-from utils.images import IMAGE_SUFFIXES
-from utils.outputs import write_image
+from utils.files import write_image
+from utils.inference.detections import Detections
+from utils.inference.draw import draw_boxes
 
 GAP = 6  # white pixels between the images
 

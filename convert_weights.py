@@ -20,14 +20,14 @@ def main(args: argparse.Namespace) -> None:
     if args.source.is_dir():
         _refuse_all_but_out(args)
         import_tensorflow()
-        from utils.convert import write_darknet
+        from utils.weights.convert import write_darknet
 
         print(write_darknet(args.source, args.out))
         return
     backbone = args.origin in TORCH or (args.origin == DARKNET and args.backbone)
     _check(args, bool(backbone))
     import_tensorflow()
-    from utils import convert
+    from utils.weights import convert
 
     if args.origin in TORCH:
         said = convert.convert_torch_backbone(

@@ -11,8 +11,8 @@ from utils import cli
 from utils.errors import UserError
 
 if TYPE_CHECKING:  # --help must not wait for matplotlib and TensorFlow
-    from utils.annotation import Sample
-    from utils.detections import Detections
+    from utils.data.annotation import Sample
+    from utils.inference.detections import Detections
     from utils.run import Run
 
 BATCH_SIZE = 8
@@ -46,8 +46,8 @@ def main(args: argparse.Namespace) -> None:
     if args.iou == 0:
         raise UserError("--iou 0 would let any box find any object, use for example 0.5")
 
-    from utils import metrics, report
-    from utils.boxfiles import read_box_files, write_box_files
+    from utils.evaluation import metrics, report
+    from utils.evaluation.boxfiles import read_box_files, write_box_files
 
     run, seconds = None, None
     if args.gt:
@@ -78,10 +78,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> tuple["Run", list["Sample"]]:
-    from utils.annotation import find_classes, read_samples
-    from utils.boxfiles import some
-    from utils.datacheck import decode_all, fault_lines
-    from utils.imagesets import list_images
+    from utils.data.annotation import find_classes, read_samples
+    from utils.data.datacheck import decode_all, fault_lines
+    from utils.data.imagesets import list_images
+    from utils.evaluation.boxfiles import some
 
     refs = list_images(args.data, args.set)  # before TensorFlow: a wrong name is told at once
 
@@ -109,7 +109,7 @@ def _predict(
 ) -> tuple[list["Detections"], float]:
     import numpy as np
 
-    from utils.evaluator import predict_samples
+    from utils.evaluation.evaluator import predict_samples
 
     batch_size = min(BATCH_SIZE, len(samples))
     predictor = run.predictor(args.conf, args.nms_iou, batch_size=batch_size)

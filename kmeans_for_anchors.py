@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from nets.anchors import V3_ANCHORS, V4_ANCHORS, save_anchors
-from utils.anchors_kmeans import anchor_fit, box_sizes, kmeans_anchors
-from utils.annotation import read_training_samples
+from nets.anchors import V3_ANCHORS, V4_ANCHORS
 from utils.cli import Parser, parse_size, run, seed
-from utils.datacheck import format_table
+from utils.data.anchors import anchor_fit, box_sizes, kmeans_anchors, save_anchors
+from utils.data.annotation import read_training_samples
+from utils.data.datacheck import format_table
 from utils.errors import UserError
 
 

@@ -22,7 +22,7 @@ def build_parser() -> Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Writes the set unless there are images already."""
-    from utils.synthetic import write_voc
+    from utils.data.synthetic import write_voc
 
     if any(args.data.glob("VOC*/JPEGImages/*")):
         print(f"{args.data} has images: they are left as they are")

@@ -14,8 +14,8 @@ from utils import cli
 from utils.errors import UserError
 
 if TYPE_CHECKING:  # --help must not wait for OpenCV and TensorFlow
-    from utils.predictor import Predictor
-    from utils.sources import Source
+    from utils.inference.predictor import Predictor
+    from utils.inference.sources import Source
 
 WARM_UP_RUNS = 3
 
@@ -53,12 +53,12 @@ def main(args: argparse.Namespace) -> None:
     if args.show and sys.platform == "linux" and not has_display:
         raise UserError(f"--show finds no display, leave it out and look into {args.out}")
 
-    from utils.sources import find_sources
+    from utils.inference.sources import find_sources
 
     sources = find_sources(args.sources)  # before TensorFlow: a wrong name is told at once
 
     cli.import_tensorflow()
-    from utils.prediction import Prediction
+    from utils.inference.runner import Prediction
     from utils.run import load_run, newest_run
 
     run = load_run(args.run or newest_run())
@@ -103,8 +103,8 @@ def _ask() -> Iterator[str]:
 
 def _time(predictor: "Predictor", sources: list["Source"], runs: int, as_json: bool) -> None:
     """Prints how long an image takes: median of `runs`, one image at a time."""
-    from utils.images import read_image
-    from utils.letterbox import letterbox
+    from utils.data.images import read_image
+    from utils.data.letterbox import letterbox
 
     path = next((Path(source.address) for source in sources if source.is_image), None)
     if path is None:

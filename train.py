@@ -82,7 +82,7 @@ def main(flags: argparse.Namespace) -> None:
     if flags.resume:
         refuse_other_flags(flags)
     import_tensorflow()
-    from utils.session import prepare, resume, train
+    from utils.training.session import prepare, resume, train
 
     session = resume(flags.resume, flags.data, flags.strict) if flags.resume else prepare(flags)
     train(session, STARTED)

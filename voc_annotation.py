@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.annotation import Sample, find_classes, read_classes, read_samples
 from utils.cli import Parser, run, seed
-from utils.imagesets import ImageRef, resolve_splits, set_lists
+from utils.data.annotation import Sample, find_classes, read_classes, read_samples
+from utils.data.imagesets import ImageRef, resolve_splits, set_lists
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """How long an evaluation takes: `python -m benchmarks.evaluation_speed --run DIR --data DIR`.
 
-The figures first, on synthetic detections: seconds and peak memory of `utils.metrics.evaluate`,
+The figures first, on synthetic detections: seconds and peak memory of `evaluate`,
 which makes all that get_map.py shows, each time in a process of its own. Then, of a run, the
 prediction part of get_map.py from files to boxes, beside the bare network, weights as constants, on
 random batches that lie in memory: batch by batch size, and the ratio to the best of them.
@@ -20,8 +20,8 @@ from benchmarks.timing import interleaved, median_ratio, peak_gib, report
 from utils import cli
 
 if TYPE_CHECKING:
-    from utils.annotation import Sample
-    from utils.detections import Detections
+    from utils.data.annotation import Sample
+    from utils.inference.detections import Detections
 
 CLASSES = 20
 PHOTO = (375, 500)
@@ -65,7 +65,7 @@ def score(images: int, detections: int, seed: int) -> tuple[float, float, float]
         Seconds, and the peak memory in GiB before and after. The first is what libraries, ground
         truth and detections take.
     """
-    from utils.metrics import evaluate
+    from utils.evaluation.metrics import evaluate
 
     samples, found = synthetic_set(images, detections, seed)
     classes = [str(label) for label in range(CLASSES)]
@@ -86,8 +86,8 @@ def synthetic_set(
     """
     import numpy as np
 
-    from utils.annotation import Sample
-    from utils.detections import Detections
+    from utils.data.annotation import Sample
+    from utils.inference.detections import Detections
 
     rng = np.random.default_rng(seed)
     height, width = PHOTO
@@ -128,7 +128,7 @@ def prediction_rows(args: argparse.Namespace) -> list[dict[str, object]]:
 
     import get_map
     from benchmarks.bare_network import bare_network
-    from utils.evaluator import predict_samples
+    from utils.evaluation.evaluator import predict_samples
 
     flags = ["--run", str(args.run), "--data", str(args.data), "--set", args.set]
     settings = get_map.build_parser().parse_args(flags)

@@ -29,12 +29,12 @@ def main(args: argparse.Namespace) -> None:
 
     from benchmarks.bare_network import bare_network
     from nets.detector import Detector
-    from utils.images import read_image
-    from utils.outputs import write_image
-    from utils.prediction import Prediction
-    from utils.predictor import Predictor
-    from utils.sources import find_sources
-    from utils.video import VideoWriter
+    from utils.data.images import read_image
+    from utils.files import write_image
+    from utils.inference.predictor import Predictor
+    from utils.inference.runner import Prediction
+    from utils.inference.sources import find_sources
+    from utils.inference.video import VideoWriter
 
     size = cli.parse_size(args.input_size)
     classes = [f"class {label}" for label in range(CLASSES)]

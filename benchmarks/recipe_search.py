@@ -43,8 +43,8 @@ FROZEN_COST = 0.7  # of a step with a frozen backbone, from benchmarks/training_
 def variants() -> dict[str, Callable]:
     """What is compared: a preset -> another one, by name."""
     from nets.versions import with_neighbours
-    from utils.augment import Augmentation
-    from utils.recipes import RECIPES, USUAL
+    from utils.data.augment import Augmentation
+    from utils.training.recipes import RECIPES, USUAL
 
     def recipe(**changes: object) -> Callable:
         return lambda p: dataclasses.replace(p, recipe=dataclasses.replace(p.recipe, **changes))
@@ -136,16 +136,16 @@ def main(args: argparse.Namespace) -> None:
 def train_variant(args: argparse.Namespace) -> None:
     """Trains one variant, as train.py does."""
     import train
-    from utils.recipes import RECIPES
+    from utils.training.recipes import RECIPES
 
     (one,) = args.sets
     base = RECIPES[DEFAULT]
     RECIPES[DEFAULT] = preset = variants()[args.child](base)
     cli.import_tensorflow()
-    from utils import imagesets
-    from utils.annotation import read_training_samples
-    from utils.session import prepare
-    from utils.session import train as train_session
+    from utils.data import imagesets
+    from utils.data.annotation import read_training_samples
+    from utils.training.session import prepare
+    from utils.training.session import train as train_session
 
     imagesets.HELD_OUT = HELD_OUT
 
@@ -169,7 +169,7 @@ def train_variant(args: argparse.Namespace) -> None:
 
 def cost(recipe: "Recipe", input_size: tuple[int, int]) -> float:
     """Time of a recipe's image beside one of full size that trains the whole network."""
-    from utils.schedule import image_size, is_frozen
+    from utils.training.schedule import image_size, is_frozen
 
     total, parts = 0.0, 1000
     for share in (part / parts for part in range(parts)):

@@ -39,7 +39,7 @@ def preset_of(recipe: str) -> dict:
     Raises:
         UserError: there is no such recipe.
     """
-    from utils.recipes import RECIPES  # --help must not wait for Keras
+    from utils.training.recipes import RECIPES  # --help must not wait for Keras
 
     if recipe not in RECIPES:
         raise UserError(f"no recipe {recipe!r}, {did_you_mean(recipe, RECIPES)}")

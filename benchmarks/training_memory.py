@@ -30,14 +30,14 @@ def main(args: argparse.Namespace) -> None:
 
     from nets.detector import Detector
     from nets.versions import VERSIONS
-    from utils.annotation import find_classes, read_samples
-    from utils.callbacks import Curves, Validation
-    from utils.dataset import BatchStream, boxes_needed
-    from utils.imagesets import resolve_splits
+    from utils.data.annotation import find_classes, read_samples
+    from utils.data.dataset import BatchStream, boxes_needed
+    from utils.data.imagesets import resolve_splits
     from utils.precision import use_precision
-    from utils.recipes import RECIPES
-    from utils.schedule import image_size, is_frozen
-    from utils.trainer import Trainer
+    from utils.training.callbacks import Curves, Validation
+    from utils.training.recipes import RECIPES
+    from utils.training.schedule import image_size, is_frozen
+    from utils.training.trainer import Trainer
 
     rows: list[dict[str, object]] = []
     started = time.monotonic()

@@ -33,10 +33,10 @@ def main(args: argparse.Namespace) -> None:
     from nets.detector import Detector
     from nets.versions import VERSIONS
     from summary import count_flops
-    from utils.annotation import read_training_samples
-    from utils.dataset import BatchStream, boxes_needed
-    from utils.recipes import RECIPES
-    from utils.trainer import Trainer
+    from utils.data.annotation import read_training_samples
+    from utils.data.dataset import BatchStream, boxes_needed
+    from utils.training.recipes import RECIPES
+    from utils.training.trainer import Trainer
 
     size = cli.parse_size(args.input_size)
     preset = RECIPES["default"]

@@ -1,16 +1,10 @@
-"""Anchors: the published ones, and their file.
+"""The published anchors.
 
 Anchors are one array (levels, 3, 2): a level for each of the strides 8, 16 and 32, or 16 and 32,
 three anchors each, width and height in input pixels.
 """
 
-import re
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
-
-from nets.versions import ANCHORS_PER_LEVEL
 
 # Of Darknet's cfg/, found on COCO: yolov3.cfg's at 416 pixels, yolov4.cfg's at 512.
 V3_ANCHORS = np.array(
@@ -43,33 +37,3 @@ DEFAULT_ANCHORS = {
     "v4": V4_ANCHORS,
     "v4-tiny": V4_TINY_ANCHORS,
 }
-
-
-def load_anchors(path: str | PathLike[str]) -> np.ndarray:
-    """Read nine or six anchors, smallest first: `12,16 19,36 ...`, commas and spaces as one likes.
-
-    Returns:
-        float32 (levels, 3, 2), three levels of nine anchors or two of six.
-
-    Raises:
-        ValueError: The file holds anything but nine or six pairs of positive numbers.
-    """
-    words = [word for word in re.split(r"[,\s]+", Path(path).read_text(encoding="utf-8")) if word]
-    try:
-        anchors = np.array(words, np.float32)
-    except ValueError as error:
-        raise ValueError(f"anchors in {path}: {error}") from error
-    if anchors.size not in (V4_ANCHORS.size, V4_TINY_ANCHORS.size):
-        raise ValueError(
-            f"anchors in {path}: {anchors.size} numbers, not nine or six pairs width,height"
-        )
-    if not (np.isfinite(anchors) & (anchors > 0)).all():
-        raise ValueError(f"anchors in {path}: widths and heights must be positive")
-    return anchors.reshape(-1, ANCHORS_PER_LEVEL, 2)
-
-
-def save_anchors(path: str | PathLike[str], anchors: np.ndarray) -> None:
-    """Write anchors (levels, 3, 2) as `load_anchors` reads them, every digit kept."""
-    numbers = [np.format_float_positional(side, trim="-") for side in np.float32(anchors).flat]
-    pairs = [",".join(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
-    Path(path).write_text("  ".join(pairs) + "\n", encoding="utf-8")

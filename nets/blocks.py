@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from keras import KerasTensor
 
-from nets.backbones.layers import Activation, Layers, leaky_relu
+from nets.layers import Activation, Layers, leaky_relu
 
 ACTIVATIONS: dict[str, Activation] = {"leaky_relu": leaky_relu, "relu6": "relu6"}
 

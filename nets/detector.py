@@ -6,18 +6,12 @@ import tensorflow as tf
 
 from nets.anchors import DEFAULT_ANCHORS
 from nets.assigner import assign
-from nets.backbones import (
-    BackboneSpec,
-    Convention,
-    build_backbone,
-    convention_named,
-    resolve,
-    usable_width,
-)
-from nets.backbones.layers import Layers, make_divisible
+from nets.backbones import BackboneSpec, build_backbone, convention_named, resolve, usable_width
 from nets.blocks import ConvBlocks
+from nets.conventions import Convention
 from nets.decoder import decode_boxes, make_priors
 from nets.head import yolo_head
+from nets.layers import Layers, make_divisible
 from nets.losses import yolo_loss
 from nets.necks import NECKS
 from nets.nms import suppress

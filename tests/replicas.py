@@ -16,12 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from nets.detector import Detector
-from utils.annotation import find_classes, read_samples
-from utils.augment import Augmentation
 from utils.config import Recipe
-from utils.dataset import BatchStream
-from utils.imagesets import list_images
-from utils.trainer import Trainer
+from utils.data.annotation import find_classes, read_samples
+from utils.data.augment import Augmentation
+from utils.data.dataset import BatchStream
+from utils.data.imagesets import list_images
+from utils.training.trainer import Trainer
 
 # Plain SGD, whose step shows the size of a gradient.
 RECIPE = Recipe(

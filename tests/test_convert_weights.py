@@ -6,10 +6,10 @@ from safetensors.numpy import load_file, save_file
 import convert_weights
 from nets.backbones import build_backbone, resolve
 from tests import darknet_networks
-from utils.backbone_file import read_header
 from utils.cli import run
 from utils.errors import UserError
-from utils.weights import convention_of, load_weights
+from utils.weights.backbone_file import read_header
+from utils.weights.loading import convention_of, load_weights
 
 PARTS = {4: ("weight", "bias", "running_mean", "running_var"), 2: ("weight", "bias")}
 

@@ -11,9 +11,9 @@ from vocset import add_image, add_list
 import contact_sheet
 import kmeans_for_anchors
 import voc_annotation
-from nets.anchors import load_anchors
 from utils import cli
-from utils.images import read_image
+from utils.data.anchors import load_anchors
+from utils.data.images import read_image
 
 
 def run(script, *args):

@@ -12,7 +12,7 @@ import get_map
 import utils.run
 from nets.anchors import V4_ANCHORS
 from utils import cli
-from utils.report import HEADLINES
+from utils.evaluation.report import HEADLINES
 
 
 @pytest.fixture(autouse=True)

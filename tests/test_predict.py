@@ -12,10 +12,11 @@ from PIL import Image
 import predict
 import utils.run
 from tests.red_finder import RedFinder, picture
-from utils import cli, prediction
-from utils.images import read_image
-from utils.outputs import write_image
-from utils.video import VideoReader, VideoWriter
+from utils import cli
+from utils.data.images import read_image
+from utils.files import write_image
+from utils.inference import runner
+from utils.inference.video import VideoReader, VideoWriter
 
 BOX = (32, 16, 64, 48)
 
@@ -117,7 +118,7 @@ def test_a_video_has_the_detections_of_each_frame_drawn_in(run, monkeypatch):
     def draw(image, found, classes):
         return np.full_like(image, 4 * found.boxes[0, 0])
 
-    monkeypatch.setattr(prediction, "draw_boxes", draw)
+    monkeypatch.setattr(runner, "draw_boxes", draw)
     save_video("v.mp4")
     assert run("v.mp4", "--batch-size", 3)[0] == 0
     levels = [image.mean() for image in frames("img_out/v.mp4")[1]]
@@ -321,7 +322,7 @@ class Camera(VideoReader):
 
 
 def test_ctrl_c_closes_a_camera_and_keeps_its_video(run, monkeypatch):
-    monkeypatch.setattr(prediction, "VideoReader", Camera)
+    monkeypatch.setattr(runner, "VideoReader", Camera)
     code, out, _ = run("0", "--json")
     assert code == 0
     assert len(json.loads(out)) == 3
@@ -336,7 +337,7 @@ def test_ctrl_c_during_a_file_leaves_nothing_half_done(run, monkeypatch):
             self.fps, self.count = 10.0, 3000
 
     Path("v.mp4").touch()
-    monkeypatch.setattr(prediction, "VideoReader", Endless)
+    monkeypatch.setattr(runner, "VideoReader", Endless)
     assert run("v.mp4")[0] == 130
     assert list(Path("img_out").iterdir()) == []
 
@@ -348,7 +349,7 @@ def test_a_video_that_is_cut_short_is_said(run, monkeypatch):
             self.count = 70
 
     save_video("v.mp4", count=7)
-    monkeypatch.setattr(prediction, "VideoReader", Short)
+    monkeypatch.setattr(runner, "VideoReader", Short)
     code, out, err = run("v.mp4")
     assert code == 0
     assert "7 frames" in out

@@ -12,7 +12,7 @@ from nets.backbones import list_backbones
 from tests.vocset import add_image, add_list
 from utils import cli
 from utils.run import load_run, newest_run
-from utils.session import prepare
+from utils.training.session import prepare
 
 SMALL = ("--backbone", "mobilenetv1", "--width", "0.25", "--input-size", "64", "--batch-size", "2")
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from nets.detector import Detector
 from tests.vocset import add_image
-from utils.annotation import Sample, read_samples
-from utils.augment import Augmentation
 from utils.config import Recipe
-from utils.dataset import BatchStream
-from utils.imagesets import list_images
-from utils.trainer import Trainer
+from utils.data.annotation import Sample, read_samples
+from utils.data.augment import Augmentation
+from utils.data.dataset import BatchStream
+from utils.data.imagesets import list_images
+from utils.training.trainer import Trainer
 
 CLASSES = ["cat", "dog"]
 RECIPE = Recipe(epochs=3, freeze_share=0.0, batch_size=2, warmup_share=0.1, validations=3)

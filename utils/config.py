@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nets.backbones.layers import Convention
+from nets.conventions import Convention
 from nets.versions import YoloVersion
-from utils.augment import GENTLE, Augmentation
 from utils.cli import did_you_mean
+from utils.data.augment import GENTLE, Augmentation
 from utils.errors import UserError
-from utils.outputs import written_whole
+from utils.files import written_whole
 from utils.precision import AUTO
 
 

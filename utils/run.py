@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nets.anchors import load_anchors
 from nets.detector import Detector
-from utils.annotation import read_classes
 from utils.config import RunConfig
+from utils.data.anchors import load_anchors
+from utils.data.annotation import read_classes
 from utils.errors import UserError
-from utils.predictor import Predictor
+from utils.inference.predictor import Predictor
 
 CONFIG, CLASSES, ANCHORS = "config.json", "classes.txt", "anchors.txt"
 BEST_WEIGHTS, LAST_STATE, RESULT = "best.weights.h5", "last.npz", "result.json"

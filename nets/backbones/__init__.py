@@ -7,7 +7,6 @@ no edit elsewhere.
 import importlib
 import pkgutil
 
-from nets.backbones.layers import Convention
 from nets.backbones.registry import (
     BackboneSpec,
     build_backbone,
@@ -18,6 +17,7 @@ from nets.backbones.registry import (
     resolve,
     usable_width,
 )
+from nets.conventions import Convention
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
     importlib.import_module(_module.name)

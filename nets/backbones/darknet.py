@@ -7,8 +7,9 @@ halves of a block give before they are joined, since that is what yolov4-tiny.cf
 import keras
 from keras import KerasTensor
 
-from nets.backbones.layers import Activation, Convention, Layers, leaky_relu
 from nets.backbones.registry import Features, register
+from nets.conventions import Convention
+from nets.layers import Activation, Layers, leaky_relu
 
 # Darknet's convolutional_layer.c pads by half the kernel on every side; pixels are divided by 255.
 # Epsilon is that of OpenCV's reader. blas.c has 1e-6 behind the root in pjreddie/darknet and 1e-5

@@ -7,8 +7,9 @@ from functools import partial
 import keras
 from keras import KerasTensor
 
-from nets.backbones.layers import IMAGENET, KERAS, TORCH, Layers, make_divisible, squeeze_excite
 from nets.backbones.registry import Features, register
+from nets.conventions import IMAGENET, KERAS, TORCH
+from nets.layers import Layers, make_divisible, squeeze_excite
 
 # Keras' weights too were trained on pixels normalized as ImageNet's. Its Normalization layer holds
 # the deviation where the variance belongs, and a further Rescaling by 1/sqrt(std) makes up for it

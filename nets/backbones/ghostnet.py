@@ -7,8 +7,9 @@ with ".weight", so that a checkpoint maps without a table.
 import keras
 from keras import KerasTensor
 
-from nets.backbones.layers import KERAS, TORCH, Layers, make_divisible, squeeze_excite
 from nets.backbones.registry import Features, register
+from nets.conventions import KERAS, TORCH
+from nets.layers import Layers, make_divisible, squeeze_excite
 
 # Han et al., "GhostNet", arXiv 1911.11907, Table 1, in the stages of timm/models/ghostnet.py.
 STAGES = [

@@ -10,8 +10,9 @@ from functools import partial
 import keras
 from keras import KerasTensor
 
-from nets.backbones.layers import KERAS, TORCH, Layers, make_divisible, squeeze_excite
 from nets.backbones.registry import Features, register
+from nets.conventions import KERAS, TORCH
+from nets.layers import Layers, make_divisible, squeeze_excite
 
 CONVENTIONS = {"keras": KERAS, "torch": TORCH}
 

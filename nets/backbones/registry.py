@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import keras
 from keras import KerasTensor
 
-from nets.backbones.layers import Convention, Layers
+from nets.conventions import Convention
+from nets.layers import Layers
 
 Features = tuple[KerasTensor, KerasTensor, KerasTensor]
 

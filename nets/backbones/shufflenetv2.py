@@ -7,8 +7,9 @@ The kernel of a layer named "stage2.0.branch1.0" is torchvision's tensor of that
 import keras
 from keras import KerasTensor
 
-from nets.backbones.layers import KERAS, TORCH, Layers
 from nets.backbones.registry import Features, register
+from nets.conventions import KERAS, TORCH
+from nets.layers import Layers
 
 # Ma et al., "ShuffleNet V2", arXiv 1807.11164, Table 5.
 CHANNELS = {

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nets.anchors import DEFAULT_ANCHORS, V3_ANCHORS, V4_ANCHORS, load_anchors, save_anchors
+from nets.anchors import DEFAULT_ANCHORS, V3_ANCHORS, V4_ANCHORS
 from nets.versions import VERSIONS, strides_of
+from utils.data.anchors import load_anchors, save_anchors
 
 MODEL_DATA = Path(__file__).parents[2] / "model_data"
 

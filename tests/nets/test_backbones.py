@@ -17,7 +17,8 @@ from nets.backbones import (
     registry,
     resolve,
 )
-from nets.backbones.layers import BN_MOMENTUM, KERAS, TORCH, make_divisible
+from nets.conventions import KERAS, TORCH
+from nets.layers import BN_MOMENTUM, make_divisible
 
 # Shapes and counts need no values: without a scope nothing is drawn, which is five times faster.
 no_values = pytest.mark.usefixtures("values_left_out")

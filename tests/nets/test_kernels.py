@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets.backbones.kernels import BatchNorm, Conv2D, DepthwiseConv2D
+from nets.kernels import BatchNorm, Conv2D, DepthwiseConv2D
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_normalization_of_bfloat16_keeps_its_statistics_in_float32(channels):
 def test_channels_that_fill_no_vector_are_normalized_in_float32_on_cpus(
     monkeypatch, channels, gpu, expected
 ):
-    monkeypatch.setattr("nets.backbones.kernels.has_gpu", lambda: gpu)
+    monkeypatch.setattr("nets.kernels.has_gpu", lambda: gpu)
     layer = BatchNorm(epsilon=1e-3, dtype="mixed_bfloat16")
     layer.build((None, 6, 6, channels))
     step = tf.function(lambda x: layer(x, training=True))

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from vocset import add_image
+
+from nets.anchors import V4_ANCHORS
+from utils.data.datacheck import check_dataset, format_table
+from utils.data.imagesets import ImageRef
+from utils.errors import UserError
+
+BOX = (10, 10, 50, 40)
+
+
+def check(voc_dir, train="ab", val="cd", classes=("cat", "dog"), **options):
+    splits = {"train": train, "val": val}
+    refs = {split: [ImageRef(voc_dir, i) for i in names] for split, names in splits.items()}
+    return check_dataset(refs, list(classes), V4_ANCHORS, (416, 416), **options)
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """Four sound images."""
+    for number, name in enumerate("abcd"):
+        add_image(tmp_path, name, [("cat", BOX), ("dog", BOX, number % 2)], (60, 80))
+    return tmp_path
+
+
+def kinds(report):
+    return [fault.kind for fault in report.faults]
+
+
+def test_a_sound_set(voc):
+    report = check(voc, strict=True)
+    assert not report.faults
+    assert [sample.image_id for sample in report.samples["train"]] == ["a", "b"]
+    assert "faults: none" in report.table
+
+
+def test_the_table_has_the_figures(voc):
+    add_image(voc, "e", [], (100, 200))
+    lines = [line.split() for line in check(voc, train="abe").table.splitlines()]
+    assert ["train", "val"] in lines
+    assert ["images", "3", "2"] in lines
+    assert ["without", "objects", "1", "0"] in lines
+    assert ["objects", "(difficult)", "4", "(1)", "4", "(1)"] in lines
+    assert ["cat", "2", "2"] in lines
+    assert ["dog", "2", "(1)", "2", "(1)"] in lines
+    assert ["largest", "width", "x", "height", "200x100", "80x60"] in lines
+    # 40 x 30 of an image 80 wide, at 416: 5.2 times as large, 208 x 156.
+    assert ["smallest", "width", "x", "height", "208x156", "208x156"] in lines
+    # The nearest anchor is 192 x 243: 192 x 156 / (208 x 156 + 192 x 243 - 192 x 156) = 0.6094,
+    # or 142 x 110, which lies inside: 142 x 110 / (208 x 156) = 0.4814.
+    assert ["mean", "IoU", "with", "the", "best", "anchor", "0.6094", "0.6094"] in lines
+    assert ["best", "possible", "recall", "1.0000", "1.0000"] in lines
+
+
+def test_damaged_images_are_dropped_and_named(voc):
+    data = (voc / "JPEGImages" / "a.png").read_bytes()
+    (voc / "JPEGImages" / "a.png").write_bytes(data[: len(data) // 2])  # its header is sound
+    report = check(voc)
+    assert kinds(report) == ["unreadable image"]
+    assert [sample.image_id for sample in report.samples["train"]] == ["b"]
+    assert f"cannot read image {voc / 'JPEGImages' / 'a.png'}: damaged" in report.table
+
+
+def test_more_objects_than_are_trained_on_are_named(voc):
+    add_image(voc, "e", [("cat", BOX)] * 801)
+    report = check(voc, train="abe", val="ce")
+    assert ("too many objects", "e.png") in [(f.kind, f.path.name) for f in report.faults]
+    assert "801, the largest 800 count" in report.table
+    assert "too many objects: 1" in report.table  # not of those that are only to be found
+
+
+def test_lone_files_are_named_once_wherever_they_stand(voc):
+    for name in "ef":
+        image, _ = add_image(voc, name)
+        image.unlink()
+    for name in "gh":
+        _, xml = add_image(voc, name)
+        xml.unlink()
+    report = check(voc, train="abeg")  # f and h are in no split
+    assert sorted((fault.kind, fault.path.name) for fault in report.faults) == [
+        ("annotation without image", "e.xml"),
+        ("annotation without image", "f.xml"),
+        ("image without annotation", "g.png"),
+        ("image without annotation", "h.png"),
+    ]
+
+
+def test_the_same_id_in_two_splits(voc):
+    report = check(voc, train="abc", val="cd")
+    assert [(fault.kind, fault.path.name) for fault in report.faults] == [
+        ("same id in two splits", "c.png")
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_the_same_pixels_in_two_splits(voc, suffix):
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    add_image(voc, "a", [("cat", BOX)], image=image)
+    (voc / "JPEGImages" / "d.png").unlink()
+    add_image(voc, "d", [("cat", BOX)], image=image, suffix=suffix)
+    report = check(voc)
+    assert kinds(report) == ["same pixels in two splits"]
+    assert report.faults[0].path.name == "a.png"
+    assert f"d{suffix}" in report.faults[0].detail
+    assert len(report.samples["val"]) == 2
+
+
+def test_pixels_that_only_look_alike_are_no_fault(voc):
+    checks = np.indices((64, 64)).sum(0) % 2 * 200
+    for name, image in (("a", checks), ("d", 200 - checks)):  # the same at an eighth
+        add_image(voc, name, image=np.stack([image] * 3, -1).astype(np.uint8))
+    assert not check(voc).faults
+
+
+def test_many_faults_are_counted_and_some_shown(voc):
+    for name in "abcd":
+        add_image(voc, name, [("bird", BOX), ("cat", BOX)])
+    table = check(voc).table
+    assert "unknown class: 4" in table
+    assert table.count(": bird") == 3
+    assert "and 1 more" in table
+
+
+def test_strict_makes_a_fault_an_error(voc):
+    add_image(voc, "b", [("bird", BOX)])
+    with pytest.raises(UserError, match=r"1 faults .* --strict .*b\.xml: bird"):
+        check(voc, strict=True)
+
+
+def test_a_split_without_a_usable_image_is_an_error(voc):
+    for name in "cd":
+        (voc / "JPEGImages" / f"{name}.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no usable image among the 2 of val.*c\.png"):
+        check(voc)
+
+
+def test_tables_line_up():
+    assert format_table([["", "one"], ["long", "2"]]) == "      one\nlong    2\n"

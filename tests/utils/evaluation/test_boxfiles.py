@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+
+from utils.data.annotation import Sample
+from utils.errors import UserError
+from utils.evaluation.boxfiles import file_names, read_box_files, write_box_files
+from utils.inference.detections import Detections
+
+
+def test_every_digit_survives_the_text_files(tmp_path):
+    rng = np.random.default_rng(0)
+    classes = ["a cat", "difficult", "猫 2"]
+    samples, detections = [], []
+    for image_id in ("x/y", "x_y", "ж 3"):
+        boxes = np.sort(rng.uniform(0, 999, (20, 2, 2)).astype(np.float32), axis=1).reshape(20, 4)
+        labels = rng.integers(0, 3, 20).astype(np.int32)
+        difficult = rng.random(20) < 0.5
+        samples.append(Sample(image_id, None, boxes, labels, difficult, 999, 999))
+        scores = np.float32(10.0) ** rng.uniform(-6, 0, 20).astype(np.float32)
+        detections.append(Detections(boxes[::-1], scores, labels[::-1]))
+    write_box_files(tmp_path, samples, detections, classes)
+    read_samples, read_detections, read_classes, notes = read_box_files(
+        tmp_path / "ground-truth", tmp_path / "detection-results"
+    )
+    assert (read_classes, notes) == (sorted(classes), [])
+    to_label = np.array([read_classes.index(name) for name in classes])
+    # "x/y" becomes x_y and x_y a second one.
+    assert [each.image_id for each in read_samples] == ["x_y", "x_y_2", "ж 3"]
+    for written, read in zip(samples, read_samples, strict=True):
+        np.testing.assert_array_equal(read.boxes, written.boxes)
+        np.testing.assert_array_equal(read.labels, to_label[written.labels])
+        np.testing.assert_array_equal(read.difficult, written.difficult)
+    for written, read in zip(detections, read_detections, strict=True):
+        np.testing.assert_array_equal(read.boxes, written.boxes)
+        np.testing.assert_array_equal(read.scores, written.scores)
+        np.testing.assert_array_equal(read.labels, to_label[written.labels])
+
+
+def test_file_names_are_safe_and_differ_on_any_file_system():
+    names = file_names(["a/b", "a:b", "A_b", "", "x" * 300])
+    assert names == ["a_b", "a_b_2", "A_b_3", "_", "x" * 100]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Writes two folders of text files from `{name: text}` and returns them."""
+
+    def write(truths, detections):
+        for folder, files in (("gt", truths), ("dets", detections)):
+            (tmp_path / folder).mkdir()
+            for name, text in files.items():
+                (tmp_path / folder / name).write_text(text, encoding="utf-8")
+        return tmp_path / "gt", tmp_path / "dets"
+
+    return write
+
+
+def test_files_written_by_hand_are_read(folders):
+    text = "\ufeffpotted plant 1 2 3.5 4e0 difficult\r\n\r\n  dog 0 0 0 0  \r\n"
+    samples, detections, classes, _ = read_box_files(
+        *folders({"a.txt": text}, {"a.txt": "potted plant 1 1 2 3 4"})
+    )
+    assert classes == ["dog", "potted plant"]
+    assert samples[0].boxes.tolist() == [[1, 2, 3.5, 4], [0, 0, 0, 0]]
+    assert samples[0].difficult.tolist() == [True, False]
+    assert detections[0].labels.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("truth", "detection", "message"),
+    [
+        ("cat 1 2 3 4\ncat 1 2 3", "", r"gt.a\.txt:2: cannot read 'cat 1 2 3'"),
+        ("1 2 3 4", "", r"gt.a\.txt:1"),
+        ("cat 1 2 3 4", "cat 0.9 1 2 3", r"dets.a\.txt:1: .* expected `class score xmin"),
+        ("cat 1 2 3 4", "cat 0.9 1 2 3 nan", r"dets.a\.txt:1"),
+        ("cat 1 2 3 4", "cat 0.9 30 2 3 4", r"dets.a\.txt:1: .* ends before it begins"),
+        ("cat 1 2 3 4", "Cat 0.9 1 2 3 4", r"no class of .*dets \(Cat\) is in .*gt \(cat\)"),
+        ("", "cat 0.9 1 2 3 4", "no object in any file of .*gt"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(folders, truth, detection, message):
+    with pytest.raises(UserError, match=message):
+        read_box_files(*folders({"a.txt": truth}, {"a.txt": detection}))
+
+
+def test_missing_and_empty_folders_are_named(folders, tmp_path):
+    truths, detections = folders({"a.txt": "cat 1 2 3 4"}, {})
+    with pytest.raises(UserError, match=r"no \.txt file in .*dets"):
+        read_box_files(truths, detections)
+    with pytest.raises(UserError, match=r"no folder .*nowhere"):
+        read_box_files(truths, tmp_path / "nowhere")
+    (truths / "latin.txt").write_bytes("pingüino 1 2 3 4".encode("latin-1"))
+    with pytest.raises(UserError, match=r"latin\.txt is not UTF-8"):
+        read_box_files(truths, truths)
+
+
+def test_what_has_no_counterpart_is_noted_and_not_scored(folders):
+    samples, detections, classes, notes = read_box_files(
+        *folders(
+            {"a.txt": "cat 1 2 3 4", "b.txt": "cat 1 2 3 4"},
+            {"a.txt": "cat 0.9 1 2 3 4\nfish 0.8 1 2 3 4\n", "c.txt": "cat 0.9 1 2 3 4"},
+        )
+    )
+    assert classes == ["cat"]
+    assert [len(found) for found in detections] == [1, 0]
+    assert [each.image_id for each in samples] == ["a", "b"]
+    assert "'fish'" in notes[0]
+    assert "no detection file for b" in notes[1]
+    assert "no ground truth file for c" in notes[2]

@@ -1,0 +1,141 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nets.detector import Detector
+from tests.red_finder import RedFinder, picture
+from utils.inference.predictor import Predictor
+from utils.run import Run
+
+
+@pytest.mark.parametrize(("height", "width"), [(200, 100), (100, 400), (37, 53), (640, 960)])
+def test_boxes_come_back_in_the_images_own_pixels(height, width):
+    box = (width // 4, height // 4, width * 3 // 4, height // 2)
+    (found,) = Predictor(RedFinder())([picture(height, width, box)])
+    a_network_pixel = max(height / 64, width / 96)
+    np.testing.assert_allclose(found.boxes, [box], atol=1.5 * a_network_pixel)
+    assert found.boxes.dtype == np.float32
+    assert found.labels.dtype == np.int32
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_a_last_batch_that_is_not_full_changes_nothing(batch_size):
+    network = RedFinder()
+    predictor = Predictor(network, batch_size=batch_size)
+    images = [picture(64, 96, (8 * i, 8, 8 * i + 24, 40)) for i in range(5)]
+    found = predictor(images)
+    assert [list(d.boxes[0]) for d in found] == [[8 * i, 8, 8 * i + 24, 40] for i in range(5)]
+    assert network.traces == 1
+    assert predictor([]) == []
+
+
+def test_weights_changed_later_are_seen_without_a_new_trace():
+    network = RedFinder()
+    predictor = Predictor(network, confidence=0.5)
+    image = picture(64, 96, (8, 8, 24, 24))
+    assert predictor([image])[0].scores == pytest.approx([0.9])
+    network.score.assign(0.6)
+    assert predictor([image])[0].scores == pytest.approx([0.6])
+    network.score.assign(0.4)
+    assert len(predictor([image])[0]) == 0
+    assert network.traces == 1
+
+
+def test_boxes_in_the_padding_only_are_dropped():
+    class PaddingFinder(RedFinder):
+        def detect(self, images, confidence, iou, max_boxes):
+            boxes = tf.constant([[[0, 0, 10, 64], [40, 10, 60, 40]]], tf.float32)
+            ones = tf.ones((1, 2))
+            counts = tf.constant([2])
+            return {
+                "boxes": boxes,
+                "scores": ones,
+                "labels": tf.zeros((1, 2), tf.int32),
+                "counts": counts,
+            }
+
+    (found,) = Predictor(PaddingFinder())([picture(64, 32)])  # grey but for columns 32 to 64
+    assert found.boxes.tolist() == [[8, 10, 28, 40]]
+
+
+def test_a_run_that_stretches_fills_the_input():
+    class Finder(RedFinder):
+        def detect(self, images, *settings):
+            return {
+                "boxes": tf.constant([[[24.0, 0, 48, 64]]]),
+                "scores": tf.ones((1, 1)),
+                "labels": tf.zeros((1, 1), tf.int32),
+                "counts": tf.ones(1, tf.int32),
+            }
+
+    def boxes(resize):
+        run = Run(Path(), SimpleNamespace(resize=resize), ["red"], None, Finder())
+        (found,) = run.predictor(0.5, 0.3, 100)([picture(64, 32)])
+        return found.boxes.tolist()
+
+    assert boxes("stretch") == [[8, 0, 16, 64]]  # a third of the width
+    assert boxes("letterbox") == [[0, 0, 16, 64]]  # grey but for columns 32 to 64
+
+
+def test_heatmap_is_warmest_where_the_network_is_surest():
+    network = RedFinder()
+    row, column, anchor = 2, 9, 1  # of the 8 x 12 cells at stride 8
+    network.best[0, (row * 12 + column) * 3 + anchor] = 0.8
+    heat = Predictor(network).heatmap(picture(128, 192))  # twice the input
+    assert heat.shape == (128, 192)
+    y, x = np.unravel_index(heat.argmax(), heat.shape)
+    # The cell's centre, (9.5, 2.5) * 8 pixels of the input, is at (152, 40) of the picture.
+    assert (x, y) == (pytest.approx(152, abs=1), pytest.approx(40, abs=1))
+    assert heat.max() == pytest.approx(0.8, rel=0.1)
+    assert heat[40, 152 + 16 :].max() == 0
+
+
+def test_heatmap_undoes_the_letterbox():
+    network = RedFinder()
+    network.best[0, -3 * 6 :] = [0.7] * 3 + [0] * 15  # the first of the 2 x 3 cells at stride 32
+    heat = Predictor(network).heatmap(picture(100, 50))  # 32 of the 96 columns, from the 32nd on
+    # That cell's centre (16, 16) of the input is 16 columns left of the picture, its right
+    # neighbour's 16 columns inside: half of 0.7 is left at the border, nothing at the neighbour.
+    assert heat[:24, 0] == pytest.approx(0.35, abs=0.02)
+    assert heat[:, 26:].max() == 0
+    assert heat[50, 0] == pytest.approx(0.35 / 2, abs=0.02)  # half way down to the next row
+
+
+def test_a_real_detector_fits_in():
+    detector = Detector("mobilenetv1", num_classes=2, width=0.25, input_size=(64, 96))
+    predictor = Predictor(detector, confidence=1e-4, max_boxes=7)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    (found,) = predictor([image])
+    assert 0 < len(found) <= 7
+    assert found.boxes.min() >= 0
+    assert (found.boxes <= (96, 64, 96, 64)).all()
+    assert set(found.labels) <= {0, 1}
+    # Nothing is better than the best, and the heatmap blurs it at most.
+    assert predictor.best_scores(image[None]).numpy().max() == pytest.approx(found.scores[0])
+    assert 0 < predictor.heatmap(image).max() <= found.scores[0] * 1.001
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv1", "cspdarknet_tiny"])
+def test_a_frozen_predictor_finds_the_same_and_keeps_its_weights(backbone):
+    width = 0.25 if backbone == "mobilenetv1" else None
+    detector = Detector(backbone, num_classes=2, width=width, input_size=(64, 96))
+    rng = np.random.default_rng(0)
+    for weight in detector.weights:
+        if weight.name.startswith("moving"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    live, frozen = (Predictor(detector, 1e-4, frozen=frozen) for frozen in (False, True))
+    images = list(rng.integers(0, 256, (3, 64, 96, 3), np.uint8))
+    for one, other in zip(live(images), frozen(images), strict=True):
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
+    heat = frozen.heatmap(images[0])
+    np.testing.assert_allclose(heat, live.heatmap(images[0]), atol=1e-6)
+
+    before = frozen(images[:1])[0].scores
+    detector.get_layer("head_p5_logits").bias.assign_add(np.full(21, 3.0))
+    np.testing.assert_array_equal(frozen(images[:1])[0].scores, before)
+    assert live(images[:1])[0].scores[0] > before[0]
+    np.testing.assert_array_equal(frozen.heatmap(images[0]), heat)

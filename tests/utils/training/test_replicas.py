@@ -1,0 +1,93 @@
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.vocset import add_image, add_list
+from utils.training.strategies import keeps_the_run
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_step_is_the_same_on_two_devices_as_on_one(tmp_path):
+    objects = [("cat", (8, 8, 40, 50)), ("dog", (50, 10, 70, 30)), ("cat", (60, 35, 78, 58))]
+    add_image(tmp_path / "VOC2007", "one", objects[:1])
+    add_image(tmp_path / "VOC2007", "three", objects)
+    command = [sys.executable, "-m", "tests.replicas", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["replicas"] == 2
+    for step in (found["clipped"], found["whole"]):
+        one, two = step["moved"]
+        assert two == pytest.approx(one, rel=1e-2)
+        assert step["apart"] < 0.02 * one
+    # Nesterov momentum makes the first step 1.937 times the gradient, clipped to 0.01.
+    assert found["clipped"]["moved"][0] == pytest.approx(0.01937, rel=1e-2)
+    assert found["whole"]["moved"][0] > 0.1
+
+
+def cluster(index, kind="worker", **jobs):
+    """What TF_CONFIG says on one of several machines."""
+    return json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})
+
+
+@pytest.mark.parametrize(
+    ("config", "keeps"),
+    [
+        ("{}", True),
+        (cluster(0, worker=["a:1", "b:1"]), True),
+        (cluster(1, worker=["a:1", "b:1"]), False),
+        (cluster(0, chief=["a:1"], worker=["b:1"]), False),
+        (cluster(0, "chief", chief=["a:1"], worker=["b:1"]), True),
+    ],
+)
+def test_of_several_machines_the_first_keeps_the_run(monkeypatch, config, keeps):
+    monkeypatch.setenv("TF_CONFIG", config)
+    assert keeps_the_run("multiworker") is keeps
+    assert keeps_the_run("single") and keeps_the_run("mirrored")
+
+
+@pytest.mark.slow
+def test_two_machines_train_as_one_does_and_leave_one_run(tmp_path):
+    voc = tmp_path / "VOC2007"
+    names = [f"image{number}" for number in range(10)]
+    for number, name in enumerate(names):
+        add_image(voc, name, [(("cat", "dog")[number % 2], (8, 8, 40 + number, 50))])
+    add_list(voc, "train", names[:8])
+    add_list(voc, "val", names[8:])
+    flags = ["--data", tmp_path, "--backbone", "mobilenetv1", "--width", "0.25", "--epochs", "2"]
+    flags += ["--input-size", "64", "--batch-size", "4", "--weights", "none"]
+    flags += ["--precision", "float32"]
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
+    workers = [f"localhost:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+
+    def start(run, *more, **environment):
+        command = [sys.executable, "train.py", "--run", tmp_path / run, *flags, *more]
+        return subprocess.Popen(
+            [*map(str, command)], cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL
+        )
+
+    both = [
+        start("both", "--strategy", "multiworker", TF_CONFIG=cluster(index, worker=workers))
+        for index in range(2)
+    ]
+    for process in (*both, start("alone")):
+        try:
+            assert process.wait(timeout=300) == 0
+        finally:
+            process.kill()
+    losses = []
+    for run in ("both", "alone"):
+        with (tmp_path / run / "history.csv").open(newline="") as file:
+            losses.append([float(row["loss"]) for row in csv.DictReader(file)])
+    assert len(losses[0]) == 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert json.loads((tmp_path / "both" / "result.json").read_text())["epochs"] == 2

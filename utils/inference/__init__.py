@@ -1,0 +1,1 @@
+"""In: pictures, videos and a detector. Out: detections in their own pixels, drawn or as JSON."""

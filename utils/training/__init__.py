@@ -1,0 +1,1 @@
+"""In: settings and samples. Out: a run directory with trained weights."""

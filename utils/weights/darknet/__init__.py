@@ -1,0 +1,1 @@
+"""In: Darknet's .cfg and .weights. Out: a detector of this project, and the other way round."""

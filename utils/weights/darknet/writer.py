@@ -1,0 +1,133 @@
+"""Our detectors as Darknet's files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nets.backbones.darknet import DARKNET
+from nets.detector import Detector
+from nets.versions import ANCHORS_PER_LEVEL
+from utils.errors import UserError
+from utils.files import refuse_existing, written_whole
+from utils.weights.darknet.cfg import Section, format_cfg
+from utils.weights.darknet.graph import Node, graph_of_detector
+from utils.weights.darknet.weights_file import Tensors, keys_of, write_weights
+from utils.weights.transfer import weights_by_key
+
+
+def write_detector(
+    detector: Detector, resize: str, classes: Sequence[str], weights: Path
+) -> tuple[Path, Path]:
+    """Writes a detector over a Darknet backbone so that Darknet and OpenCV 4 read it.
+
+    Args:
+        detector: with plain convolutions.
+        resize: how it is given images, `letterbox` or `stretch`.
+        classes: names, by label.
+        weights: the `.weights` to write.
+
+    Returns:
+        The `.cfg` and the `.names` that were written beside it.
+
+    Raises:
+        UserError: Darknet cannot compute what the detector does, or one of the files is there
+            already; nothing is written.
+    """
+    cfg, names = weights.with_suffix(".cfg"), weights.with_suffix(".names")
+    refuse_existing(weights, cfg, names)
+    convention = detector.convention
+    if (convention.mean, convention.std) != (DARKNET.mean, DARKNET.std):
+        raise UserError(
+            "the detector scales pixels otherwise than Darknet, it cannot be written: train over "
+            "one of Darknet's backbones"
+        )
+    writer = _CfgWriter(detector, resize)
+    for level, output in reversed(list(enumerate(graph_of_detector(detector)))):
+        writer.write_level(level, output.node)
+    values = {key: weight.numpy() for key, weight in weights_by_key(detector).items()}
+    # What Darknet adds to the variances is fixed: the rest of ours goes into them.
+    more = convention.bn_epsilon - DARKNET.bn_epsilon
+
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(weights, cfg, names) as (weights_part, cfg_part, names_part):
+        tensors = (_tensors_of(node, values, more) for node in writer.convolutions)
+        write_weights(weights_part, tensors)
+        cfg_part.write_text(format_cfg(writer.sections), encoding="utf-8")
+        names_part.write_text("\n".join(classes) + "\n", encoding="utf-8")
+    return cfg, names
+
+
+class _CfgWriter:
+    """Puts layers into a row, each after those that it reads.
+
+    Attributes:
+        sections: of the .cfg so far.
+        convolutions: in the order of their sections.
+    """
+
+    def __init__(self, detector: Detector, resize: str):
+        height, width = detector.input_size
+        net = {"batch": 1, "width": width, "height": height, "channels": 3}
+        net["letter_box"] = int(resize == "letterbox")
+        self.sections = [Section("net", _text_of(net))]
+        self.convolutions: list[Node] = []
+        self._detector = detector
+        self._places: dict[Node, int] = {}
+
+    def write_level(self, level: int, node: Node) -> None:
+        """Writes what leads to the logits of a level, and how they are read."""
+        self._write(node)
+        version, anchors = self._detector.version, self._detector.anchors.reshape(-1, 2)
+        mask = range(level * ANCHORS_PER_LEVEL, (level + 1) * ANCHORS_PER_LEVEL)
+        options = {
+            "mask": ",".join(map(str, mask)),
+            "anchors": ", ".join(f"{width:.9g},{height:.9g}" for width, height in anchors),
+            "classes": self._detector.num_classes,
+            "num": len(anchors),
+            "scale_x_y": version.scale_xy[level],
+            "iou_thresh": version.match_iou,
+            "ignore_thresh": version.ignore_iou,
+        }
+        self.sections.append(Section("yolo", _text_of(options)))
+
+    def _write(self, node: Node) -> None:
+        if node.kind == "image" or node in self._places:
+            return
+        for source in node.inputs:
+            self._write(source)
+        options = dict(node.settings)
+        if node.kind in ("route", "split"):
+            layers = {"layers": ",".join(str(self._places[source]) for source in node.inputs)}
+            self._place(node, "route", layers | options)
+            return
+        before = node.inputs[0]
+        if before in self._places and self._places[before] != self._last:
+            self.sections.append(Section("route", {"layers": str(self._places[before])}))
+        if node.kind == "shortcut":
+            options |= {"from": self._places[node.inputs[1]], "activation": "linear"}
+        if node.kind == "convolutional":
+            options["pad"] = 1
+            self.convolutions.append(node)
+        self._place(node, node.kind, options)
+
+    @property
+    def _last(self) -> int:
+        return len(self.sections) - 2  # layers are counted behind [net]
+
+    def _place(self, node: Node, kind: str, options: dict[str, int | str]) -> None:
+        self.sections.append(Section(kind, _text_of(options)))
+        self._places[node] = self._last
+
+
+def _text_of(options: dict[str, int | float | str]) -> dict[str, str]:
+    return {name: str(value) for name, value in options.items()}
+
+
+def _tensors_of(node: Node, values: dict[str, np.ndarray], more: float) -> Tensors:
+    """What the file holds of a convolution, in its order."""
+    held = {name: values[key] for name, key in keys_of(*node.layers).items()}
+    held["weights"] = held["weights"].transpose(3, 2, 0, 1)
+    if "variances" in held:
+        held["variances"] = held["variances"] + more
+    return held
