@@ -1,1 +1,1 @@
-"""What is inside the graph: backbones, necks, head, decoding, losses."""
+"""Everything inside the graph: takes images and ground truth, returns losses and boxes."""

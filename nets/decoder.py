@@ -1,26 +1,26 @@
-"""From raw logits to boxes. The only place where this is done."""
+"""Decodes raw logits into boxes, for training and for prediction."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from keras import KerasTensor, ops
 
-from nets.versions import ANCHORS_PER_LEVEL, strides_of
+from nets.versions import ANCHORS_PER_LEVEL, check_input_size, strides_of
 
-# Largest growth of an anchor: exp() of a larger logit would overflow long before it was useful.
+# Largest logarithm of a box side over its anchor's; exp() of a larger logit would overflow.
 MAX_LOG_GROWTH = math.log(1000 / 16)
 
 
 @dataclass(frozen=True)
 class Priors:
-    """What every prediction starts from, one row a prediction, in the order of the logits.
+    """The priors of all predictions: one row per prediction, in the order of the logits.
 
     Attributes:
         cells: (P, 2) column and row of the cell.
-        strides: (P, 1) pixels a cell.
+        strides: (P, 1) size of a cell in pixels.
         anchors: (P, 2) width and height in pixels.
-        scale_xy: (P, 1) stretch of the centre's sigmoid.
+        scale_xy: (P, 1) factor that stretches the sigmoid of the centre.
         levels: (P,) index of the pyramid level, from 0.
     """
 
@@ -30,27 +30,38 @@ class Priors:
     scale_xy: np.ndarray
     levels: np.ndarray
 
+    def at(self, rows: KerasTensor) -> "Priors":
+        """Gathers the priors of the given predictions.
+
+        Args:
+            rows: (...) int, indices of predictions.
+
+        Returns:
+            Priors as tensors, whose leading dimensions are those of `rows`.
+        """
+        tables = (getattr(self, field.name) for field in fields(self))
+        return Priors(*(ops.take(table, rows, axis=0) for table in tables))
+
 
 def make_priors(
     input_size: tuple[int, int], anchors: np.ndarray, scale_xy: tuple[float, ...]
 ) -> Priors:
-    """Lays the anchors out over the cells of all levels.
+    """Places the anchors in the cells of all levels.
 
     Args:
-        input_size: height and width in pixels, multiples of 32.
-        anchors: (levels, 3, 2) width and height in pixels, the smallest stride first.
-        scale_xy: one stretch a level.
+        input_size: Height and width in pixels, multiples of 32.
+        anchors: (levels, 3, 2) width and height in pixels, smallest stride first.
+        scale_xy: Factor that stretches the sigmoid of the centre, one per level.
 
     Returns:
         The priors of the P predictions of one image.
 
     Raises:
-        ValueError: if the input size is no multiple of 32.
+        ValueError: A side of the input is not a multiple of 32.
     """
+    check_input_size(input_size)
     height, width = input_size
-    if height % 32 or width % 32 or min(height, width) < 32:
-        raise ValueError(f"input size {height}x{width} is not a multiple of 32; use e.g. 416")
-    columns = {field: [] for field in Priors.__dataclass_fields__}
+    columns = {field.name: [] for field in fields(Priors)}
     for level, stride in enumerate(strides_of(anchors)):
         rows, cols = height // stride, width // stride
         row, col = np.mgrid[:rows, :cols]
@@ -61,32 +72,22 @@ def make_priors(
         columns["anchors"].append(np.tile(anchors[level], (rows * cols, 1)))
         columns["scale_xy"].append(np.full((count, 1), scale_xy[level]))
         columns["levels"].append(np.full(count, level))
-    joined = {field: np.concatenate(parts).astype(np.float32) for field, parts in columns.items()}
+    joined = {name: np.concatenate(parts).astype(np.float32) for name, parts in columns.items()}
     return Priors(**{**joined, "levels": joined["levels"].astype(np.int32)})
 
 
-def decode_boxes(
-    logits: KerasTensor,
-    cells: KerasTensor,
-    strides: KerasTensor,
-    anchors: KerasTensor,
-    scale_xy: KerasTensor,
-) -> KerasTensor:
+def decode_boxes(logits: KerasTensor, priors: Priors) -> KerasTensor:
     """Turns box logits into boxes (YOLOv3, section 2.1; `scale_xy` from YOLOv4).
-
-    All arguments share their leading dimensions, so whole maps and single rows work alike.
 
     Args:
         logits: (..., 4 or more), of which the first four are tx, ty, tw, th.
-        cells: (..., 2) column and row.
-        strides: (..., 1) pixels.
-        anchors: (..., 2) pixels.
-        scale_xy: (..., 1).
+        priors: Priors whose leading dimensions are those of `logits`, or broadcast to them.
 
     Returns:
-        (..., 4) boxes as xyxy in pixels of the input, not clipped to it.
+        (..., 4) xyxy boxes in pixels of the input, not clipped to it.
     """
+    scale_xy = priors.scale_xy
     offset = ops.sigmoid(logits[..., 0:2]) * scale_xy - 0.5 * (scale_xy - 1.0)
-    centre = (cells + offset) * strides
-    size = anchors * ops.exp(ops.minimum(logits[..., 2:4], MAX_LOG_GROWTH))
+    centre = (priors.cells + offset) * priors.strides
+    size = priors.anchors * ops.exp(ops.minimum(logits[..., 2:4], MAX_LOG_GROWTH))
     return ops.concatenate([centre - 0.5 * size, centre + 0.5 * size], axis=-1)

@@ -4,9 +4,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nets.anchors import DEFAULT_ANCHORS
-from nets.assigner import assign
-from nets.backbones import BackboneSpec, build_backbone, convention_named, resolve, usable_width
+from nets.assigner import GroundTruth, assign
+from nets.backbones import (
+    BackboneSpec,
+    build_backbone,
+    convention_named,
+    resolve,
+    usable_width,
+)
 from nets.blocks import ConvBlocks
 from nets.conventions import Convention
 from nets.decoder import decode_boxes, make_priors
@@ -15,30 +20,28 @@ from nets.layers import Layers, make_divisible
 from nets.losses import yolo_loss
 from nets.necks import NECKS
 from nets.nms import suppress
-from nets.versions import VERSIONS, YoloVersion, with_conv
+from nets.versions import VERSIONS, YoloVersion
 
 
 class Detector(keras.Model):
-    """A YOLO detector with the backbone of your choice.
+    """A YOLO detector over any registered backbone.
 
-    `detector(images)` gives raw logits (B, P, 5 + C), see `nets.head`.
+    `detector(images)` returns raw logits (B, P, 5 + C), see `nets.head`.
 
     Attributes:
-        backbone: the backbone as a model of its own; `backbone.trainable = False` freezes it.
-        version: the record that makes it a v3 or a v4.
-        anchors: (levels, 3, 2) width and height in pixels, the smallest stride first.
-        num_classes: number of classes C.
-        input_size: height and width in pixels.
-        convention: padding, epsilon and pixel scaling.
+        backbone: The backbone as a separate model; `backbone.trainable = False` freezes it.
+        version: The YOLO version.
+        anchors: (levels, 3, 2) width and height in pixels, smallest stride first.
+        num_classes: Number of classes C.
+        input_size: Height and width in pixels.
+        convention: Padding, epsilon and pixel scaling that the weights assume.
     """
 
     def __init__(
         self,
         backbone: str = "mobilenetv2",
         num_classes: int = 20,
-        anchors: np.ndarray | None = None,
         version: str | YoloVersion = "v4",
-        conv: str | None = None,
         input_size: tuple[int, int] = (416, 416),
         width: float | None = None,
         convention: str | Convention | None = None,
@@ -46,36 +49,27 @@ class Detector(keras.Model):
         """Builds the graph with random weights.
 
         Args:
-            backbone: any registered name.
-            num_classes: number of classes.
-            anchors: (levels, 3, 2) pixels; the version's published ones by default.
-            version: a name in `nets.versions.VERSIONS` or a record of your own.
-            conv: `plain` or `separable` in place of the version's kind.
-            input_size: height and width in pixels, multiples of 32.
-            width: the backbone's width factor; its default is 1.
-            convention: padding, epsilon and pixel scaling that the weights want; the backbone's
-                first if None.
+            backbone: Any registered name.
+            num_classes: Number of classes.
+            version: A name in `nets.versions.VERSIONS`, or a record.
+            input_size: Height and width in pixels, multiples of 32.
+            width: Width multiplier of the backbone; None for its default.
+            convention: Convention of the weights that will be loaded; None for the first one of
+                the backbone.
 
         Raises:
-            ValueError: if a name is unknown, a size is no multiple of 32, or there are anchors for
-                another number of levels than the version has.
+            ValueError: A name is unknown, or a side of the input is not a multiple of 32.
         """
         if isinstance(version, str):
             if version not in VERSIONS:
-                raise ValueError(f"no YOLO version {version!r}; there are {', '.join(VERSIONS)}")
+                raise ValueError(
+                    f"no YOLO version {version!r}; choose one of {', '.join(VERSIONS)}"
+                )
             version = VERSIONS[version]
-        if conv is not None:
-            version = with_conv(version, conv)
-        if anchors is None:
-            anchors = DEFAULT_ANCHORS[version.name]
-        anchors = np.asarray(anchors, np.float32)
-        if len(anchors) != len(version.scale_xy):
-            raise ValueError(
-                f"anchors for {len(anchors)} levels; {version.name} has {len(version.scale_xy)}"
-            )
         spec = resolve(backbone)
         width = usable_width(spec, width)
         convention = convention_named(spec, convention)
+        anchors = version.anchor_array
         priors = make_priors(input_size, anchors, version.scale_xy)
 
         trunk = build_backbone(backbone, (*input_size, 3), width, convention)
@@ -86,7 +80,7 @@ class Detector(keras.Model):
         pyramid = NECKS[version.neck](features, channels, blocks)
         logits = yolo_head(pyramid, channels, num_classes, blocks)
         super().__init__(images, logits, name="detector")
-        for model in (self, trunk):  # in training images may be smaller
+        for model in (self, trunk):  # training may use smaller images
             model.input_spec = keras.layers.InputSpec(shape=(None, None, None, 3))
         self.backbone = trunk
         self.version = version
@@ -99,9 +93,9 @@ class Detector(keras.Model):
     def compute_loss(
         self, images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Runs a training pass over a batch.
+        """Computes the loss of a batch in training mode.
 
-        The images may be of another size than `input_size`; the anchors are then scaled with them.
+        The size of the images may differ from `input_size`; the anchors are scaled accordingly.
 
         Args:
             images: (B, H, W, 3) RGB in 0..255, of static shape, H and W multiples of 32.
@@ -112,38 +106,38 @@ class Detector(keras.Model):
             Named loss terms, see `nets.losses.yolo_loss`.
 
         Raises:
-            ValueError: if a side of the images is no multiple of 32.
+            ValueError: A side of the images is not a multiple of 32.
         """
         version, size = self.version, tuple(images.shape[1:3])
         scale = np.divide(size, self.input_size, dtype=np.float32)[::-1]
         anchors = self.anchors * scale
         priors = make_priors(size, anchors, version.scale_xy)
         logits = self(tf.cast(images, tf.float32), training=True)
-        assignment = assign(boxes, labels, anchors, size, version.match_iou, version.neighbours)
-        return yolo_loss(logits, boxes, labels, assignment, priors, version, size)
+        truth = GroundTruth(boxes, labels)
+        assignment = assign(truth, anchors, size, version.match_iou, version.neighbours)
+        return yolo_loss(logits, truth, assignment, priors, version, size)
 
     def predict_boxes(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Gives every prediction, before any is dropped.
+        """Returns all predictions, before non-maximum suppression.
 
         Args:
             images: (B, H, W, 3) RGB in 0..255.
 
         Returns:
-            Boxes (B, P, 4) xyxy pixels of the input, and scores (B, P, C), objectness times class.
+            Boxes (B, P, 4) as xyxy pixels of the input, and scores (B, P, C), objectness times
+            class probability.
 
         Raises:
-            ValueError: if the images are not of `input_size`.
+            ValueError: The images are not of `input_size`.
         """
         if tuple(images.shape[1:3]) != self.input_size:
-            raise ValueError(f"images {images.shape[1:3]}; the detector takes {self.input_size}")
+            raise ValueError(f"images of {images.shape[1:3]}; the detector needs {self.input_size}")
         return self.decode(self(tf.cast(images, tf.float32), training=False))
 
     def decode(self, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Boxes and scores of logits (B, P, 5 + C), as `predict_boxes` gives them."""
-        priors = self._priors
-        boxes = decode_boxes(logits, priors.cells, priors.strides, priors.anchors, priors.scale_xy)
+        """Turns logits (B, P, 5 + C) into boxes and scores as `predict_boxes` returns them."""
         scores = tf.sigmoid(logits[..., 4:5]) * tf.sigmoid(logits[..., 5:])
-        return boxes, scores
+        return decode_boxes(logits, self._priors), scores
 
     def detect(
         self,
@@ -152,13 +146,13 @@ class Detector(keras.Model):
         iou: float | tf.Tensor = 0.3,
         max_boxes: int = 100,
     ) -> dict[str, tf.Tensor]:
-        """Finds the objects of a batch of letterboxed images.
+        """Finds the objects in a batch of letterboxed images.
 
         Args:
             images: (B, H, W, 3) RGB in 0..255.
-            confidence: lowest score that is kept.
-            iou: highest overlap that two boxes of a class may have.
-            max_boxes: the most that is kept of an image.
+            confidence: Minimum score of a box.
+            iou: Maximum IoU of two boxes of one class.
+            max_boxes: Maximum number of boxes per image.
 
         Returns:
             `boxes`, `scores`, `labels` and `counts`, see `nets.nms.suppress`.
@@ -166,12 +160,12 @@ class Detector(keras.Model):
         return suppress(*self.predict_boxes(images), confidence, iou, max_boxes)
 
     def as_constants(self) -> keras.StatelessScope:
-        """A scope that is opened while a graph is traced: in it weights are constants.
+        """Returns a scope in which traced graphs hold the current weights as constants.
 
-        The graph keeps the weights as they are now. TensorFlow folds its batch normalizations into
-        the convolutions before it first runs, and looks no weight up when it runs.
+        Before the first run of such a graph, TensorFlow folds batch normalizations into the
+        convolutions. Later runs read no variables.
         """
-        with tf.init_scope():  # out of the graph, where weights have values
+        with tf.init_scope():  # outside of the graph, where variables have values
             values = [variable.numpy() for variable in self.variables]
         constants = map(tf.constant, values)
         return keras.StatelessScope(state_mapping=list(zip(self.variables, constants, strict=True)))
@@ -180,7 +174,7 @@ class Detector(keras.Model):
 def _neck_channels(
     version: YoloVersion, spec: BackboneSpec, width: float, features: tuple[keras.KerasTensor, ...]
 ) -> tuple[int, ...]:
-    """Channels of the neck at each level: the version's, the backbone's, or its features'."""
+    """Channels of the neck at each level, as set by the version, the backbone or its features."""
     channels = version.neck_channels or spec.neck_channels
     if channels is None:
         return tuple(feature.shape[-1] for feature in features)

@@ -1,8 +1,8 @@
-"""What there is to compute on."""
+"""The devices of this machine."""
 
 import tensorflow as tf
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU, for which none of what speeds up a CPU is meant."""
+    """Whether TensorFlow sees a GPU; if so, optimizations for CPUs are disabled."""
     return bool(tf.config.list_physical_devices("GPU"))

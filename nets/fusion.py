@@ -1,4 +1,4 @@
-"""Chains of element-wise operations, compiled to one loop where that is safe."""
+"""Compiles chains of element-wise operations into one loop where that is safe."""
 
 import functools
 import sys
@@ -10,14 +10,15 @@ from nets.devices import has_gpu
 
 
 def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Has XLA compile a function of tensors, so that what lies between its operations is not kept.
+    """Compiles a function of tensors by XLA, so that intermediate arrays are not stored.
 
-    Worth it for a function that goes through large arrays many times and gives a small one, and
-    has no convolution in it: XLA's are slow on a CPU. Only on Linux without a GPU; TensorFlow for
-    Macs has no XLA (tensorflow issue 63043), and on GPUs `--jit` compiles the whole step.
+    This helps a function that reads large arrays many times and returns a small one. It must not
+    contain convolutions, which XLA runs slowly on a CPU. Applied only on Linux without a GPU:
+    TensorFlow for macOS has no XLA (tensorflow issue 63043), and on GPUs `--jit` compiles the
+    whole step.
 
     Args:
-        function: tensors of static shape -> a tensor, without variables or communication.
+        function: Function of tensors of static shape, without variables or communication.
     """
     compiled = tf.function(function, autograph=False, jit_compile=True)
 

@@ -1,4 +1,4 @@
-"""The YOLO head: pyramid maps -> raw logits of every anchor of every cell."""
+"""The YOLO head: pyramid maps -> raw logits of each anchor in each cell."""
 
 import math
 from collections.abc import Sequence
@@ -10,31 +10,32 @@ from nets.blocks import ConvBlocks
 from nets.necks import Pyramid
 from nets.versions import ANCHORS_PER_LEVEL, numbers_of
 
-# Probability that a cell holds an object before anything was learned, so that the first steps
-# are not spent on the many empty cells (Lin et al. 2017, Focal Loss, section 4.1).
+# Initial probability that a prediction is an object, so that the first steps are not dominated by
+# the many empty cells (Lin et al. 2017, Focal Loss, section 4.1).
 OBJECTNESS_PRIOR = 0.01
 
 
 def yolo_head(
     pyramid: Pyramid, channels: Sequence[int], num_classes: int, blocks: ConvBlocks
 ) -> KerasTensor:
-    """Predicts from each pyramid map by a 3x3 convolution and a 1x1 one with bias.
+    """Predicts from each pyramid map by a 3x3 convolution and a 1x1 convolution with bias.
 
     Args:
-        pyramid: maps at strides 8, 16, 32, or 16 and 32.
-        channels: of the neck at each level; the 3x3 convolution has twice as many.
-        num_classes: number of classes C.
-        blocks: style of the 3x3 convolutions.
+        pyramid: Maps at strides 8, 16 and 32, or 16 and 32.
+        channels: Channels of the neck at each level; the 3x3 convolution has twice as many.
+        num_classes: Number of classes C.
+        blocks: Style of the 3x3 convolutions.
 
     Returns:
-        Logits (B, P, 5 + C) in float32: `tx, ty, tw, th, objectness, class...` with P the sum of
-        `h * w * 3` over levels, the smallest stride first, each level row by row, anchor last.
+        Logits (B, P, 5 + C) in float32: `tx, ty, tw, th, objectness, class...`. P is the sum of
+        `h * w * 3` over the levels, smallest stride first; within a level, predictions are ordered
+        by row, column and anchor.
     """
     bias = initializers.Constant(_prior_bias(num_classes))
     logits = []
     for level, features, width in zip(numbers_of(pyramid), pyramid, channels, strict=True):
-        # Activations of a large mean would turn a small step of a thousand weights into a leap of
-        # the logits, to where sigmoid and exp have no slope to come back on.
+        # If the mean of the activations were large, a small step of a thousand weights would move
+        # the logits to where sigmoid and exp are flat. Hence the offset of 0.
         x = blocks.conv3x3(features, 2 * width, f"head_p{level}", offset=0.0)
         x = layers.Conv2D(
             ANCHORS_PER_LEVEL * (5 + num_classes),

@@ -1,4 +1,4 @@
-"""Keras' layers, trained through kernels of TensorFlow that are faster than those Keras takes."""
+"""Keras layers that train with faster TensorFlow kernels than those that Keras chooses."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,42 +10,77 @@ from keras import KerasTensor
 
 from nets.devices import has_gpu
 
-# Where a tensor has what it is the product of, features and kernel, for a normalization after it.
-FACTORS = "_swapyolo_factors"
-WIDENING = 4  # times the channels, from which on a product is normalized no slower than features
-VECTOR = 16  # channels at a time that oneDNN normalizes in bfloat16
+# Minimum growth of the channels at which normalizing a product through its factors is not slower.
+WIDENING = 4
+VECTOR = 16  # channels that oneDNN normalizes at once in bfloat16
+
+
+def widens(channels: int, filters: int) -> bool:
+    """Whether a 1x1 convolution adds so many channels that its factors are used to normalize it."""
+    return filters >= WIDENING * channels
 
 
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalization that trains through TensorFlow's fused kernel.
+    """Batch normalization that trains with TensorFlow's fused kernel.
 
-    Keras computes it from single operations, each of which goes through memory: measured on two
-    cores, more than half of a training step of MobileNetV2. As in torch, the moving variance takes
-    up the unbiased variance of the batch.
+    Keras implements it as single operations, each of which reads and writes memory. On two cores
+    these take more than half of a training step of MobileNetV2. As in torch, the moving variance is
+    updated with the unbiased variance of the batch.
 
-    What a 1x1 convolution has widened is normalized as the product that it is, which keeps 320 MiB
-    less for the gradients of MobileNetV2 v4 at 416 and batch 8 and is as fast or faster.
+    The result of a 1x1 convolution that adds many channels can be normalized through its two
+    factors, features and kernel. For MobileNetV2 v4 at 416 and batch 8, this stores 320 MiB less
+    for the gradients, and is as fast or faster.
 
-    On a CPU the kernel's bfloat16 is ten times as slow for channels that do not fill its vectors:
-    such features are normalized in float32.
+    On a CPU, the fused kernel is ten times slower in bfloat16 if the channels do not fill its
+    vectors. Such features are normalized in float32.
     """
 
-    def call(self, inputs: KerasTensor, training: bool = False, mask: None = None) -> KerasTensor:
-        """Normalizes features (B, H, W, C) over the batch in training, else as learned."""
+    def __init__(
+        self, *args: Any, kernel: Callable[[], keras.Variable] | None = None, **options: Any
+    ) -> None:
+        """Initializes the layer.
+
+        Args:
+            *args: Arguments of Keras' layer.
+            kernel: Returns the kernel of the 1x1 convolution whose result is normalized; None for
+                any other input. It is a function because Keras would treat a variable as a weight
+                of this layer.
+            **options: Arguments of Keras' layer.
+        """
+        super().__init__(*args, **options)
+        self._kernel = kernel
+
+    def call(
+        self,
+        inputs: KerasTensor,
+        training: bool = False,
+        mask: None = None,
+        factor: KerasTensor | None = None,
+    ) -> KerasTensor:
+        """Normalizes features by the statistics of the batch in training, else by moving ones.
+
+        Args:
+            inputs: Features (B, H, W, C).
+            training: Whether this is a training pass.
+            mask: Not used; Keras passes it.
+            factor: Features (B, H, W, D) that the 1x1 convolution turned into `inputs`; requires
+                `kernel`.
+        """
         if not (training and self.trainable) or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         weights = (self.gamma, self.beta, self.moving_mean, self.moving_variance)
         gamma, beta, *moving = (tf.cast(weight, tf.float32) for weight in weights)
-        if factors := getattr(inputs, FACTORS, None):
-            outputs, *of_batch = _normalized_product(*factors, gamma, beta, self.epsilon)
-            moved = [
+        if factor is not None and _uses_products(self.compute_dtype):
+            kernel = tf.convert_to_tensor(self._kernel())
+            outputs, *statistics = _normalized_product(factor, kernel, gamma, beta, self.epsilon)
+            updated = [
                 old * self.momentum + tf.stop_gradient(new) * (1 - self.momentum)
-                for old, new in zip(moving, of_batch, strict=True)
+                for old, new in zip(moving, statistics, strict=True)
             ]
         else:
-            ragged = inputs.dtype == tf.bfloat16 and inputs.shape[-1] % VECTOR and not has_gpu()
-            outputs, *moved, _, _, _ = tf.raw_ops.FusedBatchNormV3(
-                x=tf.cast(inputs, tf.float32) if ragged else inputs,
+            in_float32 = inputs.dtype == tf.bfloat16 and inputs.shape[-1] % VECTOR and not has_gpu()
+            outputs, *updated, _, _, _ = tf.raw_ops.FusedBatchNormV3(
+                x=tf.cast(inputs, tf.float32) if in_float32 else inputs,
                 scale=gamma,
                 offset=beta,
                 mean=moving[0],
@@ -53,20 +88,20 @@ class BatchNorm(keras.layers.BatchNormalization):
                 epsilon=self.epsilon,
                 exponential_avg_factor=1 - self.momentum,
             )
-        self.moving_mean.assign(moved[0])
-        self.moving_variance.assign(moved[1])
+        self.moving_mean.assign(updated[0])
+        self.moving_variance.assign(updated[1])
         return tf.cast(outputs, inputs.dtype)
 
 
 class Conv2D(keras.layers.Conv2D):
-    """Convolution that finds the gradient of a 1x1 kernel by matrix products on a CPU.
+    """Convolution that computes the gradient of a 1x1 kernel by matrix products on a CPU.
 
-    That gradient is one product of matrices an image, which oneDNN finds faster than the gradient
-    of a kernel. Measured on two cores over the 1x1 convolutions of MobileNetV2 and v4: 1.65 times
-    as fast with AMX, where it also takes float32 to the bfloat16 units if it may; with AVX-512 1.15
-    times in float32 and as much in bfloat16.
+    That gradient is one matrix product per image, which oneDNN computes faster than the gradient of
+    a kernel. Measured on two cores over the 1x1 convolutions of MobileNetV2 v4: 1.65 times as fast
+    with AMX, where such products may also use the bfloat16 units for float32, and 1.15 times with
+    AVX-512, in float32 and in bfloat16.
 
-    It has the name of Keras' own, from which paths in weight files are made.
+    The class has the same name as Keras' own, because paths in weight files contain that name.
     """
 
     def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
@@ -77,35 +112,33 @@ class Conv2D(keras.layers.Conv2D):
             and self.groups == 1
             and not self.use_bias
             and self.activation is keras.activations.linear
-            and self.compute_dtype in ("float32", "bfloat16")
-            and not has_gpu()
+            and _uses_products(self.compute_dtype)
         )
         if not by_products:
             return super().call(inputs)
-        kernel = tf.convert_to_tensor(self.kernel)
-        outputs = _pointwise(inputs, kernel)
-        if self.filters >= WIDENING * inputs.shape[-1]:
-            setattr(outputs, FACTORS, (inputs, kernel))
-        return outputs
+        return _pointwise_conv(inputs, tf.convert_to_tensor(self.kernel))
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Depthwise convolution that in training pads as it goes, with a faster gradient at stride 2.
+    """Depthwise convolution that trains without a padded copy, with a faster gradient at stride 2.
 
-    A padded copy of its input would be kept for the gradients: 190 MiB of MobileNetV2's training
-    at 416 and batch 8. At inference there is one, which every exporter knows.
+    A padded copy of the input would be kept for the gradients: 190 MiB in MobileNetV2's training at
+    416 and batch 8. Inference does pad a copy, because every exporter supports that.
 
-    The gradient of its input is on a CPU that of stride 1: oneDNN's own of stride 2 takes 1.3 times
-    as long if padded so, and in bfloat16, padded or not, 9 times: a sixth of MobileNetV2's step.
+    On a CPU, the gradient of the input is computed by a convolution of stride 1. oneDNN's own for
+    stride 2 takes 1.3 times as long with this padding. In bfloat16 it takes 9 times as long with
+    any padding, which is a sixth of MobileNetV2's step.
 
-    It has the name of Keras' own, from which paths in weight files are made.
+    The class has the same name as Keras' own, because paths in weight files contain that name.
     """
 
     def __init__(self, *args: Any, margin: int = 0, **options: Any) -> None:
-        """Args:
-        *args: of Keras' layer.
-        margin: zeros on every side, before Keras' own padding of "valid".
-        **options: of Keras' layer.
+        """Initializes the layer.
+
+        Args:
+            *args: Arguments of Keras' layer.
+            margin: Zeros added on every side, before Keras' own padding of "valid".
+            **options: Arguments of Keras' layer.
         """
         super().__init__(*args, **options)
         self._margins = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
@@ -118,24 +151,30 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
         """Convolves features (B, H, W, C)."""
-        own_gradient = self.padding == "valid" or self.compute_dtype == "bfloat16"
-        if training and self.strides == (2, 2) and own_gradient:
+        has_own_gradient = self.padding == "valid" or self.compute_dtype == "bfloat16"
+        if training and self.strides == (2, 2) and has_own_gradient:
             kernel = tf.convert_to_tensor(self.kernel)
             margins = self._margins if self.padding == "valid" else "SAME"
             if has_gpu():
                 return tf.nn.depthwise_conv2d(inputs, kernel, (1, 2, 2, 1), margins)
-            return _halving(inputs, kernel, margins)
+            return _depthwise_stride2(inputs, kernel, margins)
         return super().call(tf.pad(inputs, self._margins) if self.padding == "valid" else inputs)
 
 
-def _halving(
+def _uses_products(dtype: str) -> bool:
+    """Whether gradients of 1x1 convolutions are computed by matrix products."""
+    return dtype in ("float32", "bfloat16") and not has_gpu()
+
+
+def _depthwise_stride2(
     x: tf.Tensor, kernel: tf.Tensor, padding: list[list[int]] | Literal["SAME"]
 ) -> tf.Tensor:
     """Depthwise convolution (B, H, W, C) -> (B, H / 2, W / 2, C), H and W even.
 
-    What flows back to its input is the convolution at stride 1, by the kernel turned by half, of
-    what comes back with zeros between: at the even rows and columns where k // 2 zeros were put
-    before, at the odd ones where there was one less, as "SAME" has it.
+    To get the gradient of the input, zeros are inserted between the values of the upstream
+    gradient. The result is convolved at stride 1 with the kernel rotated by 180 degrees. The values
+    are at even rows and columns if the padding starts with k // 2 zeros. They are at odd ones if it
+    starts with one zero less, as in "SAME".
     """
     between = [1, 0] if padding == "SAME" else [0, 1]
 
@@ -146,8 +185,8 @@ def _halving(
             cells = tf.reshape(upstream, (batch, height, 1, width, 1, channels))
             spread = tf.pad(cells, [[0, 0], [0, 0], between, [0, 0], between, [0, 0]])
             spread = tf.reshape(spread, x.shape)
-            of_x = tf.nn.depthwise_conv2d(spread, kernel[::-1, ::-1], (1, 1, 1, 1), "SAME")
-            of_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            grad_x = tf.nn.depthwise_conv2d(spread, kernel[::-1, ::-1], (1, 1, 1, 1), "SAME")
+            grad_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
                 input=x,
                 filter_sizes=kernel.shape,
                 out_backprop=upstream,
@@ -155,7 +194,7 @@ def _halving(
                 padding="SAME" if padding == "SAME" else "EXPLICIT",
                 explicit_paddings=() if padding == "SAME" else np.ravel(padding).tolist(),
             )
-            return of_x, of_kernel
+            return grad_x, grad_kernel
 
         return tf.nn.depthwise_conv2d(x, kernel, (1, 2, 2, 1), padding), gradients
 
@@ -163,11 +202,11 @@ def _halving(
 
 
 @tf.custom_gradient
-def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+def _pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        of_x = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1)
-        of_kernel = tf.reshape(_pixel_products(x, upstream), kernel.shape)
-        return of_x, tf.cast(of_kernel, kernel.dtype)
+        grad_x = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1)
+        grad_kernel = tf.reshape(_pixel_products(x, upstream), kernel.shape)
+        return grad_x, tf.cast(grad_kernel, kernel.dtype)
 
     return tf.nn.conv2d(x, kernel, 1, "SAME"), gradients
 
@@ -175,26 +214,27 @@ def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
 def _normalized_product(
     x: tf.Tensor, kernel: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The batch normalization of a 1x1 convolution, without the convolution itself.
+    """The batch normalization of the result of a 1x1 convolution, computed from its factors.
 
     Mean and variance of a product follow from those of its narrow factor: with features X of mean m
-    and covariance S, the mean of X W is m W and its variance the diagonal of W' S W. So the wide
-    product is made once, normalized, instead of made, read three times and written again; nothing
-    of it is kept for the gradients, which follow from sums over X likewise.
+    and covariance S, the mean of X W is m W and its variance is the diagonal of W' S W. So the wide
+    product is computed only once, already normalized. Otherwise it would be computed, read three
+    times and written again. It is not stored for the gradients, which follow from sums over X in
+    the same way.
 
-    In bfloat16 the statistics are found in float32 all the same, since a variance that is small
-    beside those of the features would be lost in their rounding.
+    In bfloat16 the statistics are also computed in float32, since a variance that is much smaller
+    than those of the features would be lost in their rounding.
 
     Args:
-        x: features (B, H, W, C).
+        x: Features (B, H, W, C).
         kernel: (1, 1, C, D), of the same type.
         gamma: (D,) in float32.
         beta: (D,) in float32.
-        epsilon: what is added to the variance.
+        epsilon: Added to the variance.
 
     Returns:
-        Normalized features (B, H, W, D), their mean and their unbiased variance before, these in
-        float32.
+        Normalized features (B, H, W, D), and in float32 the mean and the unbiased variance before
+        normalization.
     """
     count = float(np.prod(x.shape[:3]))
 
@@ -216,25 +256,25 @@ def _normalized_product(
         outputs = tf.nn.bias_add(tf.nn.conv2d(x, scaled, 1, "SAME"), offset)
 
         def gradients(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            # A column of ones makes the product sum the wide side as it reads it.
+            # A column of ones makes the product also sum the upstream gradient.
             with_one = tf.concat([x, tf.ones_like(x[..., :1])], axis=-1)
             products = _pixel_products(with_one, upstream)
-            of_beta = products[-1]
-            cross = products[:-1] - mean_x[:, None] * of_beta
-            of_gamma = tf.reduce_sum(matrix * cross, axis=0) * inverse
-            of_kernel = scale * (cross - spread * (inverse * of_gamma))
-            # What flows back through mean and variance is linear in x.
+            grad_beta = products[-1]
+            cross = products[:-1] - mean_x[:, None] * grad_beta
+            grad_gamma = tf.reduce_sum(matrix * cross, axis=0) * inverse
+            grad_kernel = scale * (cross - spread * (inverse * grad_gamma))
+            # The gradient through mean and variance is linear in x.
             mixing = tf.matmul(
-                matrix * (scale * inverse * of_gamma / count), matrix, transpose_b=True
+                matrix * (scale * inverse * grad_gamma / count), matrix, transpose_b=True
             )
             constant = tf.linalg.matvec(mixing, mean_x) - tf.linalg.matvec(
-                matrix, scale * of_beta / count
+                matrix, scale * grad_beta / count
             )
-            of_x = tf.nn.conv2d_transpose(upstream, scaled, tf.shape(x), 1)
+            grad_x = tf.nn.conv2d_transpose(upstream, scaled, tf.shape(x), 1)
             mixing, constant = (tf.cast(part, x.dtype) for part in (mixing, constant))
-            of_x += constant - tf.nn.conv2d(x, mixing[None, None], 1, "SAME")
-            of_kernel = tf.cast(tf.reshape(of_kernel, kernel.shape), kernel.dtype)
-            return of_x, of_kernel, of_gamma, of_beta
+            grad_x += constant - tf.nn.conv2d(x, mixing[None, None], 1, "SAME")
+            grad_kernel = tf.cast(tf.reshape(grad_kernel, kernel.shape), kernel.dtype)
+            return grad_x, grad_kernel, grad_gamma, grad_beta
 
         return (outputs, mean, variance * (count / max(count - 1.0, 1.0))), gradients
 
@@ -242,11 +282,11 @@ def _normalized_product(
 
 
 def _pixel_products(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """The sum over pixels of a' b, (C, D) in float32, of features (B, H, W, C) and (B, H, W, D)."""
+    """Sums a' b over the pixels of features (B, H, W, C) and (B, H, W, D): (C, D) in float32."""
     (_, height, width, narrow), wide = a.shape, b.shape[-1]
-    if narrow > wide:  # oneDNN is up to twice as fast with the wide one last
+    if narrow > wide:  # oneDNN is up to twice as fast if the wide factor is last
         return tf.transpose(_pixel_products(b, a))
-    # One product an image, unless it would be larger than what it is made from.
+    # One product per image, unless it would be larger than its factors.
     split = (-1, height * width)
     if narrow * wide > height * width * (narrow + wide):
         split = (1, -1)

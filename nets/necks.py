@@ -1,8 +1,8 @@
-"""Necks: (feat1, feat2, feat3) -> pyramid maps at strides 8, 16, 32, or 16 and 32 in the tiny one.
+"""Necks: (feat1, feat2, feat3) -> pyramid maps at strides 8, 16 and 32, or 16 and 32 if tiny.
 
-The topologies are Darknet's. Those of efficientnet-yolo3-keras (`fpn`) and mobilenet-yolov4-keras
-(`spp_panet`) differ by their channels and convolutions, which are given, so that detectors of all
-three can be carried over.
+The topologies are Darknet's. efficientnet-yolo3-keras (`fpn`) and mobilenet-yolov4-keras
+(`spp_panet`) use the same topologies with other channels and convolutions. These are arguments
+here, so that weights of all three projects can be imported.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,20 @@ def fpn(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyra
     """YOLOv3's feature pyramid (Redmon and Farhadi 2018), top-down only.
 
     Args:
-        features: backbone maps at strides 8, 16, 32.
-        channels: of the three maps that come out.
-        blocks: style of the convolutions.
+        features: Backbone maps at strides 8, 16 and 32.
+        channels: Channels of the three maps that are returned.
+        blocks: Style of the convolutions.
 
     Returns:
-        Maps at strides 8, 16, 32.
+        Maps at strides 8, 16 and 32.
     """
-    return _top_down(features, channels, blocks.five(features[-1], channels[-1], "neck_p5"), blocks)
+    return _top_down(
+        features, channels, blocks.five_convs(features[-1], channels[-1], "neck_p5"), blocks
+    )
 
 
 def spp_fpn(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyramid:
-    """As `fpn`, with spatial pyramid pooling on the coarsest level (yolov3-spp.cfg)."""
+    """Like `fpn`, with spatial pyramid pooling on the coarsest level (yolov3-spp.cfg)."""
     return _top_down(features, channels, _spp(features[-1], channels[-1], blocks), blocks)
 
 
@@ -38,12 +40,13 @@ def tiny_fpn(features: Features, channels: Sequence[int], blocks: ConvBlocks) ->
     """The pyramid of two levels and two convolutions in yolov3-tiny.cfg and yolov4-tiny.cfg.
 
     Args:
-        features: backbone maps at strides 8, 16, 32, the first of which is not used.
-        channels: of the convolution at either level.
-        blocks: style of the convolutions.
+        features: Backbone maps at strides 8, 16 and 32; the first is not used.
+        channels: Channels of the convolution at each of the two levels.
+        blocks: Style of the convolutions.
 
     Returns:
-        Maps at strides 16 and 32; the first is the backbone's beside what came down.
+        Maps at strides 16 and 32. The first concatenates the upsampled second one and the map of
+        the backbone.
     """
     _, feat2, feat3 = features
     n4, n5 = channels
@@ -55,7 +58,7 @@ def tiny_fpn(features: Features, channels: Sequence[int], blocks: ConvBlocks) ->
 def spp_panet(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyramid:
     """YOLOv4's spatial pyramid pooling and path aggregation (Bochkovskiy et al. 2020).
 
-    Arguments and result are those of `fpn`.
+    Arguments and return value are those of `fpn`.
     """
     feat1, feat2, feat3 = features
     n3, n4, n5 = channels
@@ -64,18 +67,18 @@ def spp_panet(features: Features, channels: Sequence[int], blocks: ConvBlocks) -
     up = layers.UpSampling2D(name="neck_p5_up")(blocks.conv1x1(p5, n4, "neck_p5_lateral"))
     p4 = blocks.conv1x1(feat2, n4, "neck_feat2")
     p4 = layers.Concatenate(name="neck_p4_top_down_concat")([p4, up])
-    p4 = blocks.five(p4, n4, "neck_p4_top_down")
+    p4 = blocks.five_convs(p4, n4, "neck_p4_top_down")
     up = layers.UpSampling2D(name="neck_p4_up")(blocks.conv1x1(p4, n3, "neck_p4_lateral"))
     p3 = blocks.conv1x1(feat1, n3, "neck_feat1")
     p3 = layers.Concatenate(name="neck_p3_concat")([p3, up])
-    p3 = blocks.five(p3, n3, "neck_p3")
+    p3 = blocks.five_convs(p3, n3, "neck_p3")
 
     down = blocks.conv3x3(p3, n4, "neck_p3_down", strides=2)
     p4 = layers.Concatenate(name="neck_p4_concat")([down, p4])
-    p4 = blocks.five(p4, n4, "neck_p4")
+    p4 = blocks.five_convs(p4, n4, "neck_p4")
     down = blocks.conv3x3(p4, n5, "neck_p4_down", strides=2)
     p5 = layers.Concatenate(name="neck_p5_concat")([down, p5])
-    p5 = blocks.five(p5, n5, "neck_p5")
+    p5 = blocks.five_convs(p5, n5, "neck_p5")
     return p3, p4, p5
 
 
@@ -85,9 +88,9 @@ def _top_down(
     feat1, feat2, _ = features
     n3, n4, _ = channels
     up = layers.UpSampling2D(name="neck_p5_up")(blocks.conv1x1(p5, n4, "neck_p5_lateral"))
-    p4 = blocks.five(layers.Concatenate(name="neck_p4_concat")([up, feat2]), n4, "neck_p4")
+    p4 = blocks.five_convs(layers.Concatenate(name="neck_p4_concat")([up, feat2]), n4, "neck_p4")
     up = layers.UpSampling2D(name="neck_p4_up")(blocks.conv1x1(p4, n3, "neck_p4_lateral"))
-    p3 = blocks.five(layers.Concatenate(name="neck_p3_concat")([up, feat1]), n3, "neck_p3")
+    p3 = blocks.five_convs(layers.Concatenate(name="neck_p3_concat")([up, feat1]), n3, "neck_p3")
     return p3, p4, p5
 
 

@@ -10,20 +10,20 @@ def suppress(
     iou: float | tf.Tensor,
     max_boxes: int,
 ) -> dict[str, tf.Tensor]:
-    """Keeps the best of the boxes that overlap, class by class.
+    """Drops boxes that overlap better ones of the same class.
 
     Args:
         boxes: (B, P, 4) xyxy pixels.
         scores: (B, P, C) in 0..1.
-        confidence: boxes with a lower score are dropped.
-        iou: of two boxes of a class that overlap by more, the better one stays.
-        max_boxes: M, the most that is kept of an image.
+        confidence: Boxes with a lower score are dropped.
+        iou: Of two boxes of one class with a higher IoU, the one with the lower score is dropped.
+        max_boxes: Maximum number of boxes per image, M.
 
     Returns:
-        `boxes` (B, M, 4), `scores` (B, M), `labels` (B, M) int32, best first and padded with
-        zeros, and `counts` (B,) int32, how many of the M are real.
+        `boxes` (B, M, 4), `scores` (B, M) and `labels` (B, M) int32, best first and padded with
+        zeros; `counts` (B,) int32, the number of boxes that are not padding.
     """
-    # The operation documents yxyx; overlap does not depend on which axis comes first.
+    # The operation is documented for yxyx, but IoU does not depend on the order of the axes.
     kept = tf.image.combined_non_max_suppression(
         tf.expand_dims(boxes, 2),
         scores,

@@ -1,47 +1,81 @@
-"""What a YOLO version is, as data: v3 and v4 differ by a record and by nothing else."""
+"""The YOLO versions as data: each is one record, and nothing else distinguishes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
+from nets.choices import check_choices
+
 STRIDES = (8, 16, 32)
 ANCHORS_PER_LEVEL = 3
+
+Conv = Literal["plain", "separable"]
+Anchors = tuple[tuple[tuple[float, float], ...], ...]
+
+# From Darknet's cfg/, where they were clustered on COCO: yolov3.cfg's at 416 pixels, yolov4.cfg's
+# at 512.
+_V3_ANCHORS = (
+    ((10, 13), (16, 30), (33, 23)),
+    ((30, 61), (62, 45), (59, 119)),
+    ((116, 90), (156, 198), (373, 326)),
+)
+_V4_ANCHORS = (
+    ((12, 16), (19, 36), (40, 28)),
+    ((36, 75), (76, 55), (72, 146)),
+    ((142, 110), (192, 243), (459, 401)),
+)
+_V3_TINY_ANCHORS = (
+    ((10, 14), (23, 27), (37, 58)),
+    ((81, 82), (135, 169), (344, 319)),
+)
+# Not a typo: yolov4-tiny.cfg gives stride 16 the masks 1,2,3, with which its weights were trained.
+_V4_TINY_ANCHORS = (
+    ((23, 27), (37, 58), (81, 82)),
+    ((81, 82), (135, 169), (344, 319)),
+)
 
 
 @dataclass(frozen=True)
 class YoloVersion:
-    """Everything that one version of YOLO does differently from another.
+    """Everything that distinguishes one version of YOLO from another.
 
-    Tuples have an entry a level, the smallest stride first: 8, 16 and 32, or 16 and 32 in the tiny
+    Tuples have one entry per level, smallest stride first: 8, 16 and 32, or 16 and 32 in the tiny
     versions.
 
     Attributes:
-        name: key into `VERSIONS`, as on the command line.
-        neck: key into `nets.necks.NECKS`.
-        neck_channels: of each level at width 1; None leaves them to the backbone.
-        conv: kind of the 3x3 convolutions in neck and head, `plain` or `separable`.
-        activation: `leaky_relu` (slope 0.1) or `relu6`.
-        scale_xy: stretch of the sigmoid of a box centre, so that cell borders are reachable
-            (`scale_x_y` in Darknet's yolov4.cfg).
-        match_iou: besides its best anchor, a ground truth is given to every anchor whose shape
-            overlaps with it by more than this (`iou_thresh` in Darknet's yolov4.cfg; 1 turns it
-            off).
-        neighbours: whether the nearest cell beside the centre's, in either direction, answers
-            for an object as well; such centres are in reach where `scale_xy` is 2 or more.
-        ignore_iou: a prediction that overlaps any ground truth by more than this is no negative
-            (`ignore_thresh` in Darknet).
-        box_weight: weight of the CIoU loss of one positive.
-        objectness_weight: weight of the objectness loss of a 416x416 image; it grows with the
-            area of the input.
-        objectness_balance: weight of each level in the objectness loss.
-        class_weight: weight of the class loss of a detector with 80 classes; it grows with their
-            number.
+        name: Key into `VERSIONS`, as on the command line.
+        neck: Key into `nets.necks.NECKS`.
+        neck_channels: Channels of each level at width 1; None for those of the backbone.
+        conv: Kind of the 3x3 convolutions in neck and head.
+        activation: `leaky_relu` (slope 0.1) or `relu6`, in neck and head.
+        anchors: (levels, 3, 2) width and height in input pixels, smallest stride first.
+        scale_xy: Factor by which the sigmoid of a box centre is stretched, so that the borders of
+            a cell can be reached (`scale_x_y` in Darknet's yolov4.cfg).
+        match_iou: Besides its best anchor, a ground truth is assigned to every anchor whose shape
+            IoU with it exceeds this value (`iou_thresh` in Darknet's yolov4.cfg); 1 disables it.
+        neighbours: Whether a ground truth is also assigned to the two neighbouring cells nearest
+            to its centre. Needs a `scale_xy` of 2 or more, so that they can reach the centre.
+        ignore_iou: An unassigned prediction does not count as a negative if its IoU with any ground
+            truth exceeds this value (`ignore_thresh` in Darknet).
+        box_weight: Weight of the CIoU loss of one positive.
+        objectness_weight: Weight of the objectness loss of a 416x416 image; the loss grows with
+            the area of the input.
+        objectness_balance: Weight of each level in the objectness loss.
+        class_weight: Weight of the class loss of a detector with 80 classes; the loss grows with
+            the number of classes.
+
+    Raises:
+        ValueError: A field has an unknown value, or `anchors` and `scale_xy` have different numbers
+            of levels.
     """
 
     name: str
     neck: Literal["fpn", "spp_fpn", "spp_panet", "tiny_fpn"]
-    conv: str
-    activation: str
+    conv: Conv
+    activation: Literal["leaky_relu", "relu6"]
+    anchors: Anchors
     scale_xy: tuple[float, ...]
     match_iou: float
     ignore_iou: float
@@ -52,12 +86,25 @@ class YoloVersion:
     objectness_balance: tuple[float, ...] = (4.0, 1.0, 0.4)
     class_weight: float = 4.0
 
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if len(self.anchors) != len(self.scale_xy):
+            raise ValueError(
+                f"anchors for {len(self.anchors)} levels; {self.name} has {len(self.scale_xy)}"
+            )
+
+    @property
+    def anchor_array(self) -> np.ndarray:
+        """The anchors as float32 (levels, 3, 2)."""
+        return np.array(self.anchors, np.float32)
+
 
 _V3 = YoloVersion(
     name="v3",
     neck="fpn",
     conv="plain",
     activation="leaky_relu",
+    anchors=_V3_ANCHORS,
     scale_xy=(1.0, 1.0, 1.0),
     match_iou=1.0,
     ignore_iou=0.5,
@@ -69,6 +116,7 @@ _V4 = YoloVersion(
     neck_channels=(128, 256, 512),
     conv="separable",
     activation="relu6",
+    anchors=_V4_ANCHORS,
     scale_xy=(1.2, 1.1, 1.05),
     match_iou=0.213,
     ignore_iou=0.7,
@@ -78,6 +126,7 @@ _V3_TINY = replace(
     name="v3-tiny",
     neck="tiny_fpn",
     neck_channels=(128, 256),
+    anchors=_V3_TINY_ANCHORS,
     scale_xy=(1.0, 1.0),
     ignore_iou=0.7,
     objectness_balance=(1.0, 0.4),
@@ -89,57 +138,94 @@ VERSIONS = {
     "v3-spp": replace(_V3, name="v3-spp", neck="spp_fpn", ignore_iou=0.7),
     "v3-tiny": _V3_TINY,
     "v4": _V4,
-    "v4-tiny": replace(_V3_TINY, name="v4-tiny", scale_xy=(1.05, 1.05)),
+    "v4-tiny": replace(_V3_TINY, name="v4-tiny", anchors=_V4_TINY_ANCHORS, scale_xy=(1.05, 1.05)),
 }
 
 
 def strides_of(levels: Sequence) -> tuple[int, ...]:
-    """Pixels a cell of each level that there is: a pyramid of two lacks the finest."""
+    """Stride of each level in pixels; a pyramid of two levels lacks the finest."""
     return STRIDES[-len(levels) :]
 
 
 def numbers_of(levels: Sequence) -> range:
-    """What the levels are called in names of layers: P3 to P5, two to that power the stride."""
+    """Number n of each level Pn, from 3 to 5, as in the names of layers; its stride is 2**n."""
     return range(6 - len(levels), 6)
 
 
-def with_conv(version: YoloVersion, conv: str) -> YoloVersion:
-    """A version with 3x3 convolutions of a kind, plain ones with Darknet's leaky ReLU behind them.
+def check_input_size(size: Sequence[int]) -> None:
+    """Checks that an input consists of whole cells at every level of the pyramid.
 
     Args:
-        version: any.
-        conv: `plain` or `separable`.
+        size: Height and width in pixels.
+
+    Raises:
+        ValueError: A side is not a positive multiple of 32. The message names the nearest ones.
+    """
+    coarsest = STRIDES[-1]
+    for side in size:
+        if side < 1 or side % coarsest:
+            below = max(side, 0) // coarsest * coarsest
+            nearest = " or ".join(str(n) for n in (below, below + coarsest) if n)
+            text = "x".join(map(str, size))
+            raise ValueError(
+                f"input size {text}: {side} is not a multiple of {coarsest}, use {nearest}"
+            )
+
+
+def with_anchors(version: YoloVersion, anchors: Sequence) -> YoloVersion:
+    """Returns a version with other anchors.
+
+    Args:
+        version: Any version.
+        anchors: (levels, 3, 2) width and height in input pixels, smallest stride first.
+
+    Raises:
+        ValueError: The version has another number of levels.
+    """
+    levels = tuple(
+        tuple((float(width), float(height)) for width, height in level) for level in anchors
+    )
+    return replace(version, anchors=levels)
+
+
+def with_conv(version: YoloVersion, conv: Conv) -> YoloVersion:
+    """Returns a version with 3x3 convolutions of another kind.
+
+    Args:
+        version: Any version.
+        conv: `plain` also selects Darknet's leaky ReLU; `separable` keeps the activation.
     """
     activation = "leaky_relu" if conv == "plain" else version.activation
     return replace(version, conv=conv, activation=activation)
 
 
 def with_neighbours(version: YoloVersion) -> YoloVersion:
-    """A version whose objects are learnt by three cells each instead of one.
+    """Returns a version that assigns each ground truth to three cells instead of one.
 
-    Three times the positives a step is what shortens training most. Versions as they were
-    published stay the default of a record, since weights that were trained with one cell are
-    decoded by its `scale_xy`.
+    Three times as many positives per step shorten training more than any other change. The
+    published versions keep one cell, since weights that were trained with one cell must be decoded
+    with their own `scale_xy`.
 
     Args:
-        version: its anchors are matched as Darknet's v4 does from here on, too.
+        version: Any version.
 
     Returns:
-        The record with the stretch of YOLOv5's decoder, which reaches half a cell to each side.
+        The version with the `scale_xy` of YOLOv5's decoder, which reaches half a cell beyond each
+        side, and with the `match_iou` of Darknet's v4.
     """
     scale_xy = (2.0,) * len(version.scale_xy)
     return replace(version, scale_xy=scale_xy, match_iou=0.213, neighbours=True)
 
 
 def as_predecessors(version: YoloVersion) -> YoloVersion:
-    """A version as efficientnet-yolo3-keras and mobilenet-yolov4-keras train it.
+    """Returns a version as efficientnet-yolo3-keras and mobilenet-yolov4-keras train it.
 
     Args:
-        version: any.
+        version: Any version.
 
     Returns:
-        The record with one cell and one anchor an object, centres within their cells, and their
-        loss weights: 0.05, 5 at 416x416, and 1 with 80 classes.
+        The version with one cell and one anchor per ground truth, centres within their cells, and
+        the loss weights of these projects: 0.05, 5 at 416x416, and 1 with 80 classes.
     """
     return replace(
         version,

@@ -1,4 +1,4 @@
-"""Which networks are large: they share the code of small ones, and are tested on request."""
+"""Large backbones. They share the code of small ones and are only tested on request."""
 
 import pytest
 
@@ -6,5 +6,5 @@ LARGE = {f"efficientnetb{number}" for number in range(2, 8)} | {"darknet53", "cs
 
 
 def slow_if_large(name, *more):
-    """A parameter of a test whose first value is the name of a backbone."""
+    """Returns parameters of a test that begin with a backbone; marked slow if it is large."""
     return pytest.param(name, *more, marks=[pytest.mark.slow] if name in LARGE else [])

@@ -1,7 +1,7 @@
-"""Backbones: a file a family, found by being here.
+"""Takes scaled images; returns features of strides 8, 16 and 32.
 
-Every module of this package is imported, and what it registers is known; a new backbone needs
-no edit elsewhere.
+There is one module per family. All modules of this package are imported, which registers their
+backbones. To add a backbone, add a module.
 """
 
 import importlib

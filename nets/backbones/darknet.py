@@ -1,23 +1,19 @@
-"""Darknet's own backbones, those of yolov3.cfg, yolov4.cfg and the two tiny ones.
+"""Darknet's own backbones: those of yolov3.cfg, yolov4.cfg and the two tiny files.
 
-Features are the last maps before each halving of the resolution; in cspdarknet_tiny what the two
-halves of a block give before they are joined, since that is what yolov4-tiny.cfg hands on.
+Features are the last maps before each halving of the resolution. In cspdarknet_tiny they are the
+convolved halves of a block before both halves are joined, as in yolov4-tiny.cfg.
 """
 
 import keras
 from keras import KerasTensor
 
 from nets.backbones.registry import Features, register
-from nets.conventions import Convention
+from nets.conventions import DARKNET
 from nets.layers import Activation, Layers, leaky_relu
 
-# Darknet's convolutional_layer.c pads by half the kernel on every side; pixels are divided by 255.
-# Epsilon is that of OpenCV's reader. blas.c has 1e-6 behind the root in pjreddie/darknet and 1e-5
-# under it in AlexeyAB/darknet, which tells only where a variance is as small.
-DARKNET = Convention(padding="torch", bn_epsilon=1e-6, mean=(0.0,) * 3, std=(255.0,) * 3)
 CONVENTIONS = {"darknet": DARKNET}
 
-# Redmon and Farhadi, "YOLOv3", arXiv 1804.02767, Table 1; Darknet's necks are half as wide.
+# Redmon and Farhadi, "YOLOv3", arXiv 1804.02767, Table 1. Darknet's necks are half as wide.
 STAGES = [
     # channels, residual blocks
     (64, 1),
@@ -51,12 +47,12 @@ def darknet53(x: KerasTensor, *, width: float, layers: Layers) -> Features:
 
 @register("cspdarknet53", conventions=CONVENTIONS, neck_channels=NECK_CHANNELS, top=_top)
 def cspdarknet53(x: KerasTensor, *, width: float, layers: Layers) -> Features:
-    """Darknet-53 whose stages let half of the channels pass by (Bochkovskiy et al. 2020)."""
+    """Darknet-53 in which half of the channels bypass each stage (Bochkovskiy et al. 2020)."""
     x = layers.conv(x, int(32 * width), 3, activation="mish", name="stem")
     ends = []
     for stage, (channels, blocks) in enumerate(STAGES, start=1):
         channels = int(channels * width)
-        # The first stage is too narrow to be halved, so that its blocks are narrower instead.
+        # The first stage is too narrow to be split; its blocks are narrower instead.
         part, inner = (channels, channels // 2) if stage == 1 else (channels // 2,) * 2
         name = f"stage{stage}"
         x = layers.conv(x, channels, 3, 2, "mish", name=f"{name}_down")
@@ -73,7 +69,7 @@ def cspdarknet53(x: KerasTensor, *, width: float, layers: Layers) -> Features:
 
 @register("darknet_tiny", conventions=CONVENTIONS, neck_channels=TINY_NECK_CHANNELS)
 def darknet_tiny(x: KerasTensor, *, width: float, layers: Layers) -> Features:
-    """Seven convolutions with maxima between them: 128, 256 and 1024 channels."""
+    """Seven convolutions with max pooling in between: 128, 256 and 1024 channels."""
     ends = []
     for index, channels in enumerate((16, 32, 64, 128, 256, 512), start=1):
         x = layers.conv(x, int(channels * width), 3, activation=leaky_relu, name=f"conv{index}")
@@ -87,7 +83,7 @@ def darknet_tiny(x: KerasTensor, *, width: float, layers: Layers) -> Features:
 
 @register("cspdarknet_tiny", conventions=CONVENTIONS, neck_channels=TINY_NECK_CHANNELS)
 def cspdarknet_tiny(x: KerasTensor, *, width: float, layers: Layers) -> Features:
-    """Three blocks that convolve the latter half of their channels: 128, 256 and 512 channels."""
+    """Three blocks that convolve the second half of their channels: 128, 256 and 512 channels."""
     x = layers.conv(x, int(32 * width), 3, 2, leaky_relu, name="stem1")
     x = layers.conv(x, int(64 * width), 3, 2, leaky_relu, name="stem2")
     ends = []

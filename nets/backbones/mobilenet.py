@@ -1,20 +1,53 @@
-"""MobileNet V1, V2 and V3, their layers named as in keras.applications.
+"""MobileNet V1, V2 and V3, with layers named as in keras.applications.
 
 Features are the last maps before each halving of the resolution: conv_pw_5, 11 and 13 of V1;
 block_5_add, block_12_add and block_16_project_BN of V2; the ends of blocks 5, 11 and 14 of V3
-Large and of 2, 7 and 10 of V3 Small.
+Large and of blocks 2, 7 and 10 of V3 Small.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import keras
 from keras import KerasTensor
 
 from nets.backbones.registry import Features, register
-from nets.conventions import KERAS, TORCH
+from nets.conventions import KERAS, SYMMETRIC, TORCH
 from nets.layers import Layers, make_divisible, squeeze_excite
+from nets.pretrained import KerasApplication, LayerNames
 
-CONVENTIONS = {"keras": KERAS, "torch": TORCH}
+# timm's recipe of V1 scales pixels to -1..1. torchvision/models/mobilenetv3.py normalizes with
+# Keras' epsilon; all other models of timm and torchvision normalize with torch's.
+V1_CONVENTIONS = {"keras": KERAS, "timm": replace(TORCH, **SYMMETRIC)}
+V2_CONVENTIONS = {"keras": KERAS, "timm": TORCH, "torchvision": TORCH}
+V3_CONVENTIONS = {"keras": KERAS, "timm": TORCH, "torchvision": replace(TORCH, bn_epsilon=1e-3)}
+
+V1_NAMES = LayerNames(
+    stem=("conv1", "conv1_bn"),
+    block="{number}",
+    depthwise=("conv_dw_{}", "conv_dw_{}_bn"),
+    project=("conv_pw_{}", "conv_pw_{}_bn"),
+    top=("conv_preds",),
+)
+V2_NAMES = LayerNames(
+    stem=("Conv1", "bn_Conv1"),
+    block="block_{index}",
+    first="expanded_conv",
+    expand=("{}_expand", "{}_expand_BN"),
+    depthwise=("{}_depthwise", "{}_depthwise_BN"),
+    project=("{}_project", "{}_project_BN"),
+    top=("Conv_1", "Conv_1_bn", "predictions"),
+)
+V3_NAMES = LayerNames(
+    stem=("conv", "conv_bn"),
+    block="expanded_conv_{index}",
+    first="expanded_conv",
+    expand=("{}_expand", "{}_expand_bn"),
+    depthwise=("{}_depthwise", "{}_depthwise_bn"),
+    project=("{}_project", "{}_project_bn"),
+    squeeze=("{}_squeeze_excite_conv", "{}_squeeze_excite_conv_1"),
+    top=("conv_1", "conv_1_bn", "conv_2", "logits"),
+)
 
 # Howard et al., "MobileNets", arXiv 1704.04861, Table 1.
 V1_BLOCKS = [
@@ -42,8 +75,8 @@ V2_BLOCKS = [
     (6, 320, 1, 1),
 ]
 
-# Howard et al., "Searching for MobileNetV3", arXiv 1905.02244, Tables 1 and 2. The expansion is
-# given as a ratio, as keras.applications has it, which decides how other widths are rounded.
+# Howard et al., "Searching for MobileNetV3", arXiv 1905.02244, Tables 1 and 2. The expansion is a
+# ratio, as in keras.applications, because it determines how other widths are rounded.
 V3_LARGE_BLOCKS = [
     # kernel size, expansion, channels, squeeze and excitation, activation, strides
     (3, 1, 16, False, "relu", 1),
@@ -82,7 +115,14 @@ def _v1_top(x: KerasTensor, *, width: float, layers: Layers, classes: int) -> Ke
     return keras.layers.Flatten()(keras.layers.Conv2D(classes, 1, name="conv_preds")(x))
 
 
-@register("mobilenetv1", widths=(0.25, 0.5, 0.75, 1.0), conventions=CONVENTIONS, top=_v1_top)
+@register(
+    "mobilenetv1",
+    widths=(0.25, 0.5, 0.75, 1.0),
+    conventions=V1_CONVENTIONS,
+    top=_v1_top,
+    pretrained=KerasApplication("MobileNet"),
+    layer_names=V1_NAMES,
+)
 def mobilenetv1(x: KerasTensor, *, width: float, layers: Layers) -> Features:
     """Depthwise-separable convolutions: 256, 512 and 1024 channels at width 1."""
     x = layers.conv(x, int(32 * width), 3, 2, "relu6", name="conv1")
@@ -104,11 +144,16 @@ def _v2_top(x: KerasTensor, *, width: float, layers: Layers, classes: int) -> Ke
 
 
 @register(
-    "mobilenetv2", widths=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4), conventions=CONVENTIONS, top=_v2_top
+    "mobilenetv2",
+    widths=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    conventions=V2_CONVENTIONS,
+    top=_v2_top,
+    pretrained=KerasApplication("MobileNetV2"),
+    layer_names=V2_NAMES,
 )
 def mobilenetv2(x: KerasTensor, *, width: float, layers: Layers) -> Features:
     """Inverted residuals with linear bottlenecks: 32, 96 and 320 channels at width 1."""
-    x = layers.conv(x, make_divisible(32 * width), 3, 2, "relu6", name="Conv1", bn="bn_Conv1")
+    x = layers.conv(x, make_divisible(32 * width), 3, 2, "relu6", name=("Conv1", "bn_Conv1"))
     ends, index = [], 0
     for expansion, channels, repeats, stride in V2_BLOCKS:
         filters = make_divisible(channels * width)
@@ -131,13 +176,10 @@ def _v2_block(
             x,
             expansion * inputs.shape[-1],
             activation="relu6",
-            name=f"{name}_expand",
-            bn=f"{name}_expand_BN",
+            name=(f"{name}_expand", f"{name}_expand_BN"),
         )
-    x = layers.depthwise(
-        x, 3, strides, "relu6", name=f"{name}_depthwise", bn=f"{name}_depthwise_BN"
-    )
-    x = layers.conv(x, filters, name=f"{name}_project", bn=f"{name}_project_BN")
+    x = layers.depthwise(x, 3, strides, "relu6", name=(f"{name}_depthwise", f"{name}_depthwise_BN"))
+    x = layers.conv(x, filters, name=(f"{name}_project", f"{name}_project_BN"))
     if strides == 1 and inputs.shape[-1] == filters:
         x = keras.layers.Add(name=f"{name}_add")([inputs, x])
     return x
@@ -155,23 +197,27 @@ def _v3_top(
 @register(
     "mobilenetv3_large",
     widths=(0.75, 1.0),
-    conventions=CONVENTIONS,
+    conventions=V3_CONVENTIONS,
     top=partial(_v3_top, features=1280),
+    pretrained=KerasApplication("MobileNetV3Large"),
+    layer_names=V3_NAMES,
     aliases=("mobilenetv3",),
 )
 def mobilenetv3_large(x: KerasTensor, *, width: float, layers: Layers) -> Features:
-    """Searched inverted residuals with hard-swish: 40, 112 and 160 channels at width 1."""
+    """Inverted residuals found by architecture search: 40, 112 and 160 channels at width 1."""
     return _mobilenetv3(x, V3_LARGE_BLOCKS, width, layers)
 
 
 @register(
     "mobilenetv3_small",
     widths=(0.75, 1.0),
-    conventions=CONVENTIONS,
+    conventions=V3_CONVENTIONS,
     top=partial(_v3_top, features=1024),
+    pretrained=KerasApplication("MobileNetV3Small"),
+    layer_names=V3_NAMES,
 )
 def mobilenetv3_small(x: KerasTensor, *, width: float, layers: Layers) -> Features:
-    """As large, for slower machines: 24, 48 and 96 channels at width 1."""
+    """The smaller network of the same search: 24, 48 and 96 channels at width 1."""
     return _mobilenetv3(x, V3_SMALL_BLOCKS, width, layers)
 
 

@@ -1,7 +1,7 @@
-"""ShuffleNetV2, structure and layer names as in torchvision.
+"""ShuffleNetV2, with structure and layer names as in torchvision.
 
 The kernel of a layer named "stage2.0.branch1.0" is torchvision's tensor of that name with
-".weight", so that a checkpoint maps without a table.
+".weight", so no table is needed to load a checkpoint.
 """
 
 import keras
@@ -10,6 +10,7 @@ from keras import KerasTensor
 from nets.backbones.registry import Features, register
 from nets.conventions import KERAS, TORCH
 from nets.layers import Layers
+from nets.pretrained import PYTORCH, TorchFiles
 
 # Ma et al., "ShuffleNet V2", arXiv 1807.11164, Table 5.
 CHANNELS = {
@@ -23,7 +24,7 @@ REPEATS = (4, 8, 4)
 
 
 def _top(x: KerasTensor, *, width: float, layers: Layers, classes: int) -> KerasTensor:
-    x = layers.conv(x, CHANNELS[width][-1], activation="relu", name="conv5.0", bn="conv5.1")
+    x = layers.conv(x, CHANNELS[width][-1], activation="relu", name=("conv5.0", "conv5.1"))
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.layers.Dense(classes, name="fc")(x)
 
@@ -31,12 +32,21 @@ def _top(x: KerasTensor, *, width: float, layers: Layers, classes: int) -> Keras
 @register(
     "shufflenetv2",
     widths=tuple(CHANNELS),
-    conventions={"keras": KERAS, "torch": TORCH},
+    conventions={"keras": KERAS, "torchvision": TORCH},
     top=_top,
+    pretrained=TorchFiles(
+        "torchvision",
+        {
+            0.5: f"{PYTORCH}/shufflenetv2_x0.5-f707e7126e.pth",
+            1.0: f"{PYTORCH}/shufflenetv2_x1-5666bf0f80.pth",
+            1.5: f"{PYTORCH}/shufflenetv2_x1_5-3c479a10.pth",
+            2.0: f"{PYTORCH}/shufflenetv2_x2_0-8be3c8ee.pth",
+        },
+    ),
 )
 def shufflenetv2(x: KerasTensor, *, width: float, layers: Layers) -> Features:
-    """Channels split, half of them convolved, then shuffled; the features are the stages' ends."""
-    x = layers.conv(x, 24, 3, 2, "relu", name="conv1.0", bn="conv1.1")
+    """Splits the channels, convolves one half, and shuffles; features are the ends of stages."""
+    x = layers.conv(x, 24, 3, 2, "relu", name=("conv1.0", "conv1.1"))
     x = layers.max_pool(x)
     ends = []
     stages = zip(CHANNELS[width][:3], REPEATS, strict=True)
@@ -49,36 +59,36 @@ def shufflenetv2(x: KerasTensor, *, width: float, layers: Layers) -> Features:
 
 
 def _unit(x: KerasTensor, name: str, layers: Layers) -> KerasTensor:
-    """Half of the channels pass untouched."""
+    """Convolves half of the channels and leaves the others as they are."""
     untouched, x = keras.ops.split(x, 2, axis=-1)
     return _shuffle(untouched, _branch2(x, x.shape[-1], 1, name, layers))
 
 
 def _downsampling_unit(x: KerasTensor, filters: int, name: str, layers: Layers) -> KerasTensor:
-    """Both branches see all channels at stride 2 and give `filters` each."""
+    """Two branches of stride 2 over all channels, with `filters` channels each."""
     branch1 = f"{name}.branch1"
-    left = layers.depthwise(x, 3, 2, name=f"{branch1}.0", bn=f"{branch1}.1")
-    left = layers.conv(left, filters, 1, 1, "relu", name=f"{branch1}.2", bn=f"{branch1}.3")
+    left = layers.depthwise(x, 3, 2, name=(f"{branch1}.0", f"{branch1}.1"))
+    left = layers.conv(left, filters, 1, 1, "relu", name=(f"{branch1}.2", f"{branch1}.3"))
     return _shuffle(left, _branch2(x, filters, 2, name, layers))
 
 
 def _branch2(x: KerasTensor, filters: int, strides: int, name: str, layers: Layers) -> KerasTensor:
     name = f"{name}.branch2"
-    x = layers.conv(x, filters, 1, 1, "relu", name=f"{name}.0", bn=f"{name}.1")
-    x = layers.depthwise(x, 3, strides, name=f"{name}.3", bn=f"{name}.4")
-    return layers.conv(x, filters, 1, 1, "relu", name=f"{name}.5", bn=f"{name}.6")
+    x = layers.conv(x, filters, 1, 1, "relu", name=(f"{name}.0", f"{name}.1"))
+    x = layers.depthwise(x, 3, strides, name=(f"{name}.3", f"{name}.4"))
+    return layers.conv(x, filters, 1, 1, "relu", name=(f"{name}.5", f"{name}.6"))
 
 
 def _shuffle(left: KerasTensor, right: KerasTensor) -> KerasTensor:
-    """Channels of both by turns, which is concatenating and shuffling with two groups."""
+    """Alternates the channels of both, which equals concatenation and a shuffle of two groups."""
     return ChannelShuffle()([left, right])
 
 
 class ChannelShuffle(keras.layers.Layer):
-    """Takes channels of two features by turns, at any size."""
+    """Alternates the channels of two features of any size."""
 
     def call(self, features: list[KerasTensor]) -> KerasTensor:
-        """Two of (B, H, W, C) -> (B, H, W, 2 C)."""
+        """Two features (B, H, W, C) -> (B, H, W, 2 C)."""
         _, height, width, channels = keras.ops.shape(features[0])
         both = keras.ops.stack(features, axis=-1)
         return keras.ops.reshape(both, (-1, height, width, 2 * channels))

@@ -1,6 +1,7 @@
-"""Backbones against independent implementations that hold the same random weights.
+"""Backbones against independent implementations with the same random weights.
 
-keras.applications is the oracle of the convention "keras", plain torch functions of "torch".
+The reference for the convention "keras" is keras.applications; for "timm" and "torchvision", it is
+a network of plain torch functions.
 """
 
 from dataclasses import replace
@@ -18,7 +19,7 @@ from tests.large import slow_if_large
 TOLERANCE = 1e-4
 
 MOBILENETS = {
-    # the function of keras.applications, and the layers that give the features
+    # function in keras.applications, and layers whose outputs are the features
     "mobilenetv1": (
         applications.MobileNet,
         ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu"),
@@ -53,8 +54,8 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225])
 
 
 @pytest.fixture(autouse=True)
-def values_left_out():
-    """Models are built without values, five times faster; each call is given its own."""
+def without_values():
+    """Builds models without weight values, which is five times faster; `run` passes the values."""
     with keras.StatelessScope(initialize_variables=False):
         yield
 
@@ -69,7 +70,7 @@ def images(height, width):
 
 
 def random_weights(model):
-    """Values by (layer, index) under which features stay of the order of 1."""
+    """Returns values by (layer, index) for which features stay of the order of 1."""
     rng = np.random.default_rng(0)
 
     def draw(variable):
@@ -77,7 +78,7 @@ def random_weights(model):
             return rng.uniform(0.5, 1.5, variable.shape).astype("float32")
         std = 0.3
         if variable.name == "kernel":
-            # A depthwise kernel (k, k, channels, 1) sees one channel, any other all of them.
+            # A depthwise kernel (k, k, channels, 1) reads one channel, any other reads all.
             depthwise = variable.shape[-1] == 1
             std = np.prod(variable.shape[:2] if depthwise else variable.shape[:-1]) ** -0.5
         return rng.standard_normal(variable.shape, "float32") * np.float32(std)
@@ -90,7 +91,7 @@ def random_weights(model):
 
 
 def run(model, weights, inputs):
-    """Outputs of `model` with the weights of its layers' names, each of which must be there."""
+    """Returns outputs of `model` with the given weights, which must contain all of its layers."""
     values = [
         (variable, weights[layer.name, index])
         for layer in model.layers
@@ -101,14 +102,14 @@ def run(model, weights, inputs):
 
 
 def assert_same_features(name, width, source, scale, sizes):
-    """Compare with `source`, which takes pixels that `scale` has scaled."""
+    """Compares the features with those of `source`, which takes pixels scaled by `scale`."""
     weights = random_weights(source)
     for size in sizes:
         pixels = images(*size)
         ours = run(build_backbone(name, (*size, 3), width), weights, pixels)
         theirs = run(source, weights, scale(pixels))
         for feature, expected in zip(ours, theirs, strict=True):
-            assert 0.03 < expected.std() < 30, "features too small or too large to tell anything"
+            assert 0.03 < expected.std() < 30, "features too small or too large to compare"
             np.testing.assert_allclose(feature, expected, atol=TOLERANCE, rtol=0)
 
 
@@ -123,17 +124,17 @@ def test_mobilenets_equal_keras_applications(name, width):
     assert_same_features(name, width, source, lambda x: x / 127.5 - 1, sizes)
 
 
-@pytest.mark.parametrize("name", map(slow_if_large, EFFICIENTNETS))
+@pytest.mark.parametrize("name", [slow_if_large(name) for name in EFFICIENTNETS])
 def test_efficientnets_equal_keras_applications(name):
     options = {"include_top": False, "weights": None, "input_shape": (None, None, 3)}
-    if name == "efficientnet_lite0":  # B0, squeezed nowhere and without swish
+    if name == "efficientnet_lite0":  # B0 without squeeze and excitation and without swish
         blocks = [block | {"se_ratio": 0} for block in efficientnet.DEFAULT_BLOCKS_ARGS]
         source = efficientnet.EfficientNet(
             1.0, 1.0, 224, activation="relu6", blocks_args=blocks, **options
         )
     else:
         source = getattr(applications, f"EfficientNetB{name[-1]}")(**options)
-    # A block that is alone in its stage has nothing to add.
+    # The only block of a stage has no shortcut.
     taps = [f"block{b}_project_bn" if b == "7a" else f"block{b}_add" for b in EFFICIENTNETS[name]]
     source = keras.Model(
         source.get_layer("stem_conv_pad").input, [source.get_layer(tap).output for tap in taps]
@@ -143,7 +144,7 @@ def test_efficientnets_equal_keras_applications(name):
 
 
 def test_efficientnet_scales_as_the_imagenet_weights_of_keras_expect(monkeypatch):
-    """With weights="imagenet", and only then, Keras adds a second scaling to the graph."""
+    """With weights="imagenet" only, Keras adds a second scaling to the graph."""
     monkeypatch.setattr(
         "keras.src.applications.efficientnet.file_utils.get_file", lambda *args, **kwargs: ""
     )
@@ -151,7 +152,7 @@ def test_efficientnet_scales_as_the_imagenet_weights_of_keras_expect(monkeypatch
     source = applications.EfficientNetB0(include_top=False, weights="imagenet")
     first, second = (x for x in source.layers if isinstance(x, keras.layers.Rescaling))
     pixels = images(32, 32)
-    # The file's Normalization holds ImageNet's deviation as its variance, see CONVENTIONS.
+    # The file's Normalization has ImageNet's standard deviation as variance, see CONVENTIONS.
     normalized = (pixels * first.scale - IMAGENET_MEAN) / np.sqrt(IMAGENET_STD)
     backbone = build_backbone("efficientnetb0", (32, 32, 3))
     scaled = keras.Model(backbone.input, backbone.get_layer("scaling").output)
@@ -159,10 +160,10 @@ def test_efficientnet_scales_as_the_imagenet_weights_of_keras_expect(monkeypatch
 
 
 class Torch:
-    """A network in torch.nn.functional, with the weights that a backbone's layers are to have.
+    """A network in torch.nn.functional with the weights of a backbone.
 
-    Written from torchvision and timm, whose names for tensors the layers of GhostNet and
-    ShuffleNetV2 bear; so it knows padding, epsilon and order from there alone.
+    It follows torchvision and timm, whose tensors have the names of our layers in GhostNet and
+    ShuffleNetV2. Padding, epsilon and the order of layers are taken only from these libraries.
     """
 
     def __init__(self, weights):
@@ -263,15 +264,15 @@ def torch_shufflenetv2(net, x):
 
 
 @pytest.mark.parametrize(
-    ("name", "reference"),
+    ("name", "library", "reference"),
     [
-        ("mobilenetv2", torch_mobilenetv2),
-        ("ghostnet", torch_ghostnet),
-        ("shufflenetv2", torch_shufflenetv2),
+        ("mobilenetv2", "torchvision", torch_mobilenetv2),
+        ("ghostnet", "timm", torch_ghostnet),
+        ("shufflenetv2", "torchvision", torch_shufflenetv2),
     ],
 )
-def test_features_equal_torch_and_only_under_its_convention(name, reference):
-    backbone = build_backbone(name, (160, 96, 3), convention="torch")
+def test_features_equal_torch_only_under_its_convention(name, library, reference):
+    backbone = build_backbone(name, (160, 96, 3), convention=library)
     weights = random_weights(backbone)
     pixels = images(160, 96)
     scaled = imagenet_scale(pixels).astype("float32").transpose(0, 3, 1, 2)
@@ -283,7 +284,7 @@ def test_features_equal_torch_and_only_under_its_convention(name, reference):
         assert 0.03 < theirs.std() < 30
         np.testing.assert_allclose(feature, theirs, atol=TOLERANCE, rtol=0)
 
-    torch = resolve(name).conventions["torch"]
-    for wrong in (replace(torch, padding="keras"), replace(torch, bn_epsilon=1e-3)):
+    right = resolve(name).conventions[library]
+    for wrong in (replace(right, padding="keras"), replace(right, bn_epsilon=1e-3)):
         other = run(build_backbone(name, (160, 96, 3), convention=wrong), weights, pixels)
         assert np.abs(other[-1] - expected[-1]).max() > 10 * TOLERANCE

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets.anchors import V4_ANCHORS
 from nets.backbones import list_backbones, resolve
 from nets.detector import Detector
 from nets.nms import suppress
+from nets.versions import VERSIONS, with_anchors, with_conv
 from tests.large import slow_if_large
 
 CLASSES, BATCH = 3, 2
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(autouse=True)
-def forget_networks():
-    """Gives back the memory of a network before the next is built."""
+def clear_networks():
+    """Frees the memory of a network before the next one is built."""
     yield
     keras.backend.clear_session(free_memory=True)
 
 
 def small(name):
-    """The smallest width of a backbone: the graph is the same, the numbers are fewer."""
+    """Returns the smallest width of a backbone, which has the same graph but fewer weights."""
     return min(resolve(name).widths)
 
 
@@ -42,7 +42,7 @@ def batch(seed=0):
     ("name", "version"),
     [
         *(slow_if_large(name, version) for name in list_backbones() for version in ("v3", "v4")),
-        # The other heads read a backbone as these two do: one narrow, one Darknet's own.
+        # The other versions use the same features. A narrow backbone and one of Darknet's suffice.
         *(
             (name, version)
             for name in ("mobilenetv1", "darknet_tiny")
@@ -50,7 +50,7 @@ def batch(seed=0):
         ),
     ],
 )
-def test_every_backbone_and_version_trains_a_step_and_reloads(name, version, tmp_path):
+def test_every_backbone_and_version_trains_one_step_and_reloads(name, version, tmp_path):
     detector = Detector(name, CLASSES, version=version, input_size=SIZE, width=small(name))
     images, boxes, labels = batch()
     weights = detector.trainable_variables
@@ -59,7 +59,7 @@ def test_every_backbone_and_version_trains_a_step_and_reloads(name, version, tmp
         losses = detector.compute_loss(images[:, :64, :64], boxes, labels)
         loss = tf.add_n(list(losses.values()))
     gradients = tape.gradient(loss, weights)
-    assert all(gradient is not None for gradient in gradients), "a weight that nothing trains"
+    assert all(gradient is not None for gradient in gradients), "a weight without a gradient"
     keras.optimizers.SGD(0.01).apply(gradients, weights)
     assert any((old != new.numpy()).any() for old, new in zip(before, weights, strict=True))
 
@@ -67,28 +67,29 @@ def test_every_backbone_and_version_trains_a_step_and_reloads(name, version, tmp
     assert expected["counts"].numpy().min() > 0
     detector.save_weights(tmp_path / "a.weights.h5")
     for variable in detector.variables:
-        variable.assign(tf.ones_like(variable.value))  # sooner than building it a second time
+        variable.assign(tf.ones_like(variable.value))  # faster than building another detector
     detector.load_weights(tmp_path / "a.weights.h5")
     found = detector.detect(images, confidence=1e-6)
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value)
 
 
-def test_only_training_takes_images_of_another_size():
+def test_only_training_accepts_images_of_another_size():
     detector = Detector("mobilenetv1", CLASSES, input_size=SIZE, width=0.25)
     for size in (SIZE[::-1], (32, 192), (50, 90)):
-        with pytest.raises(ValueError, match=r"the detector takes \(64, 96\)"):
+        with pytest.raises(ValueError, match=r"the detector needs \(64, 96\)"):
             detector.detect(np.zeros((1, *size, 3), np.uint8))
     _, boxes, labels = batch()
-    with pytest.raises(ValueError, match="50x90 is not a multiple of 32"):
+    with pytest.raises(ValueError, match="50x90: 50 is not a multiple of 32"):
         detector.compute_loss(tf.zeros((BATCH, 50, 90, 3)), boxes, labels)
 
 
-def test_images_of_another_size_are_learnt_as_by_a_detector_of_that_size():
+def test_the_loss_on_images_of_another_size_is_that_of_a_detector_of_that_size():
     detector = Detector("shufflenetv2", CLASSES, input_size=SIZE, width=0.5)
     half = (SIZE[0] // 2 // 32 * 32, SIZE[1])
-    anchors = detector.anchors * (1, half[0] / SIZE[0])  # wide as before, less high
-    other = Detector("shufflenetv2", CLASSES, anchors=anchors, input_size=half, width=0.5)
+    anchors = detector.anchors * (1, half[0] / SIZE[0])  # same width, lower
+    version = with_anchors(VERSIONS["v4"], anchors)
+    other = Detector("shufflenetv2", CLASSES, version, input_size=half, width=0.5)
     other.set_weights(detector.get_weights())
     images, boxes, labels = batch()
     images = images[:, : half[0]]
@@ -117,9 +118,10 @@ def test_v4_has_the_published_parameters(backbone, parameters):
     ],
 )
 def test_a_darknet_detector_has_the_parameters_of_its_published_file(backbone, version, conv, size):
-    """Bytes of yolov3.weights and so on: a header of 20, then a float each, for 80 classes."""
+    """Bytes of yolov3.weights etc. for 80 classes: a header of 20, then 4 per parameter."""
+    version = with_conv(VERSIONS[version], conv) if conv else version
     with keras.StatelessScope(initialize_variables=False):
-        detector = Detector(backbone, 80, version=version, conv=conv)
+        detector = Detector(backbone, 80, version)
     assert detector.count_params() == (size - 20) / 4
 
 
@@ -145,31 +147,32 @@ def test_v3_has_the_parameters_of_its_topology():
 
 
 @pytest.mark.parametrize(("version", "conv"), [("v3", "separable"), ("v4", "plain")])
-def test_either_kind_of_convolution_goes_with_either_version(version, conv):
+def test_either_kind_of_convolution_works_in_either_version(version, conv):
     def depthwise(detector):
         names = [layer.name for layer in detector.layers]
         return [name for name in names if name.startswith(("neck", "head")) and "depthwise" in name]
 
-    made = {"backbone": "mobilenetv1", "width": 0.25, "input_size": SIZE, "version": version}
-    assert bool(depthwise(Detector(conv=conv, **made))) == (conv == "separable")
-    assert bool(depthwise(Detector(**made))) == (conv != "separable")
+    options = {"backbone": "mobilenetv1", "width": 0.25, "input_size": SIZE}
+    other = with_conv(VERSIONS[version], conv)
+    assert bool(depthwise(Detector(version=other, **options))) == (conv == "separable")
+    assert bool(depthwise(Detector(version=version, **options))) == (conv != "separable")
 
 
-def test_training_starts_from_the_priors_of_objects_and_classes():
+def test_initial_biases_are_the_priors_of_objectness_and_classes():
     detector = Detector("mobilenetv1", 4, input_size=SIZE, width=0.25)
     bias = detector.get_layer("head_p3_logits").bias.numpy().reshape(3, 9)
-    expected = [0.5] * 4 + [0.01] + [0.25] * 4  # a hundredth of the cells, each class alike
+    expected = [0.5] * 4 + [0.01] + [0.25] * 4  # one percent objectness, all classes equal
     np.testing.assert_allclose(1 / (1 + np.exp(-bias)), [expected] * 3, rtol=1e-5)
     assert (detector.get_layer("neck_p3_1_bn").beta.numpy() == 2).all()  # nearly linear at first
     assert (detector.get_layer("head_p3_pointwise_bn").beta.numpy() == 0).all()
 
 
-def test_rows_of_the_logits_are_the_cells_they_decode_to():
+def test_logits_are_ordered_as_the_cells_they_decode_to():
     detector = Detector("mobilenetv1", 1, version="v3", input_size=(96, 160), width=0.25)
     boxes, scores = detector.predict_boxes(np.zeros((1, 96, 160, 3), np.float32))
     assert boxes.shape == (1, (12 * 20 + 6 * 10 + 3 * 5) * 3, 4)
     assert scores.shape == (*boxes.shape[:2], 1)
-    # With logits near zero every box sits in the middle of its cell.
+    # With logits near zero the centre of a box is the centre of its cell.
     centres = (boxes[0, :, :2] + boxes[0, :, 2:]).numpy() / 2
     stride8 = centres[: 12 * 20 * 3].reshape(12, 20, 3, 2)
     columns, rows = np.meshgrid(np.arange(20) * 8 + 4, np.arange(12) * 8 + 4)
@@ -177,12 +180,12 @@ def test_rows_of_the_logits_are_the_cells_they_decode_to():
     assert np.abs(stride8[..., 1] - rows[..., None]).max() < 4
 
 
-def test_training_learns_one_image_by_heart():
-    """A road from pixels to boxes that is wrong anywhere would not get there."""
+def test_training_overfits_one_image():
+    """Fails if anything between pixels and boxes is wrong."""
     keras.utils.set_random_seed(0)
     tf.config.run_functions_eagerly(False)
-    anchors = V4_ANCHORS / 4
-    detector = Detector("mobilenetv1", 2, anchors, input_size=(96, 96), width=0.25)
+    version = with_anchors(VERSIONS["v4"], VERSIONS["v4"].anchor_array / 4)
+    detector = Detector("mobilenetv1", 2, version, input_size=(96, 96), width=0.25)
     image = np.random.default_rng(0).integers(60, 120, (96, 96, 3)).astype(np.uint8)
     image[10:40, 12:36] = (220, 30, 30)
     image[50:90, 44:92] = (30, 30, 220)
@@ -201,7 +204,7 @@ def test_training_learns_one_image_by_heart():
 
     for _ in range(200):
         step()
-    # With the statistics of the batch: the moving ones lag behind so few steps at such a rate.
+    # In training mode, since the moving averages still lag behind after these few steps.
     logits = detector(tf.cast(images, tf.float32), training=True)
     found = suppress(*detector.decode(logits), 0.5, 0.3, 5)
     assert found["counts"].numpy().tolist() == [2, 2]
@@ -213,13 +216,12 @@ def test_training_learns_one_image_by_heart():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"version": "v5"}, "there are v3, v3-spp, v3-tiny, v4"),
+        ({"version": "v5"}, "choose one of v3, v3-spp, v3-tiny, v4"),
         ({"backbone": "ghostnett"}, "ghostnet"),
         ({"width": 0.3}, "width"),
         ({"input_size": (100, 100)}, "multiple"),
-        ({"conv": "dilated"}, "plain or separable"),
     ],
 )
-def test_what_does_not_exist_is_named(wrong, message):
+def test_an_error_names_what_does_not_exist(wrong, message):
     with pytest.raises(ValueError, match=message):
         Detector(**{"backbone": "mobilenetv1", "width": 0.25, "input_size": SIZE, **wrong})

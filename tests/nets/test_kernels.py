@@ -3,12 +3,34 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets.kernels import BatchNorm, Conv2D, DepthwiseConv2D
+from nets.conventions import KERAS
+from nets.kernels import BatchNorm, Conv2D, DepthwiseConv2D, widens
+from nets.layers import Layers
+
+
+def normalized(kinds, shape, filters, **norm_options):
+    """Returns a network of a 1x1 convolution and a normalization, and these two layers."""
+    convolution_kind, norm_kind = kinds
+    images = keras.Input(shape[1:], batch_size=shape[0])
+    convolution = convolution_kind(filters, 1, use_bias=False)
+    features = convolution(images)
+    if norm_kind is BatchNorm and widens(shape[-1], filters):
+        norm = BatchNorm(kernel=lambda: convolution.kernel, **norm_options)
+        outputs = norm(features, factor=images)
+    else:
+        norm = norm_kind(**norm_options)
+        outputs = norm(features)
+    return keras.Model(images, outputs), convolution, norm
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    keras.config.set_dtype_policy("mixed_bfloat16")  # conftest.py restores float32
 
 
 @pytest.fixture
 def pair():
-    """Our normalization and Keras' own, with the same random weights."""
+    """Returns our normalization and that of Keras, with the same random weights."""
     rng = np.random.default_rng(0)
     layers = [
         kind(momentum=0.9, epsilon=1e-3) for kind in (BatchNorm, keras.layers.BatchNormalization)
@@ -36,17 +58,17 @@ def test_fused_training_equals_keras_forward_and_backward(pair):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def test_the_moving_variance_takes_up_the_unbiased_one(pair):
+def test_the_moving_variance_uses_the_unbiased_variance(pair):
     features = np.random.default_rng(2).normal(1, 3, (4, 6, 6, 8)).astype(np.float32)
     ours, theirs = pair
     ours(features, training=True)
     theirs(features, training=True)
     np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, atol=1e-6)
-    variance = features.var(axis=(0, 1, 2), ddof=1)  # of 4 * 6 * 6 values a channel
+    variance = features.var(axis=(0, 1, 2), ddof=1)  # of 4 * 6 * 6 values per channel
     np.testing.assert_allclose(ours.moving_variance, 0.9 + 0.1 * variance, rtol=1e-5)
 
 
-def test_inference_and_frozen_layers_use_what_was_learned(pair):
+def test_inference_and_frozen_layers_use_the_moving_statistics(pair):
     features = np.random.default_rng(3).normal(1, 3, (4, 6, 6, 8)).astype(np.float32)
     ours, theirs = pair
     np.testing.assert_allclose(ours(features), theirs(features), atol=1e-6)
@@ -58,7 +80,7 @@ def test_inference_and_frozen_layers_use_what_was_learned(pair):
 @pytest.mark.parametrize(
     ("kernel_size", "shape", "filters"),
     [(1, (4, 6, 5, 8), 16), (1, (4, 6, 5, 16), 8), (1, (4, 1, 2, 8), 16), (3, (4, 6, 5, 8), 16)],
-    ids=["1x1", "narrowing", "of few pixels", "3x3"],
+    ids=["1x1", "narrowing", "few pixels", "3x3"],
 )
 def test_convolution_and_its_gradients_equal_keras(kernel_size, shape, filters):
     rng = np.random.default_rng(4)
@@ -80,7 +102,8 @@ def test_convolution_and_its_gradients_equal_keras(kernel_size, shape, filters):
 
 
 def test_a_widening_convolution_of_one_pixel_is_normalized_to_its_offset():
-    network = keras.Sequential([Conv2D(32, 1, use_bias=False), BatchNorm(beta_initializer="ones")])
+    kinds = (Conv2D, BatchNorm)
+    network, _, _ = normalized(kinds, (1, 1, 1, 8), 32, beta_initializer="ones")
     outputs = network(tf.random.normal((1, 1, 1, 8)), training=True)
     np.testing.assert_allclose(outputs, np.ones((1, 1, 1, 32)), atol=1e-5)
 
@@ -88,53 +111,40 @@ def test_a_widening_convolution_of_one_pixel_is_normalized_to_its_offset():
 @pytest.mark.parametrize("filters", [8, 31, 32, 48])
 def test_a_normalized_convolution_and_its_gradients_equal_keras(filters):
     rng = np.random.default_rng(6)
-    mixed = rng.normal(0, 1, (4, 6, 5, 8)) @ rng.normal(0, 1, (8, 8))  # channels that correlate
+    mixed = rng.normal(0, 1, (4, 6, 5, 8)) @ rng.normal(0, 1, (8, 8))  # correlated channels
     features = tf.constant(mixed + rng.normal(0, 3, 8), tf.float32)
     weight = tf.constant(rng.normal(0, 1, (4, 6, 5, filters)), tf.float32)
     kernel = rng.normal(0, 1, (1, 1, 8, filters))
     gamma, beta = rng.uniform(0.5, 2, filters), rng.normal(0, 1, filters)
     results = []
-    for convolution, normalization in (
-        (Conv2D, BatchNorm),
-        (keras.layers.Conv2D, keras.layers.BatchNormalization),
-    ):
-        network = keras.Sequential(
-            [
-                convolution(filters, 1, use_bias=False),
-                normalization(momentum=0.0, epsilon=1e-3),
-                keras.layers.ReLU(6),
-            ]
-        )
-        network.build(features.shape)
+    for kinds in ((Conv2D, BatchNorm), (keras.layers.Conv2D, keras.layers.BatchNormalization)):
+        network, _, norm = normalized(kinds, features.shape, filters, momentum=0.0, epsilon=1e-3)
         weights = network.trainable_variables
         for variable, value in zip(weights, (kernel, gamma, beta), strict=True):
             variable.assign(value)
         with tf.GradientTape() as tape:
             tape.watch(features)
-            outputs = network(features, training=True)
+            outputs = tf.nn.relu6(network(features, training=True))
             loss = tf.reduce_sum(outputs * weight)
         sources = [features, *(variable.value for variable in weights)]
-        mean, variance = network.layers[1].moving_mean, network.layers[1].moving_variance
-        results.append([outputs, *tape.gradient(loss, sources), mean, variance])
+        statistics = norm.moving_mean, norm.moving_variance
+        results.append([outputs, *tape.gradient(loss, sources), *statistics])
     results[1][-1] = results[1][-1] * 120 / 119  # ours is the unbiased one, of 4 * 6 * 5 values
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_a_normalized_convolution_of_bfloat16_is_as_near_as_its_rounding():
-    """Beside the same numbers in double precision, by the formulas of Ioffe and Szegedy 2015."""
+def test_a_normalized_convolution_in_bfloat16_is_exact_to_its_rounding(mixed_bfloat16):
+    """Compared with double precision, by the formulas of Ioffe and Szegedy 2015."""
     rng = np.random.default_rng(10)
     mixed = rng.normal(0, 1, (4, 12, 10, 8)) @ rng.normal(0, 1, (8, 8))  # correlated channels
     features = (mixed + rng.normal(0, 1, 8)).astype("bfloat16")
     weight = rng.normal(0, 1, (4, 12, 10, 32)).astype("bfloat16")
     kernel = rng.normal(0, 1, (8, 32)).astype("bfloat16")
-    layers = [
-        Conv2D(32, 1, use_bias=False, dtype="mixed_bfloat16"),
-        BatchNorm(momentum=0.0, epsilon=1e-3, dtype="mixed_bfloat16"),
-    ]
-    network = keras.Sequential(layers)
-    network.build(features.shape)
-    layers[0].kernel.assign(kernel[None, None])
+    network, convolution, norm = normalized(
+        (Conv2D, BatchNorm), features.shape, 32, momentum=0.0, epsilon=1e-3
+    )
+    convolution.kernel.assign(kernel[None, None])
     x = tf.constant(features)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -156,16 +166,16 @@ def test_a_normalized_convolution_of_bfloat16_is_as_near_as_its_rounding():
         error = np.abs(np.asarray(ours).astype(np.float64) - exact)
         assert error.mean() < 2**-7 * np.abs(exact).mean()
         assert error.max() < 2**-6 * np.abs(exact).max()
-    np.testing.assert_allclose(layers[1].moving_mean, mean, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(layers[1].moving_variance, variance * 480 / 479, rtol=1e-4)
+    np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, variance * 480 / 479, rtol=1e-4)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("filters", [31, 32])
-def test_a_widening_convolution_is_made_but_once(filters, policy):
+def test_a_widening_convolution_is_computed_only_once(filters, policy):
+    keras.config.set_dtype_policy(policy)
     images = keras.Input((6, 6, 8), batch_size=2)
-    features = Conv2D(filters, 1, use_bias=False, dtype=policy)(images)
-    network = keras.Model(images, BatchNorm(epsilon=1e-3, dtype=policy)(features))
+    network = keras.Model(images, Layers(KERAS).conv(images, filters, name="widening"))
     step = tf.function(lambda x: network(x, training=True))
     graph = step.get_concrete_function(tf.TensorSpec((2, 6, 6, 8))).graph
     normalizations = [op for op in graph.get_operations() if op.type == "FusedBatchNormV3"]
@@ -174,9 +184,9 @@ def test_a_widening_convolution_is_made_but_once(filters, policy):
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7])
 @pytest.mark.parametrize("padding", ["same", "margin"])
-def test_a_halving_depthwise_convolution_has_the_gradients_of_tensorflow(kernel_size, padding):
+def test_a_depthwise_convolution_at_stride_2_has_the_gradients_of_tensorflow(kernel_size, padding):
     rng = np.random.default_rng(7)
-    # Small whole numbers, which bfloat16 holds exactly, as it does the sums of products here.
+    # bfloat16 represents small integers and the sums of their products exactly.
     features, kernel, weight = (
         rng.integers(-2, 3, shape).astype(np.float32)
         for shape in ((2, 6, 10, 8), (kernel_size, kernel_size, 8, 1), (2, 3, 5, 8))
@@ -204,7 +214,7 @@ def test_a_halving_depthwise_convolution_has_the_gradients_of_tensorflow(kernel_
 
 
 @pytest.mark.parametrize("channels", [8, 16])
-def test_normalization_of_bfloat16_keeps_its_statistics_in_float32(channels):
+def test_normalization_in_bfloat16_keeps_its_statistics_in_float32(channels):
     features = np.random.default_rng(8).normal(3, 0.5, (4, 6, 6, channels)).astype("bfloat16")
     layer = BatchNorm(momentum=0.0, epsilon=1e-3, dtype="mixed_bfloat16")
     outputs = layer(tf.constant(features), training=True)
@@ -221,7 +231,7 @@ def test_normalization_of_bfloat16_keeps_its_statistics_in_float32(channels):
     ("channels", "gpu", "expected"),
     [(8, False, tf.float32), (16, False, tf.bfloat16), (8, True, tf.bfloat16)],
 )
-def test_channels_that_fill_no_vector_are_normalized_in_float32_on_cpus(
+def test_channels_that_do_not_fill_vectors_are_normalized_in_float32_on_cpus(
     monkeypatch, channels, gpu, expected
 ):
     monkeypatch.setattr("nets.kernels.has_gpu", lambda: gpu)
@@ -233,7 +243,7 @@ def test_channels_that_fill_no_vector_are_normalized_in_float32_on_cpus(
     assert kernel.get_attr("T") == expected
 
 
-def test_kernel_gradients_of_bfloat16_are_as_near_as_its_rounding():
+def test_kernel_gradients_in_bfloat16_are_exact_to_its_rounding():
     rng = np.random.default_rng(9)
     features, weight = (rng.normal(0, 1, (4, 6, 5, width)).astype("bfloat16") for width in (24, 8))
     layer = Conv2D(8, 1, use_bias=False, dtype="mixed_bfloat16")
@@ -246,7 +256,7 @@ def test_kernel_gradients_of_bfloat16_are_as_near_as_its_rounding():
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5])
-def test_depthwise_convolution_with_a_margin_equals_one_of_padded_features(kernel_size):
+def test_a_depthwise_convolution_with_a_margin_equals_one_of_padded_features(kernel_size):
     rng = np.random.default_rng(5)
     features = tf.constant(rng.normal(0, 1, (4, 6, 10, 8)), tf.float32)
     weight = tf.constant(rng.normal(0, 1, (4, 3, 5, 8)), tf.float32)

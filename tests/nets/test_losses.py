@@ -6,10 +6,9 @@ import pytest
 import tensorflow as tf
 from keras.utils import bounding_boxes
 
-from nets.anchors import DEFAULT_ANCHORS
-from nets.assigner import assign
+from nets.assigner import GroundTruth, assign
 from nets.decoder import decode_boxes, make_priors
-from nets.losses import complete_iou, overlap_an_object, yolo_loss
+from nets.losses import complete_iou, overlaps_any, yolo_loss
 from nets.versions import VERSIONS, with_neighbours
 
 SIZE, CLASSES = (64, 64), 3
@@ -21,7 +20,7 @@ def random_boxes(rng, shape, size=64):
     return np.concatenate([corner, corner + extent], axis=-1).astype(np.float32)
 
 
-def test_complete_iou_has_the_values_of_keras_and_one_for_equal_boxes():
+def test_complete_iou_equals_keras_and_is_1_for_equal_boxes():
     rng = np.random.default_rng(0)
     boxes, targets = random_boxes(rng, (500,)), random_boxes(rng, (500,))
     ours = complete_iou(tf.constant(boxes), tf.constant(targets)).numpy()
@@ -30,24 +29,24 @@ def test_complete_iou_has_the_values_of_keras_and_one_for_equal_boxes():
     np.testing.assert_allclose(complete_iou(tf.constant(boxes), tf.constant(boxes)), 1, atol=1e-5)
 
 
-def test_overlap_an_object_agrees_with_the_iou_of_keras():
+def test_overlaps_any_agrees_with_the_iou_of_keras():
     rng = np.random.default_rng(0)
     boxes, objects = random_boxes(rng, (2, 300)), random_boxes(rng, (2, 7))
     objects[1, 4:] = 0  # padding
     nearest = bounding_boxes.compute_iou(boxes, objects, "xyxy").numpy().max(axis=-1)
     for threshold in (0.3, 0.5, 0.7):
-        found = overlap_an_object(tf.constant(boxes), tf.constant(objects), threshold).numpy()
+        found = overlaps_any(tf.constant(boxes), tf.constant(objects), threshold).numpy()
         assert 0 < found.sum() < found.size
         np.testing.assert_array_equal(found, nearest > threshold)
 
 
 def test_padding_overlaps_nothing():
     point = tf.zeros((1, 1, 4))
-    assert not overlap_an_object(point, point, 0.0).numpy().any()
+    assert not overlaps_any(point, point, 0.0).numpy().any()
 
 
 def test_complete_iou_by_hand():
-    # 2x2 at the origin and 2x4 beside it, one apart: no overlap, hull 5x4, centres (1, 1), (4, 2).
+    # 2x2 at the origin and 2x4 one to its right: no overlap, hull 5x4, centres (1, 1), (4, 2).
     # Distance 10/41. Aspects atan(1) and atan(1/2): v = 4/pi^2 * 0.3217506^2 = 0.0419557, and
     # alpha = v / (1 - 0 + v) = 0.0402663.
     value = complete_iou(tf.constant([0.0, 0, 2, 2]), tf.constant([3.0, 0, 5, 4])).numpy()
@@ -80,31 +79,27 @@ def test_no_gradient_flows_through_the_trade_off_factor():
         assert gradient[side] == pytest.approx(slope / 2e-4, abs=1e-5)
 
 
-def loss_of(logits, boxes, labels, version=VERSIONS["v4"]):
-    anchors = DEFAULT_ANCHORS[version.name]
+def compute_loss(logits, truth, version=VERSIONS["v4"]):
+    anchors = version.anchor_array
     priors = make_priors(SIZE, anchors, version.scale_xy)
-    boxes, labels = tf.constant(boxes), tf.constant(labels)
-    assignment = assign(boxes, labels, anchors, SIZE, version.match_iou, version.neighbours)
-    terms = yolo_loss(logits, boxes, labels, assignment, priors, version, SIZE)
+    truth = GroundTruth(*map(tf.constant, truth))
+    assignment = assign(truth, anchors, SIZE, version.match_iou, version.neighbours)
+    return yolo_loss(logits, truth, assignment, priors, version, SIZE)
+
+
+def loss_of(logits, boxes, labels, version=VERSIONS["v4"]):
+    terms = compute_loss(logits, (boxes, labels), version)
     return {name: float(value) for name, value in terms.items()}
 
 
 def by_loops(logits, boxes, labels, version):
-    """The loss, one prediction at a time, in double precision."""
-    anchors = DEFAULT_ANCHORS[version.name]
+    """Computes the loss one prediction at a time, in double precision."""
+    anchors = version.anchor_array
     priors = make_priors(SIZE, anchors, version.scale_xy)
-    rows, positive, objectness = (
-        part.numpy()
-        for part in assign(
-            tf.constant(boxes),
-            tf.constant(labels),
-            anchors,
-            SIZE,
-            version.match_iou,
-            version.neighbours,
-        )
-    )
-    rows_an_object = anchors.size // 2 * (3 if version.neighbours else 1)
+    truth = GroundTruth(tf.constant(boxes), tf.constant(labels))
+    assignment = assign(truth, anchors, SIZE, version.match_iou, version.neighbours)
+    rows, positive, objectness = (part.numpy() for part in assignment)
+    candidates_per_object = anchors.size // 2 * (3 if version.neighbours else 1)
 
     def cross_entropy(target, logit):
         p = 1 / (1 + math.exp(-logit))
@@ -117,12 +112,11 @@ def by_loops(logits, boxes, labels, version):
         areas = [(c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)]
         return shared / (sum(areas) - shared) if shared else 0.0
 
-    tables = (priors.cells, priors.strides, priors.anchors, priors.scale_xy)
-    decoded = decode_boxes(tf.constant(logits), *tables).numpy()
+    decoded = decode_boxes(tf.constant(logits), priors).numpy()
     box = classes = objects = 0.0
     for image in range(len(logits)):
         for pair in np.flatnonzero(positive[image]):
-            row, gt = rows[image, pair], pair // rows_an_object
+            row, gt = rows[image, pair], pair // candidates_per_object
             box += 1 - float(complete_iou(decoded[image, row], boxes[image, gt]))
             for number in range(CLASSES):
                 target = float(number == labels[image, gt])
@@ -146,8 +140,9 @@ def by_loops(logits, boxes, labels, version):
 @pytest.mark.parametrize("version", [*VERSIONS.values(), with_neighbours(VERSIONS["v4"])])
 def test_the_loss_equals_plain_loops(version):
     rng = np.random.default_rng(1)
-    version = dataclasses.replace(version, ignore_iou=0.3)  # low, so that it has work
-    rows = 60 if "tiny" in version.name else 252  # of 8x8, 4x4 and 2x2 cells, or without the first
+    version = dataclasses.replace(version, ignore_iou=0.3)  # low, so that some are ignored
+    # Levels of 8x8, 4x4 and 2x2 cells; tiny versions do not have the first.
+    rows = 60 if "tiny" in version.name else 252
     logits = rng.normal(0, 1, (2, rows, 5 + CLASSES)).astype(np.float32)
     boxes, labels = random_boxes(rng, (2, 4)), np.array([[0, 2, 1, -1], [1, -1, -1, -1]], np.int32)
     boxes[labels < 0] = 0
@@ -169,14 +164,10 @@ def test_padding_changes_nothing():
 def test_loss_and_gradient_are_finite_for_any_logits_and_no_objects(scale):
     rng = np.random.default_rng(3)
     logits = tf.Variable(scale * rng.normal(0, 1, (2, 252, 5 + CLASSES)).astype(np.float32))
-    version = VERSIONS["v4"]
-    priors = make_priors(SIZE, DEFAULT_ANCHORS["v4"], version.scale_xy)
-    boxes = tf.constant(random_boxes(rng, (2, 3)))
+    boxes = random_boxes(rng, (2, 3))
     for labels in (np.array([[0, 1, 2], [2, 2, -1]]), np.full((2, 3), -1)):
-        labels = tf.constant(labels, tf.int32)
         with tf.GradientTape() as tape:
-            assignment = assign(boxes, labels, DEFAULT_ANCHORS["v4"], SIZE, version.match_iou)
-            terms = yolo_loss(logits, boxes, labels, assignment, priors, version, SIZE)
+            terms = compute_loss(logits, (boxes, labels.astype(np.int32)))
             loss = tf.add_n(list(terms.values()))
         assert math.isfinite(float(loss))
         assert np.isfinite(tape.gradient(loss, logits).numpy()).all()

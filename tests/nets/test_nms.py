@@ -4,8 +4,8 @@ import tensorflow as tf
 from nets.nms import suppress
 
 
-def test_the_better_of_two_that_overlap_stays_class_by_class():
-    # The second overlaps the first by 90 of 110, 0.818; the third touches neither.
+def test_the_better_of_two_overlapping_boxes_is_kept_per_class():
+    # The IoU of the first two is 90 / 110 = 0.818; the third overlaps neither.
     boxes = tf.constant([[[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]]])
     scores = tf.constant([[[0.9, 0.0], [0.8, 0.7], [0.1, 0.6]]])
     found = {key: value.numpy()[0] for key, value in suppress(boxes, scores, 0.5, 0.8, 5).items()}
