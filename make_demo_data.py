@@ -1,4 +1,4 @@
-"""Writes a small synthetic VOC set, so that everything can be tried without own pictures."""
+"""Writes a small synthetic VOC dataset, with which everything can be tried."""
 
 import argparse
 from pathlib import Path
@@ -6,29 +6,27 @@ from pathlib import Path
 from utils.cli import Parser, positive, run, seed
 
 
-def build_parser() -> Parser:
-    """The flags of this script."""
-    parser = Parser(__doc__)
-    parser.add_argument(
-        "--data", type=Path, default=Path("VOCdevkit"), help="where to, default VOCdevkit"
-    )
-    for split, images in {"train": 500, "val": 100, "test": 100}.items():
-        parser.add_argument(
-            f"--{split}", type=positive, default=images, help=f"images to {split}, default {images}"
-        )
-    parser.add_argument("--seed", type=seed, default=0, help="another one gives another set")
-    return parser
-
-
 def main(args: argparse.Namespace) -> None:
-    """Writes the set unless there are images already."""
+    """Writes the dataset unless there already are images."""
     from utils.data.synthetic import write_voc
 
     if any(args.data.glob("VOC*/JPEGImages/*")):
-        print(f"{args.data} has images: they are left as they are")
+        print(f"{args.data} already has images, nothing written")
         return
     write_voc(args.data, train=args.train, val=args.val, test=args.test, seed=args.seed)
     print(f"{args.data} now has {args.train + args.val + args.test} images")
+
+
+def build_parser() -> Parser:
+    """Builds the parser of the flags."""
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("VOCdevkit"), help="folder to write, default VOCdevkit")
+    add("--train", type=positive, default=500, help="number of training images, default 500")
+    add("--val", type=positive, default=100, help="number of validation images, default 100")
+    add("--test", type=positive, default=100, help="number of test images, default 100")
+    add("--seed", type=seed, default=0, help="seed of the images, default 0")
+    return parser
 
 
 if __name__ == "__main__":

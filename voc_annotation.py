@@ -1,6 +1,6 @@
 """Lists the images of a VOCdevkit and their boxes in `<year>_train.txt` and `<year>_val.txt`.
 
-Nothing else here needs these files; they are for tools that read the predecessors' format.
+The other scripts do not need these files; they are for tools that read the predecessors' format.
 """
 
 import argparse
@@ -11,77 +11,87 @@ from pathlib import Path
 import numpy as np
 
 from utils.cli import Parser, run, seed
-from utils.data.annotation import Sample, find_classes, read_classes, read_samples
-from utils.data.imagesets import ImageRef, resolve_splits, set_lists
+from utils.data.annotation import Sample, read_samples
+from utils.data.classes import find_classes, read_classes
+from utils.data.imagesets import Split, resolve_splits, set_lists, write_set_list
+from utils.files import written_whole
 
 
 def main(args: argparse.Namespace) -> None:
-    """Writes the lists and says what they hold."""
-    train, val, told = resolve_splits(args.data, args.train_set, args.val_set, args.seed)
-    print(f"{args.data}: {told}", file=sys.stderr)
-    classes = read_classes(args.classes) if args.classes else find_classes(train)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for split, refs in (("train", train), ("val", val)):
+    """Writes the lists and prints how many images and objects they have."""
+    split = resolve_splits(args.data, args.train_set, args.val_set, args.seed)
+    print(f"{args.data}: {split.description}", file=sys.stderr)
+    classes = read_classes(args.classes) if args.classes else find_classes(split.train)
+    lists = {}
+    for name, refs in (("train", split.train), ("val", split.val)):
         samples, faults = read_samples(refs, classes)
         for fault in faults:
             print(f"{fault.kind}: {fault.path} {fault.detail}", file=sys.stderr)
-        years = defaultdict(list)
-        for sample in samples:
-            years[sample.image.parents[1].name.removeprefix("VOC")].append(sample)
         if any(" " in str(sample.image.resolve()) for sample in samples):
-            print("warning: a path has a space, at which some readers end it", file=sys.stderr)
-        for year, found in years.items():
-            path = args.out / f"{year}_{split}.txt"
-            path.write_text("".join(map(line, found)), encoding="utf-8")
-            print(f"{path}: {len(found)} images, {sum(len(s.boxes) for s in found)} objects")
+            print("warning: paths contain spaces, which some tools do not support", file=sys.stderr)
+        for year, year_samples in by_year(samples).items():
+            lists[args.out / f"{year}_{name}.txt"] = year_samples
+    args.out.mkdir(parents=True, exist_ok=True)
+    with written_whole(*lists) as parts:
+        for part, samples in zip(parts, lists.values(), strict=True):
+            part.write_text("".join(map(format_line, samples)), encoding="utf-8")
+    for path, samples in lists.items():
+        count = sum(len(sample.boxes) for sample in samples)
+        print(f"{path}: {len(samples)} images, {count} objects")
     if args.write_splits:
-        write_splits(train, val)
+        write_splits(split)
 
 
-def line(sample: Sample) -> str:
-    """`path xmin,ymin,xmax,ymax,label ...`, in whole pixels inside the image."""
+def by_year(samples: list[Sample]) -> dict[str, list[Sample]]:
+    """Groups samples by the year in the name of their VOC folder."""
+    years = defaultdict(list)
+    for sample in samples:
+        years[sample.image.parents[1].name.removeprefix("VOC")].append(sample)
+    return years
+
+
+def format_line(sample: Sample) -> str:
+    """Formats a sample as `path xmin,ymin,xmax,ymax,label ...`, integer pixels inside the image."""
     boxes = np.clip(sample.boxes, 0, (sample.width, sample.height) * 2).round().astype(int)
     rows = np.column_stack([boxes, sample.labels]).tolist()
     words = [str(sample.image.resolve()), *(",".join(map(str, row)) for row in rows)]
     return " ".join(words) + "\n"
 
 
-def write_splits(train: list[ImageRef], val: list[ImageRef]) -> None:
-    """Writes ImageSets/Main lists of the splits where there is none of that name.
+def write_splits(split: Split) -> None:
+    """Writes the lists of ImageSets/Main that are missing; existing ones are never changed.
 
-    `train` and `val` go together: one beside another's list could share images with it.
+    `train` and `val` are only written together. If one of them exists, a new list for the other
+    could contain some of its images.
     """
-    for folder in sorted({ref.voc_dir for ref in train + val}):
-        lists = set_lists(folder)
-        for name, refs in (("train", train), ("val", val), ("trainval", train + val)):
+    refs_of = {"train": split.train, "val": split.val, "trainval": split.train + split.val}
+    for folder in sorted({ref.voc_dir for ref in refs_of["trainval"]}):
+        existing = set_lists(folder)
+        for name, refs in refs_of.items():
             path = folder / "ImageSets" / "Main" / f"{name}.txt"
-            if name in lists:
-                print(f"{path}: left as it is")
+            if name in existing:
+                print(f"{path}: exists, not changed")
                 continue
-            if name != "trainval" and lists.keys() & {"train", "val"}:
-                print(f"{path}: not written beside a list that may have the same images")
+            if name != "trainval" and existing.keys() & {"train", "val"}:
+                print(f"{path}: not written, an existing list may contain the same images")
                 continue
             ids = sorted(ref.image_id for ref in refs if ref.voc_dir == folder)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{image_id}\n" for image_id in ids), encoding="utf-8")
+            write_set_list(path, ids)
             print(f"{path}: {len(ids)} images")
 
 
 def build_parser() -> Parser:
-    """The flags."""
-    flags = Parser(__doc__)
-    flags.add_argument("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit")
-    flags.add_argument("--train-set", metavar="SETS", help="such as 2007:trainval,2012:trainval")
-    flags.add_argument("--val-set", metavar="SETS", help="such as 2007:val")
-    flags.add_argument("--classes", type=Path, metavar="FILE", help="class names, one a line")
-    flags.add_argument("--seed", type=seed, default=0, help="of what is held out for validation")
-    flags.add_argument("--out", type=Path, default=Path(), help="folder of the lists")
-    flags.add_argument(
-        "--write-splits",
-        action="store_true",
-        help="also write ImageSets/Main lists where they are missing",
-    )
-    return flags
+    """Builds the parser of the flags."""
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default VOCdevkit")
+    add("--train-set", metavar="SETS", help="image sets, such as 2007:trainval,2012:trainval")
+    add("--val-set", metavar="SETS", help="image sets, such as 2007:val")
+    add("--classes", type=Path, metavar="FILE", help="class names, one per line")
+    add("--seed", type=seed, default=0, help="seed of the held-out images, default 0")
+    add("--out", type=Path, default=Path(), help="folder of the lists, default the current one")
+    add("--write-splits", action="store_true", help="also write missing ImageSets/Main lists")
+    return parser
 
 
 if __name__ == "__main__":

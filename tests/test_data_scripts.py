@@ -1,5 +1,4 @@
-"""voc_annotation.py, kmeans_for_anchors.py and contact_sheet.py."""
-
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from vocset import add_image, add_list
 
 import contact_sheet
 import kmeans_for_anchors
+import make_demo_data
 import voc_annotation
 from utils import cli
 from utils.data.anchors import load_anchors
@@ -22,13 +22,13 @@ def run(script, *args):
 
 @pytest.fixture
 def devkit(tmp_path, monkeypatch):
-    """A folder `VOCdevkit` of 12 images without lists, in the working directory of a script."""
+    """A working directory with a `VOCdevkit` of 12 images without lists."""
     for number in range(12):
         side = 10 + 3 * number
         objects = [("浣熊", (5, 5, 5 + side, 5.4 + side)), ("cat", (-0.6, 1, 20, 61))]
         add_image(tmp_path / "VOCdevkit" / "VOC2007", f"image{number}", objects)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which `cli.run` replaces
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `cli.run` replaces it
     return tmp_path
 
 
@@ -36,7 +36,7 @@ def lists_in(folder):
     return sorted(path.name for path in folder.rglob("*.txt"))
 
 
-def test_voc_annotation_writes_the_predecessors_lists_and_nothing_else(devkit, capsys):
+def test_voc_annotation_writes_the_lists_of_the_predecessors_and_nothing_else(devkit, capsys):
     run(voc_annotation)
     assert lists_in(devkit) == ["2007_train.txt", "2007_val.txt"]
     train = (devkit / "2007_train.txt").read_text(encoding="utf-8").splitlines()
@@ -46,15 +46,15 @@ def test_voc_annotation_writes_the_predecessors_lists_and_nothing_else(devkit, c
     assert read_image(Path(path)).shape == (60, 80, 3)
     side = 10 + 3 * int(Path(path).stem.removeprefix("image"))
     assert first == f"5,5,{5 + side},{5 + side},1"
-    assert second == "0,1,20,60,0"  # inside the image, in whole pixels
+    assert second == "0,1,20,60,0"  # clipped and rounded
     assert capsys.readouterr().out.splitlines()[0] == "2007_train.txt: 11 images, 22 objects"
 
 
-def test_voc_annotation_writes_splits_where_asked_and_missing(devkit, capsys):
+def test_write_splits_writes_the_missing_lists(devkit, capsys):
     voc = devkit / "VOCdevkit" / "VOC2007"
     add_list(voc, "trainval", [f"image{number}" for number in range(10)])
     run(voc_annotation, "--write-splits")
-    assert "trainval.txt: left as it is" in capsys.readouterr().out
+    assert "trainval.txt: exists, not changed" in capsys.readouterr().out
     ids = {
         name: (voc / "ImageSets" / "Main" / f"{name}.txt").read_text().split()
         for name in ("train", "val", "trainval")
@@ -63,7 +63,7 @@ def test_voc_annotation_writes_splits_where_asked_and_missing(devkit, capsys):
     assert sorted(ids["train"] + ids["val"]) == sorted(ids["trainval"])
 
 
-def test_voc_annotation_writes_no_val_beside_a_train_that_holds_it(devkit, capsys):
+def test_write_splits_writes_no_val_if_train_exists(devkit, capsys):
     voc = devkit / "VOCdevkit" / "VOC2007"
     add_list(voc, "train", [f"image{number}" for number in range(10)])
     run(voc_annotation, "--write-splits")
@@ -74,7 +74,7 @@ def test_voc_annotation_writes_no_val_beside_a_train_that_holds_it(devkit, capsy
     ]
 
 
-def test_kmeans_writes_anchors_and_compares_them(devkit, capsys):
+def test_kmeans_writes_anchors_that_fit_better_than_the_defaults(devkit, capsys):
     run(kmeans_for_anchors, "--out", "a.txt", "--input-size", "96x128")
     anchors = load_anchors(devkit / "a.txt")
     assert (np.diff(anchors.prod(axis=-1).ravel()) >= 0).all()
@@ -83,21 +83,21 @@ def test_kmeans_writes_anchors_and_compares_them(devkit, capsys):
     assert float(rows["these"][2]) > max(float(rows["v3"][2]), float(rows["v4"][2]))
 
 
-def test_contact_sheet_has_as_many_images_as_asked_for(devkit, capsys):
+def test_contact_sheet_has_count_images(devkit, capsys):
     run(contact_sheet, "--count", 5, "--input-size", "64x96", "--out", "混合.png")
     assert capsys.readouterr().out == "混合.png\n"
     sheet = read_image(devkit / "混合.png")
     assert sheet.shape == (2 * 64 + 6, 3 * 96 + 2 * 6, 3)
-    assert (sheet[70:, 204:] == 255).all()  # there is no sixth
+    assert (sheet[70:, 204:] == 255).all()  # there is no sixth image
     assert (sheet[70:, 102:198] != 255).any()
 
 
 @pytest.mark.parametrize(
-    ("script", "args", "told"),
+    ("script", "args", "message"),
     [
         (voc_annotation, ["--data", "nowhere"], "no folder nowhere"),
         (voc_annotation, ["--train-set", "trian"], "no image set 'trian'"),
-        (kmeans_for_anchors, ["--input-size", "100"], "multiple of 32"),
+        (kmeans_for_anchors, ["--input-size", "100"], "not a multiple of 32, use 96 or 128"),
         (kmeans_for_anchors, ["--out", "no/such/folder/a.txt"], "a.txt"),
         (kmeans_for_anchors, ["--classes", "none.txt"], "none.txt"),
         (contact_sheet, ["--out", "sheet.doc"], "sheet.doc"),
@@ -105,18 +105,50 @@ def test_contact_sheet_has_as_many_images_as_asked_for(devkit, capsys):
         (contact_sheet, ["--cuont", "4"], "--count"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(devkit, capsys, script, args, told):
+def test_a_bad_input_prints_one_line_and_exits_with_2(devkit, capsys, script, args, message):
     with pytest.raises(SystemExit) as stop:
         run(script, *args)
     out, err = capsys.readouterr()
     assert (stop.value.code, out) == (2, "")
     error = err.splitlines()[-1]
     assert error.startswith("error: ")
-    assert told in error
+    assert message in error
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("script", [voc_annotation, kmeans_for_anchors, contact_sheet])
+def test_a_full_disk_keeps_the_earlier_lists(devkit, capsys, monkeypatch):
+    run(voc_annotation)
+    before = {path.name: path.read_text(encoding="utf-8") for path in devkit.glob("*.txt")}
+    lines = iter(["line"] * 11)  # as many as the training list has
+
+    def fail_at_the_end(sample):
+        try:
+            return next(lines)
+        except StopIteration:
+            raise OSError(errno.ENOSPC, "No space left on device") from None
+
+    monkeypatch.setattr(voc_annotation, "format_line", fail_at_the_end)
+    with pytest.raises(SystemExit, match="2"):
+        run(voc_annotation)
+    assert "no space left on device" in capsys.readouterr().err.splitlines()[-1]
+    after = {
+        path.name: path.read_text(encoding="utf-8") for path in devkit.iterdir() if path.is_file()
+    }
+    assert after == before
+
+
+def test_make_demo_data_writes_once(tmp_path, capsys):
+    flags = ("--data", tmp_path / "demo", "--train", 2, "--val", 1, "--test", 1)
+    run(make_demo_data, *flags)
+    assert capsys.readouterr().out == f"{tmp_path / 'demo'} now has 4 images\n"
+    run(make_demo_data, *flags)
+    assert "already has images" in capsys.readouterr().out
+    assert lists_in(tmp_path) == ["test.txt", "train.txt", "trainval.txt", "val.txt"]
+
+
+@pytest.mark.parametrize(
+    "script", [voc_annotation, kmeans_for_anchors, contact_sheet, make_demo_data]
+)
 def test_help_needs_no_tensorflow(script):
     code = (
         f"import sys, {script.__name__} as s; s.build_parser(); print('tensorflow' in sys.modules)"

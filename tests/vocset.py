@@ -1,4 +1,4 @@
-"""Small VOC sets for tests, written by hand where a test wants something odd."""
+"""Writes small VOC folders for tests."""
 
 import cv2
 import numpy as np
@@ -14,13 +14,13 @@ OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><bndbox
 
 
 def annotation(objects, size):
-    """XML of objects (name, box) or (name, box, difficult) in an image of size (h, w)."""
-    told = [OBJECT.format(name=o[0], box=o[1], difficult=(*o, 0)[2]) for o in objects]
-    return XML.format(width=size[1], height=size[0], objects="\n".join(told))
+    """Returns the XML of objects (name, box) or (name, box, difficult) in an image of (h, w)."""
+    elements = [OBJECT.format(name=o[0], box=o[1], difficult=(*o, 0)[2]) for o in objects]
+    return XML.format(width=size[1], height=size[0], objects="\n".join(elements))
 
 
-def add_image(voc_dir, image_id, objects=(), size=(60, 80), suffix=".png", image=None, xml=None):
-    """Write an image, noise unless given, and its annotation; returns both paths."""
+def add_image(voc_dir, image_id, objects=(), size=(60, 80), suffix=".png", image=None):
+    """Writes an image, by default noise, and its annotation; returns both paths."""
     for folder in ("JPEGImages", "Annotations"):
         (voc_dir / folder).mkdir(parents=True, exist_ok=True)
     if image is None:
@@ -29,12 +29,12 @@ def add_image(voc_dir, image_id, objects=(), size=(60, 80), suffix=".png", image
     image_path = voc_dir / "JPEGImages" / f"{image_id}{suffix}"
     image_path.write_bytes(cv2.imencode(suffix.lower(), image[..., ::-1])[1])
     xml_path = voc_dir / "Annotations" / f"{image_id}.xml"
-    xml_path.write_text(xml or annotation(objects, image.shape[:2]), encoding="utf-8")
+    xml_path.write_text(annotation(objects, image.shape[:2]), encoding="utf-8")
     return image_path, xml_path
 
 
 def add_list(voc_dir, name, lines):
-    """Write a list of ImageSets/Main."""
+    """Writes a list into ImageSets/Main."""
     folder = voc_dir / "ImageSets" / "Main"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

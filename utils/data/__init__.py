@@ -1,1 +1,1 @@
-"""In: a VOC folder. Out: checked samples, and batches of augmented images for training."""
+"""Takes a VOC folder; returns checked samples and batches of augmented images."""

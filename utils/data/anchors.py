@@ -1,4 +1,4 @@
-"""Anchors: their file, those that suit a dataset, and how well given anchors do."""
+"""Anchors: clustering, how well they fit the boxes, and the anchors file."""
 
 import re
 from collections.abc import Sequence
@@ -7,32 +7,35 @@ from pathlib import Path
 
 import numpy as np
 
-from nets.anchors import V4_ANCHORS, V4_TINY_ANCHORS
 from nets.versions import ANCHORS_PER_LEVEL
 from utils.data.annotation import Sample
 from utils.data.letterbox import Letterbox
 
 RESTARTS = 5
-MOST_ROUNDS = 100
-MOST_BOXES = 20_000  # drawn at random from larger sets; more change no anchor by a pixel
-WITHIN_REACH = 4.0  # times an anchor's width or height that a network learns to regress easily
+MAX_ROUNDS = 100
+# Larger sets are sampled at random; with more boxes, no anchor changes by a pixel.
+MAX_CLUSTERED_BOXES = 20_000
+# A network easily learns boxes whose sides differ from those of an anchor by less than this factor.
+MAX_SIDE_RATIO = 4.0
 
 
 def load_anchors(path: str | PathLike[str]) -> np.ndarray:
-    """Read nine or six anchors, smallest first: `12,16 19,36 ...`, commas and spaces as one likes.
+    """Reads an anchors file: nine or six pairs `width,height`, smallest first.
+
+    Commas, spaces and line breaks all separate numbers, as in the files of the predecessors.
 
     Returns:
-        float32 (levels, 3, 2), three levels of nine anchors or two of six.
+        float32 (levels, 3, 2): three levels for nine anchors, two for six.
 
     Raises:
-        ValueError: The file holds anything but nine or six pairs of positive numbers.
+        ValueError: The file does not contain nine or six pairs of positive numbers.
     """
     words = [word for word in re.split(r"[,\s]+", Path(path).read_text(encoding="utf-8")) if word]
     try:
         anchors = np.array(words, np.float32)
     except ValueError as error:
         raise ValueError(f"anchors in {path}: {error}") from error
-    if anchors.size not in (V4_ANCHORS.size, V4_TINY_ANCHORS.size):
+    if anchors.size // 2 not in (6, 9) or anchors.size % 2:
         raise ValueError(
             f"anchors in {path}: {anchors.size} numbers, not nine or six pairs width,height"
         )
@@ -42,14 +45,22 @@ def load_anchors(path: str | PathLike[str]) -> np.ndarray:
 
 
 def save_anchors(path: str | PathLike[str], anchors: np.ndarray) -> None:
-    """Write anchors (levels, 3, 2) as `load_anchors` reads them, every digit kept."""
+    """Writes anchors (levels, 3, 2) so that `load_anchors` returns exactly the same numbers."""
     numbers = [np.format_float_positional(side, trim="-") for side in np.float32(anchors).flat]
     pairs = [",".join(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
     Path(path).write_text("  ".join(pairs) + "\n", encoding="utf-8")
 
 
 def box_sizes(samples: Sequence[Sample], input_size: tuple[int, int]) -> np.ndarray:
-    """Width and height of all objects as letterboxed: float32 (N, 2), input pixels."""
+    """Width and height of all objects after letterboxing.
+
+    Args:
+        samples: The samples.
+        input_size: Height and width of the network's input.
+
+    Returns:
+        float32 (N, 2) input pixels.
+    """
     sizes = [np.zeros((0, 2), np.float32)]
     for sample in samples:
         borders = (sample.width, sample.height) * 2
@@ -60,70 +71,70 @@ def box_sizes(samples: Sequence[Sample], input_size: tuple[int, int]) -> np.ndar
 
 
 def size_iou(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """IoU of boxes (N, 2) and anchors (K, 2) that share their centre: (N, K)."""
+    """IoU (N, K) of boxes (N, 2) and anchors (K, 2) with a common centre."""
     overlap = np.minimum(sizes[:, None], anchors).prod(axis=-1)
     return overlap / (sizes.prod(axis=-1)[:, None] + anchors.prod(axis=-1) - overlap)
 
 
 def anchor_fit(sizes: np.ndarray, anchors: np.ndarray) -> tuple[float, float]:
-    """How well anchors suit boxes.
+    """Measures how well anchors fit boxes.
 
     Args:
         sizes: (N, 2) width and height in input pixels.
-        anchors: (..., 2) the same.
+        anchors: (..., 2) width and height in input pixels.
 
     Returns:
-        Best possible recall, the share of boxes from which some anchor differs by less than 4
-        times in width and in height (YOLOv5's measure), and the mean IoU with the best anchor.
-        NaN where there is no box.
+        Best possible recall and mean IoU with the best anchor, both 0..1, or NaN without boxes.
+        The recall, as YOLOv5 defines it, is the fraction of boxes that have an anchor whose width
+        and height both differ from theirs by a factor of less than 4.
     """
     anchors = anchors.reshape(-1, 2)
     if not len(sizes):
         return float("nan"), float("nan")
     ratio = sizes[:, None] / anchors
-    reach = np.maximum(ratio, 1 / ratio).max(axis=-1).min(axis=-1)
+    side_ratio = np.maximum(ratio, 1 / ratio).max(axis=-1).min(axis=-1)
     best = size_iou(sizes, anchors).max(axis=-1)
-    return float((reach < WITHIN_REACH).mean()), float(best.mean())
+    return float((side_ratio < MAX_SIDE_RATIO).mean()), float(best.mean())
 
 
 def kmeans_anchors(sizes: np.ndarray, k: int = 9, seed: int = 0) -> np.ndarray:
-    """Cluster box sizes by 1 - IoU (YOLO9000, arXiv 1612.08242).
+    """Clusters box sizes by k-means with the distance 1 - IoU (YOLO9000, arXiv 1612.08242).
 
     Args:
         sizes: (N, 2) width and height in input pixels, N at least 1.
-        k: How many anchors.
-        seed: Of the starting points; the best of several starts is taken.
+        k: Number of anchors.
+        seed: Seed of the initial centres; the best of several restarts is returned.
 
     Returns:
-        float32 (k, 2), smallest area first, to a tenth of a pixel.
+        float32 (k, 2), smallest area first, rounded to a tenth of a pixel.
     """
     rng = np.random.default_rng(seed)
     sizes = np.asarray(sizes, np.float64)
-    if len(sizes) > MOST_BOXES:
-        sizes = rng.choice(sizes, MOST_BOXES, replace=False)
-    found = [_cluster(sizes, _spread(sizes, k, rng)) for _ in range(RESTARTS)]
-    best = max(found, key=lambda anchors: size_iou(sizes, anchors).max(axis=1).mean())
+    if len(sizes) > MAX_CLUSTERED_BOXES:
+        sizes = rng.choice(sizes, MAX_CLUSTERED_BOXES, replace=False)
+    results = [_cluster(sizes, _initial_centres(sizes, k, rng)) for _ in range(RESTARTS)]
+    best = max(results, key=lambda anchors: size_iou(sizes, anchors).max(axis=1).mean())
     best = best[np.argsort(best.prod(axis=1), kind="stable")]
     return np.maximum(best.round(1), 1).astype(np.float32)
 
 
-def _spread(sizes: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """k-means++: each start is drawn with odds that grow with its distance from those before."""
-    starts = rng.choice(sizes, 1)
-    while len(starts) < k:
-        distance = 1 - size_iou(sizes, starts).max(axis=1)
-        odds = distance**2 + 1e-12  # sets with fewer than k sizes draw some of them again
-        starts = np.concatenate([starts, rng.choice(sizes, 1, p=odds / odds.sum())])
-    return starts
+def _initial_centres(sizes: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means++: the probability of a new centre grows with its distance from the others."""
+    centres = rng.choice(sizes, 1)
+    while len(centres) < k:
+        distance = 1 - size_iou(sizes, centres).max(axis=1)
+        weights = distance**2 + 1e-12  # not all 0, even with fewer than k distinct sizes
+        centres = np.concatenate([centres, rng.choice(sizes, 1, p=weights / weights.sum())])
+    return centres
 
 
 def _cluster(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     nearest = None
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         before, nearest = nearest, size_iou(sizes, anchors).argmax(axis=1)
         if before is not None and (before == nearest).all():
             break
-        # The median holds against the few huge boxes of most sets, and fits better than the mean.
+        # The median is robust against the few huge boxes of most datasets, and fits better.
         anchors = np.array(
             [
                 np.median(sizes[nearest == i], axis=0) if (nearest == i).any() else anchors[i]

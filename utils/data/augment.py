@@ -1,7 +1,7 @@
-"""Random geometry and colour: what is done to an image is planned first and drawn in one warp.
+"""Random geometry and colour: first a plan, then one warp per image that follows it.
 
-The plan holds no pixels, so it can be repeated, inspected and tested, and each image is decoded no
-larger than it will be drawn.
+A plan contains no pixels, so it can be repeated, inspected and tested. Each image is decoded at a
+size that suits the size at which it is drawn.
 """
 
 from collections.abc import Sequence
@@ -10,65 +10,27 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from utils.config import Augmentation
 from utils.data.letterbox import GREY
 
-MIN_SIDE = 2.0  # input pixels; what is left of an object must be this large to be learnt
-MIN_VISIBLE = 0.2  # share of an object's area that must remain in sight
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How much is varied. The defaults are the predecessors'.
-
-    Attributes:
-        jitter: Aspect ratios vary by up to (1 + jitter) / (1 - jitter).
-        scale: Range of an image's size, 1 being the size that fits the input.
-        mosaic_scale: The same for the four images of a mosaic.
-        mosaic_centre: Range of a mosaic's centre, as a share of the input's sides.
-        flip: Probability of a mirrored image.
-        hue: Largest relative change of the hue.
-        saturation: The same of the saturation.
-        value: The same of the brightness.
-        mosaic: Probability of four images in one.
-        mixup: Probability that another image is blended into a mosaic.
-    """
-
-    jitter: float = 0.3
-    scale: tuple[float, float] = (0.25, 2.0)
-    mosaic_scale: tuple[float, float] = (0.4, 1.0)
-    mosaic_centre: tuple[float, float] = (0.3, 0.7)
-    flip: float = 0.5
-    hue: float = 0.1
-    saturation: float = 0.7
-    value: float = 0.4
-    mosaic: float = 0.5
-    mixup: float = 0.5
-
-
-# For runs of minutes rather than days: what is learnt of an object at a quarter or at twice its
-# size, or half transparent, comes too late for them.
-GENTLE = Augmentation(
-    jitter=0.15,
-    scale=(0.6, 1.4),
-    mosaic_scale=(0.5, 1.0),
-    hue=0.02,
-    mosaic=0.3,
-    mixup=0.1,
-)
+# An object is kept if its visible part has sides of at least MIN_BOX_SIDE canvas pixels and covers
+# at least the fraction MIN_BOX_SHARE of its area.
+MIN_BOX_SIDE = 2.0
+MIN_BOX_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one image is drawn.
+    """Where and how large one image is drawn.
 
     Attributes:
-        original: (h, w) of the image.
-        left: Its left edge in pixels of the canvas; it may lie outside.
-        top: Its upper edge.
-        width: Its width there.
-        height: Its height there.
-        flip: Whether it is mirrored.
-        tile: (xmin, ymin, xmax, ymax), the part of the canvas that it may cover.
+        original: Height and width of the image in pixels.
+        left: Left edge in pixels of the canvas; may be outside.
+        top: Top edge in pixels of the canvas; may be outside.
+        width: Width in pixels of the canvas.
+        height: Height in pixels of the canvas.
+        flip: Whether the image is mirrored horizontally.
+        tile: (xmin, ymin, xmax, ymax), the part of the canvas that the image is clipped to.
     """
 
     original: tuple[int, int]
@@ -80,15 +42,17 @@ class Placement:
     tile: tuple[int, int, int, int]
 
     def draw(self, image: np.ndarray, canvas: np.ndarray) -> None:
-        """Fill the tile of a canvas (H, W, 3) with the image, which may be decoded at 1/2 to 1/8.
+        """Draws the image into its tile; the rest of the tile becomes grey.
 
-        Grey surrounds it.
+        Args:
+            image: uint8 (h, w, 3); may be decoded at 1/2, 1/4 or 1/8 of its size.
+            canvas: uint8 (H, W, 3), changed in place.
         """
         factor = round(max(self.original) / max(image.shape[:2]))
         scale_x = self.width / self.original[1] * factor
         scale_y = self.height / self.original[0] * factor
         left, top, right, bottom = self.tile
-        # The middle of pixel 0 is at 0.5 in boxes and at 0 in OpenCV.
+        # The centre of pixel 0 is at 0.5 in boxes and at 0 in OpenCV.
         offset_x = self.left + 0.5 * scale_x - 0.5 - left
         offset_y = self.top + 0.5 * scale_y - 0.5 - top
         if self.flip:
@@ -104,13 +68,13 @@ class Placement:
         )
 
     def forward(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes on the canvas, and which of them are still worth learning.
+        """Maps boxes to the canvas.
 
         Args:
-            boxes: (N, 4) xyxy in pixels of the original.
+            boxes: (N, 4) xyxy pixels of the original image.
 
         Returns:
-            float32 (N, 4), clipped to the tile, and bool (N,).
+            Boxes float32 (N, 4), clipped to the tile, and bool (N,): whether each is kept.
         """
         height, width = self.original
         boxes = np.clip(boxes, 0, (width, height, width, height)).astype(np.float64)
@@ -122,16 +86,16 @@ class Placement:
         visible = np.clip(boxes, (left, top, left, top), (right, bottom, right, bottom))
         sides = visible[:, 2:] - visible[:, :2]
         area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        kept = (sides >= MIN_SIDE).all(axis=1) & (sides.prod(axis=1) >= MIN_VISIBLE * area)
+        kept = (sides >= MIN_BOX_SIDE).all(axis=1) & (sides.prod(axis=1) >= MIN_BOX_SHARE * area)
         return visible.astype(np.float32), kept
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What one canvas shows.
+    """The content of one canvas.
 
     Attributes:
-        parts: Which images, by position, and where.
+        parts: Index and placement of each image.
         gains: Factors of hue, saturation and brightness.
     """
 
@@ -147,18 +111,18 @@ def plan(
     canvas: tuple[int, int],
     mosaic: bool,
 ) -> list[Picture]:
-    """Decide what is made of an image.
+    """Plans a training image.
 
     Args:
-        rng: Where chance comes from.
-        augmentation: How much is varied.
-        index: The image, a position in `sizes`.
-        sizes: (h, w) of all images; mosaic and mixup pick their others from them.
-        canvas: (H, W) of what is made.
-        mosaic: Whether mosaic, and with it mixup, are switched on.
+        rng: Source of all randomness.
+        augmentation: How images are varied.
+        index: Index of the image in `sizes`.
+        sizes: Height and width of all images, from which mosaic and mixup choose further ones.
+        canvas: Height and width of the result.
+        mosaic: Whether mosaic and mixup are used.
 
     Returns:
-        One picture, or two that are to be blended half and half.
+        One picture, or two that are to be averaged.
     """
     if not mosaic or rng.random() >= augmentation.mosaic:
         return [_single(rng, augmentation, index, sizes, canvas)]
@@ -179,7 +143,7 @@ def _single(
     height, width = _drawn_size(rng, augmentation, sizes[index], canvas, augmentation.scale)
     placement = Placement(
         original=sizes[index],
-        left=rng.random() * (canvas[1] - width),  # beyond the border where the image is larger
+        left=rng.random() * (canvas[1] - width),  # negative if the image is larger
         top=rng.random() * (canvas[0] - height),
         width=width,
         height=height,
@@ -196,8 +160,8 @@ def _mosaic(
     sizes: Sequence[tuple[int, int]],
     canvas: tuple[int, int],
 ) -> Picture:
-    """Four images that meet with a corner each in one point, the rest of each cut off."""
-    middle_y, middle_x = (round(side * rng.uniform(*augmentation.mosaic_centre)) for side in canvas)
+    """Four images, each with one corner at a common point and clipped to its quadrant."""
+    centre_y, centre_x = (round(side * rng.uniform(*augmentation.mosaic_centre)) for side in canvas)
     chosen = rng.permutation([index, *rng.integers(len(sizes), size=3)])
     parts = []
     for corner, other in enumerate(chosen.tolist()):
@@ -207,16 +171,16 @@ def _mosaic(
         at_right, at_bottom = corner % 2, corner // 2
         placement = Placement(
             original=sizes[other],
-            left=middle_x if at_right else middle_x - width,
-            top=middle_y if at_bottom else middle_y - height,
+            left=centre_x if at_right else centre_x - width,
+            top=centre_y if at_bottom else centre_y - height,
             width=width,
             height=height,
             flip=bool(rng.random() < augmentation.flip),
             tile=(
-                middle_x if at_right else 0,
-                middle_y if at_bottom else 0,
-                canvas[1] if at_right else middle_x,
-                canvas[0] if at_bottom else middle_y,
+                centre_x if at_right else 0,
+                centre_y if at_bottom else 0,
+                canvas[1] if at_right else centre_x,
+                canvas[0] if at_bottom else centre_y,
             ),
         )
         parts.append((other, placement))
@@ -230,7 +194,7 @@ def _drawn_size(
     canvas: tuple[int, int],
     scale: tuple[float, float],
 ) -> tuple[float, float]:
-    """Height and width an image is drawn at: its aspect jittered, then scaled from a full fit."""
+    """Chooses a random height and width at which an image is drawn."""
     stretch = rng.uniform(1 - augmentation.jitter, 1 + augmentation.jitter, 2)
     height, width = original[0] * stretch[0], original[1] * stretch[1]
     factor = rng.uniform(*scale) * min(canvas[0] / height, canvas[1] / width)
@@ -243,9 +207,9 @@ def _gains(rng: np.random.Generator, augmentation: Augmentation) -> tuple[float,
 
 
 def shift_colours(image: np.ndarray, gains: Sequence[float]) -> None:
-    """Scale hue, saturation and brightness of an RGB image, uint8 (H, W, 3), in place."""
+    """Multiplies hue, saturation and brightness of an RGB image, uint8 (H, W, 3), in place."""
     levels = np.arange(256)[:, None] * np.asarray(gains)
-    levels[:, 0] %= 180  # OpenCV's hue in 8 bits is half the angle
+    levels[:, 0] %= 180  # OpenCV stores half the angle in 8 bits
     table = np.minimum(levels, 255).astype(np.uint8)[None]
     hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), table)
     cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=image)

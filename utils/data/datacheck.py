@@ -1,39 +1,56 @@
-"""A look at the whole dataset before training: what is in it, and what is wrong with which file."""
+"""Checks a whole dataset before training: its statistics and its faults."""
 
-import unicodedata
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from utils.data.anchors import anchor_fit, box_sizes
-from utils.data.annotation import LONE_ANNOTATION, LONE_IMAGE, Fault, Sample, read_samples
-from utils.data.dataset import MOST_BOXES
+from utils.data.annotation import Sample, read_samples
+from utils.data.dataset import MAX_BOXES_PER_IMAGE
+from utils.data.faults import LONE_ANNOTATION, LONE_IMAGE, UNREADABLE_IMAGE, Fault, fault_lines
 from utils.data.images import DECODERS, read_image
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.errors import UserError
-
-SHOWN = 3  # faults of each kind that the table names; the report has all
+from utils.lookahead import look_ahead
+from utils.text import format_table
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """What a check found.
+class DatasetCheck:
+    """Result of a check.
 
     Attributes:
-        samples: The usable samples of each split.
-        faults: Everything wrong, file by file.
-        table: The figures and the first faults of each kind, to be printed.
+        samples: The usable samples by split.
+        faults: All faults, one entry per file and kind of fault.
+        table: Statistics and the first faults of each kind, as text.
     """
 
     samples: dict[str, list[Sample]]
     faults: list[Fault]
     table: str
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedSamples:
+    """Result of decoding the image of every sample once.
+
+    Attributes:
+        samples: The samples whose images can be decoded.
+        by_digest: The first sample with each digest. A digest is that of the pixels at an eighth of
+            the size.
+        faults: One per image that cannot be decoded.
+    """
+
+    samples: list[Sample]
+    by_digest: dict[bytes, Sample]
+    faults: list[Fault]
 
 
 def check_dataset(
@@ -42,83 +59,90 @@ def check_dataset(
     anchors: np.ndarray,
     input_size: tuple[int, int],
     strict: bool = False,
-) -> Report:
-    """Read every annotation and decode every image once.
+) -> DatasetCheck:
+    """Reads every annotation and decodes every image once.
 
     Args:
         splits: Images by the name of their split.
         classes: Names of the classes, by label.
-        anchors: (..., 2) input pixels.
-        input_size: (H, W) of the network's input.
+        anchors: (..., 2) width and height in input pixels.
+        input_size: Height and width of the network's input.
         strict: Whether any fault is an error.
 
     Raises:
-        UserError: A split without a usable image, unless it is `test`; or, when strict, any fault.
+        UserError: A split other than `test` has no usable image, or `strict` is set and there is a
+            fault.
     """
-    samples, faults = {}, []
-    digests: dict[str, dict[bytes, Sample]] = {}
+    decoded: dict[str, DecodedSamples] = {}
+    faults: list[Fault] = []
     for split, refs in splits.items():
-        read, found = read_samples(refs, classes)
-        samples[split], digests[split], damaged = decode_all(read, split)
-        faults += found + damaged
-    faults += _crowded(samples.get("train", []))
+        samples, found = read_samples(refs, classes)
+        decoded[split] = decode_all(samples, split)
+        faults += found + decoded[split].faults
+    usable = {split: result.samples for split, result in decoded.items()}
+    faults += _crowded_images(usable.get("train", []))
     faults += _lone_files({ref.voc_dir for refs in splits.values() for ref in refs})
-    faults += _shared_images(samples, digests)
+    faults += _shared_images(decoded)
     faults = list(dict.fromkeys(faults))
-    table = _table(samples, classes, anchors, input_size) + fault_lines(faults)
+    table = _table(usable, classes, anchors, input_size) + fault_lines(faults)
     if strict and faults:
         raise UserError(
-            f"{len(faults)} faults in the dataset, repair them, or leave out --strict to have them "
-            f"listed and passed over; the first: {_line(faults[0])}"
+            f"{len(faults)} faults in the dataset: repair them, or omit --strict to list and "
+            f"ignore them; the first: {faults[0]}"
         )
-    for split, usable in samples.items():
-        if not usable and split != "test":  # which is only to share nothing with the others
-            why = f"; the first fault: {_line(faults[0])}" if faults else ""
-            raise UserError(f"no usable image among the {len(splits[split])} of {split}{why}")
-    return Report(samples, faults, table)
+    for split, samples in usable.items():
+        if not samples and split != "test":  # test is only checked for shared images
+            reason = f"; the first fault: {faults[0]}" if faults else ""
+            raise UserError(f"no usable image among the {len(splits[split])} of {split}{reason}")
+    return DatasetCheck(usable, faults, table)
 
 
-def decode_all(
-    samples: list[Sample], split: str
-) -> tuple[list[Sample], dict[bytes, Sample], list[Fault]]:
-    """The samples whose image decodes, by a digest of its pixels at an eighth too, and the rest."""
+def decode_all(samples: Sequence[Sample], split: str) -> DecodedSamples:
+    """Decodes the image of every sample once, with a progress bar on standard error.
 
-    def digest(sample: Sample) -> bytes | Fault:
-        try:
-            small = read_image(sample.image, (1, 1), (sample.height, sample.width))
-        except (UserError, OSError) as error:
-            return Fault("unreadable image", sample.image, str(error))
-        return blake2b(small, digest_size=16).digest() + bytes(str(small.shape), "ascii")
-
-    usable, digests, faults = [], {}, []
-    with ThreadPoolExecutor(DECODERS) as pool:
-        results = tqdm(
-            pool.map(digest, samples),
-            desc=f"checking {split}",
-            total=len(samples),
-            delay=2,
-            leave=False,
-            disable=None,  # where no one watches
-        )
-        for sample, result in zip(samples, results, strict=True):
+    Args:
+        samples: The samples.
+        split: Name of the split, for the progress bar.
+    """
+    usable, by_digest, faults = [], {}, []
+    tasks = (partial(_digest, sample) for sample in samples)
+    with (
+        closing(look_ahead(tasks, 2 * DECODERS, DECODERS)) as results,
+        tqdm(
+            results, f"checking {split}", len(samples), delay=2, leave=False, disable=None
+        ) as progress,
+    ):
+        for sample, result in zip(samples, progress, strict=True):
             if isinstance(result, Fault):
                 faults.append(result)
             else:
                 usable.append(sample)
-                digests.setdefault(result, sample)
-    return usable, digests, faults
+                by_digest.setdefault(result, sample)
+    return DecodedSamples(usable, by_digest, faults)
 
 
-def _crowded(samples: list[Sample]) -> list[Fault]:
-    """Images with more objects than are trained on."""
+def _digest(sample: Sample) -> bytes | Fault:
+    try:
+        small = read_image(sample.image, (1, 1), (sample.height, sample.width))
+    except (UserError, OSError) as error:
+        return Fault(UNREADABLE_IMAGE, sample.image, str(error))
+    return blake2b(small, digest_size=16).digest() + bytes(str(small.shape), "ascii")
+
+
+def _crowded_images(samples: list[Sample]) -> list[Fault]:
+    """Finds images with more objects than training uses."""
     return [
-        Fault("too many objects", s.image, f"{len(s.boxes)}, the largest {MOST_BOXES} count")
-        for s in samples
-        if len(s.boxes) > MOST_BOXES
+        Fault(
+            "too many objects",
+            sample.image,
+            f"{len(sample.boxes)}, only the largest {MAX_BOXES_PER_IMAGE} are used",
+        )
+        for sample in samples
+        if len(sample.boxes) > MAX_BOXES_PER_IMAGE
     ]
 
 
-def _lone_files(folders: set) -> list[Fault]:
+def _lone_files(folders: set[Path]) -> list[Fault]:
     faults = []
     for folder in sorted(folders):
         images, annotations = image_files(folder), annotation_files(folder)
@@ -131,18 +155,19 @@ def _lone_files(folders: set) -> list[Fault]:
     return faults
 
 
-def _shared_images(
-    samples: dict[str, list[Sample]], digests: dict[str, dict[bytes, Sample]]
-) -> list[Fault]:
-    """Images that stand in two splits, by id or, under another name, by their pixels."""
+def _shared_images(decoded: Mapping[str, DecodedSamples]) -> list[Fault]:
+    """Finds images that are in two splits, as the same file or as two files with equal pixels."""
     faults = []
-    for one, other in combinations(samples, 2):
-        here, there = ({sample.image for sample in samples[split]} for split in (one, other))
-        for path in here & there:
+    for one, other in combinations(decoded, 2):
+        files, other_files = (
+            {sample.image for sample in decoded[split].samples} for split in (one, other)
+        )
+        for path in files & other_files:
             faults.append(Fault("same id in two splits", path, f"in {one} and in {other}"))
-        for digest in digests[one].keys() & digests[other].keys():
-            first, second = digests[one][digest].image, digests[other][digest].image
-            # Different pixels may look the same at an eighth of the size.
+        digests, other_digests = decoded[one].by_digest, decoded[other].by_digest
+        for digest in digests.keys() & other_digests.keys():
+            first, second = digests[digest].image, other_digests[digest].image
+            # Different images can have equal pixels at an eighth of the size.
             if first != second and np.array_equal(read_image(first), read_image(second)):
                 detail = f"in {one}, and in {other} as {second}"
                 faults.append(Fault("same pixels in two splits", first, detail))
@@ -156,7 +181,7 @@ def _table(
     input_size: tuple[int, int],
 ) -> str:
     images = [np.array([(s.width, s.height) for s in read]) for read in samples.values()]
-    counts = [_count(read, len(classes)) for read in samples.values()]
+    counts = [_count_objects(read, len(classes)) for read in samples.values()]
     boxes = [box_sizes(read, input_size) for read in samples.values()]
     fits = [anchor_fit(sizes, anchors) for sizes in boxes]
     empty = [sum(not len(sample.boxes) for sample in read) for read in samples.values()]
@@ -165,8 +190,8 @@ def _table(
         ["images", *(str(len(read)) for read in samples.values())],
         ["  without objects", *map(str, empty)],
         *_size_rows(images),
-        ["objects (difficult)", *(_told(count.sum(axis=1)) for count in counts)],
-        *([f"  {name}", *(_told(c[:, i]) for c in counts)] for i, name in enumerate(classes)),
+        ["objects (difficult)", *(_count_text(count.sum(axis=1)) for count in counts)],
+        *([f"  {name}", *(_count_text(c[:, i]) for c in counts)] for i, name in enumerate(classes)),
         ["boxes at input {}x{}".format(*input_size)] + [""] * len(samples),
         *_size_rows(boxes),
         ["  best possible recall", *(f"{recall:.4f}" for recall, _ in fits)],
@@ -176,7 +201,7 @@ def _table(
 
 
 def _size_rows(splits: list[np.ndarray]) -> list[list[str]]:
-    """Rows of the smallest, median and largest width and height of each split."""
+    """Rows with the smallest, median and largest width and height in each split."""
     measures = {"smallest": np.min, "median": np.median, "largest": np.max}
     return [
         [f"  {name} width x height"]
@@ -185,8 +210,8 @@ def _size_rows(splits: list[np.ndarray]) -> list[list[str]]:
     ]
 
 
-def _count(samples: list[Sample], classes: int) -> np.ndarray:
-    """Objects a class, all and difficult: (2, classes)."""
+def _count_objects(samples: list[Sample], classes: int) -> np.ndarray:
+    """Counts all objects and the difficult ones per class: (2, classes)."""
     labels = np.concatenate([np.zeros(0, np.int32), *(sample.labels for sample in samples)])
     difficult = np.concatenate([np.zeros(0, bool), *(sample.difficult for sample in samples)])
     return np.stack(
@@ -194,42 +219,5 @@ def _count(samples: list[Sample], classes: int) -> np.ndarray:
     )
 
 
-def _told(count: np.ndarray) -> str:
+def _count_text(count: np.ndarray) -> str:
     return f"{count[0]} ({count[1]})" if count[1] else str(count[0])
-
-
-def format_table(rows: list[list[str]]) -> str:
-    """Columns set flush: the first to the left, the others to the right."""
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        row[0]
-        + " " * (widths[0] - _width(row[0]))
-        + "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    )
-    return "".join(line.rstrip() + "\n" for line in lines)
-
-
-def _width(text: str) -> int:
-    """Columns in a terminal, where a Chinese letter takes two."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def fault_lines(faults: list[Fault]) -> str:
-    """The faults by kind, the first of each with their files."""
-    kinds = defaultdict(list)
-    for fault in faults:
-        kinds[fault.kind].append(fault)
-    lines = [f"faults: {len(faults) or 'none'}"]
-    for kind, found in kinds.items():
-        lines.append(f"  {kind}: {len(found)}")
-        lines += [f"    {_line(fault)}" for fault in found[:SHOWN]]
-        if len(found) > SHOWN:
-            lines.append(f"    and {len(found) - SHOWN} more")
-    return "\n".join(lines) + "\n"
-
-
-def _line(fault: Fault) -> str:
-    if str(fault.path) in fault.detail:
-        return fault.detail
-    return f"{fault.path}: {fault.detail or fault.kind}"

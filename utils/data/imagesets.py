@@ -1,4 +1,4 @@
-"""Which images a VOC folder has, and which of them a set or a split holds."""
+"""Lists the images of VOC folders, of image sets and of splits."""
 
 import os
 import re
@@ -11,28 +11,49 @@ import numpy as np
 
 from utils.data.images import IMAGE_SUFFIXES
 from utils.errors import UserError
+from utils.files import written_whole
 
-HELD_OUT = 0.1  # share of the training images kept for validation where no list names any
-CLASS_COLUMN = re.compile(r"(.+?)\s+(?:-1|0|1)$")  # of lists of one class, such as cat_train.txt
+HELD_OUT = 0.1  # fraction of the images that is held out if there is no list of validation images
+CLASS_COLUMN = re.compile(r"(.+?)\s+(?:-1|0|1)$")  # in lists of one class, such as cat_train.txt
 
 
 @dataclass(frozen=True, order=True)
 class ImageRef:
-    """An image of a VOC folder, by its id: the name of its files without suffix."""
+    """An image of a VOC folder.
+
+    Attributes:
+        voc_dir: The folder, such as VOCdevkit/VOC2007.
+        image_id: Name of the image and of its annotation without suffix.
+    """
 
     voc_dir: Path
     image_id: str
 
 
+@dataclass(frozen=True)
+class Split:
+    """The images of a training run.
+
+    Attributes:
+        train: The images to train on.
+        val: The images to validate on.
+        description: How the images were chosen, in one line to be shown to the user.
+    """
+
+    train: list[ImageRef]
+    val: list[ImageRef]
+    description: str
+
+
 def voc_dirs(data: Path) -> list[Path]:
-    """The VOC folders of a devkit, `VOC2007` before `VOC2012`; or `data`, where it is one itself.
+    """Returns the VOC folders of a devkit, `VOC2007` before `VOC2012`, or `data` if it is one.
 
     Raises:
         UserError: There is none.
     """
     data = Path(data)
     if not data.is_dir():
-        raise UserError(f"no folder {data}: name the VOCdevkit with --data")
+        raise UserError(f"no folder {data}: specify the VOCdevkit with --data")
     if (data / "Annotations").is_dir():
         return [data]
     found = sorted(path.parent for path in data.glob("VOC*/Annotations") if path.is_dir())
@@ -45,9 +66,15 @@ def voc_dirs(data: Path) -> list[Path]:
 
 
 def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Files of a folder by name without suffix, in Unicode's composed form, suffix in any case.
+    """Finds the files of a folder by suffix, regardless of its case.
 
-    Where two files share a name the suffix that stands first in `suffixes` wins.
+    Args:
+        folder: Any folder; it need not exist.
+        suffixes: Suffixes with a dot. Of two files with the same name, the one whose suffix comes
+            first here is used.
+
+    Returns:
+        Paths by name without suffix, sorted; names are in the composed form of Unicode (NFC).
     """
     ranks = {suffix: rank for rank, suffix in enumerate(suffixes)}
     found: dict[str, tuple[int, str]] = {}
@@ -63,31 +90,38 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
 
 
 def image_files(voc_dir: Path) -> dict[str, Path]:
-    """Image files of a VOC folder by id."""
+    """Returns the image files of a VOC folder by id."""
     return find_files(voc_dir / "JPEGImages", IMAGE_SUFFIXES)
 
 
 def annotation_files(voc_dir: Path) -> dict[str, Path]:
-    """Annotation files of a VOC folder by id."""
+    """Returns the annotation files of a VOC folder by id."""
     return find_files(voc_dir / "Annotations", (".xml",))
 
 
 def set_lists(voc_dir: Path) -> dict[str, Path]:
-    """The lists in ImageSets/Main by name."""
+    """Returns the lists in ImageSets/Main by name."""
     return find_files(voc_dir / "ImageSets" / "Main", (".txt",))
 
 
+def write_set_list(path: Path, image_ids: Iterable[str]) -> None:
+    """Writes the list of an image set; its folder is created if it does not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as (part,):
+        part.write_text("".join(f"{image_id}\n" for image_id in image_ids), encoding="utf-8")
+
+
 def list_images(data: Path, spec: str) -> list[ImageRef]:
-    """The images of one or more sets.
+    """Lists the images of one or more image sets.
 
     Args:
         data: A VOCdevkit.
-        spec: Names of lists, separated by commas, each with its year or, without, of all years that
-            have it: `trainval`, or `2007:trainval,2012:trainval`. `all` means every annotated
+        spec: Names of sets, separated by commas. A name can have a year (`2007:trainval`);
+            otherwise it selects the set in all years that have it. `all` selects every annotated
             image of folders without lists.
 
     Raises:
-        UserError: No such list or year, or no image in it.
+        UserError: There is no such set or year, or it has no image.
     """
     folders = voc_dirs(data)
     refs: dict[ImageRef, None] = {}  # an ordered set
@@ -95,16 +129,16 @@ def list_images(data: Path, spec: str) -> list[ImageRef]:
         year, _, name = item.strip().rpartition(":")
         years = [path for path in folders if year in ("", path.name, path.name.removeprefix("VOC"))]
         if not years:
-            have = ", ".join(path.name for path in folders)
-            raise UserError(f"no year {year!r} in {data} for set {item!r}: it has {have}")
+            known = ", ".join(path.name for path in folders)
+            raise UserError(f"no year {year!r} in {data} for set {item!r}: it has {known}")
         lists = {path: set_lists(path) for path in years}
-        having = [
+        chosen = [
             path for path, names in lists.items() if name in names or (name == "all" and not names)
         ]
-        if not having:
-            have = ", ".join(sorted(set().union(*lists.values()))) or "no lists, only `all`"
-            raise UserError(f"no image set {name!r} in {years[0]}: it has {have}")
-        for path in having:
+        if not chosen:
+            known = ", ".join(sorted(set().union(*lists.values()))) or "no lists, only `all`"
+            raise UserError(f"no image set {name!r} in {years[0]}: it has {known}")
+        for path in chosen:
             refs.update(dict.fromkeys(_read_set(path, lists[path].get(name))))
     if not refs:
         raise UserError(f"no image in set {spec!r} of {data}: its list is empty")
@@ -112,87 +146,96 @@ def list_images(data: Path, spec: str) -> list[ImageRef]:
 
 
 def resolve_splits(
-    data: Path, train_spec: str | None = None, val_spec: str | None = None, seed: int = 0
-) -> tuple[list[ImageRef], list[ImageRef], str]:
-    """Images to train on and images to validate on.
+    data: Path,
+    train_set: str | None = None,
+    val_set: str | None = None,
+    seed: int = 0,
+    held_out: float = HELD_OUT,
+) -> Split:
+    """Chooses the images to train on and to validate on.
 
-    Each VOC folder gives its `train` and `val` where it has both, else a seeded 10% of its
-    `trainval` (or `train`, or, without any lists, of all its annotated images) is held out. Named
-    sets go first: with `train_spec` alone validation is `val` where that shares no image with it,
-    else held out; with `val_spec` alone training is all the rest. What stands in `test` is used
-    only where it is named.
+    - Without `train_set` and `val_set`, every VOC folder contributes its `train` and `val` if it
+      has both. If not, a fraction is held out from its `trainval`, or from its `train`, or, without
+      any lists, from all its annotated images.
+    - With `train_set` only, the run validates on `val` if the two share no image, otherwise on a
+      held-out fraction.
+    - With `val_set` only, the run trains on all other images.
+
+    Images in `test` are used only if `train_set` or `val_set` contains them.
 
     Args:
         data: A VOCdevkit.
-        train_spec: Sets as `list_images` takes them.
-        val_spec: The same.
-        seed: Of the choice of what is held out.
+        train_set: Image sets, see `list_images`.
+        val_set: Image sets, see `list_images`.
+        seed: Seed of the choice of held-out images.
+        held_out: Fraction of the images that is held out, 0..1.
 
-    Returns:
-        The images to train on, those to validate on, and a line that says where they came from.
+    Raises:
+        UserError: A set does not exist, or no image is left for training or validation.
     """
-    if train_spec and val_spec:
-        train, val = list_images(data, train_spec), list_images(data, val_spec)
-        return train, val, f"train on {train_spec}, validate on {val_spec}"
-    if train_spec:
-        return _validate_beside(list_images(data, train_spec), train_spec, seed)
-    if val_spec:
-        val = list_images(data, val_spec)
+    if train_set and val_set:
+        train, val = list_images(data, train_set), list_images(data, val_set)
+        return Split(train, val, f"train on {train_set}, validate on {val_set}")
+    if train_set:
+        return _split_train_set(list_images(data, train_set), train_set, seed, held_out)
+    if val_set:
+        val = list_images(data, val_set)
         folders = voc_dirs(data)
-        taken = {*val, *tested_images(folders)}
-        train = [ref for ref in _pool(folders) if ref not in taken]
+        taken = {*val, *images_in_test(folders)}
+        train = [ref for ref in _unsplit_images(folders) if ref not in taken]
         if not train:
-            raise UserError(f"no image left in {data} to train on beside {val_spec!r}")
-        return train, val, f"train on all but {val_spec}, validate on {val_spec}"
-    return _default_splits(data, seed)
+            raise UserError(f"no image to train on in {data} except those of {val_set!r}")
+        return Split(train, val, f"train on all but {val_set}, validate on {val_set}")
+    return _default_split(data, seed, held_out)
 
 
-def _default_splits(data: Path, seed: int) -> tuple[list[ImageRef], list[ImageRef], str]:
+def _default_split(data: Path, seed: int, held_out: float) -> Split:
     folders = voc_dirs(data)
     lists = {path: set_lists(path) for path in folders}
     split = [path for path in folders if {"train", "val"} <= lists[path].keys()]
     train = [ref for path in split for ref in _read_set(path, lists[path]["train"])]
     val = [ref for path in split for ref in _read_set(path, lists[path]["val"])]
-    told = ["train and val of " + ", ".join(path.name for path in split)] if split else []
-    pool = _pool([path for path in folders if path not in split])
-    tested = tested_images(folders)
-    if not tested.isdisjoint(train + val + pool):
-        total = len(train + val + pool)
-        train, val, pool = ([r for r in refs if r not in tested] for refs in (train, val, pool))
-        told.append(f"{total - len(train + val + pool)} images left out that stand in test too")
-    if pool:
-        kept, held_out = _hold_out(pool, seed)
-        train, val = train + kept, val + held_out
-        told.append(
-            f"{len(held_out)} of {len(pool)} images held out for validation from "
-            + ", ".join(dict.fromkeys(ref.voc_dir.name for ref in pool))
+    notes = ["train and val of " + ", ".join(path.name for path in split)] if split else []
+    unsplit = _unsplit_images([path for path in folders if path not in split])
+    test_images = images_in_test(folders)
+    if not test_images.isdisjoint(train + val + unsplit):
+        total = len(train + val + unsplit)
+        train, val, unsplit = (
+            [ref for ref in refs if ref not in test_images] for refs in (train, val, unsplit)
+        )
+        notes.append(f"{total - len(train + val + unsplit)} images left out that are also in test")
+    if unsplit:
+        rest, chosen = _hold_out(unsplit, seed, held_out)
+        train, val = train + rest, val + chosen
+        notes.append(
+            f"{len(chosen)} of {len(unsplit)} images held out for validation from "
+            + ", ".join(dict.fromkeys(ref.voc_dir.name for ref in unsplit))
         )
     if not train or not val:
-        have = ", ".join(sorted(set().union(*lists.values())))
+        known = ", ".join(sorted(set().union(*lists.values())))
         raise UserError(
-            f"nothing to train on in {data}: it has {f'the sets {have}' if have else 'no XML file'}"
-            "; name the sets with --train-set and --val-set"
+            f"nothing to train on in {data}: it has "
+            f"{f'the sets {known}' if known else 'no XML file'}"
+            "; specify the sets with --train-set and --val-set"
         )
-    if not tested:
-        told.append("no test list: nothing is kept untouched for a last evaluation")
-    return train, val, "; ".join(told)
+    if not test_images:
+        notes.append("no test list: no images are reserved for a final evaluation")
+    return Split(train, val, "; ".join(notes))
 
 
-def _validate_beside(
-    train: list[ImageRef], spec: str, seed: int
-) -> tuple[list[ImageRef], list[ImageRef], str]:
-    folders = dict.fromkeys(ref.voc_dir for ref in train)
+def _split_train_set(refs: list[ImageRef], name: str, seed: int, held_out: float) -> Split:
+    folders = dict.fromkeys(ref.voc_dir for ref in refs)
     lists = {path: set_lists(path).get("val") for path in folders}
     val = [ref for path, val_list in lists.items() if val_list for ref in _read_set(path, val_list)]
-    if val and set(val).isdisjoint(train):
-        return train, val, f"train on {spec}, validate on val"
-    kept, held_out = _hold_out(train, seed)
-    told = f"train on {spec}, {len(held_out)} of its {len(train)} images held out for validation"
-    return kept, held_out, told
+    if val and set(val).isdisjoint(refs):
+        return Split(refs, val, f"train on {name}, validate on val")
+    rest, chosen = _hold_out(refs, seed, held_out)
+    description = f"{len(chosen)} of its {len(refs)} images held out for validation"
+    return Split(rest, chosen, f"train on {name}, {description}")
 
 
-def _pool(folders: list[Path]) -> list[ImageRef]:
-    """What there is to train on in folders without a train and val of their own."""
+def _unsplit_images(folders: list[Path]) -> list[ImageRef]:
+    """Returns the images of `trainval` or `train`, or without any lists all annotated images."""
     refs = []
     for path in folders:
         lists = set_lists(path)
@@ -202,23 +245,28 @@ def _pool(folders: list[Path]) -> list[ImageRef]:
     return refs
 
 
-def tested_images(folders: list[Path]) -> set[ImageRef]:
-    """What the test lists keep untouched."""
+def images_in_test(folders: list[Path]) -> set[ImageRef]:
+    """Returns the images in the `test` lists of VOC folders."""
     lists = {path: set_lists(path).get("test") for path in folders}
     return {ref for path, test in lists.items() if test for ref in _read_set(path, test)}
 
 
-def _hold_out(refs: list[ImageRef], seed: int) -> tuple[list[ImageRef], list[ImageRef]]:
+def _hold_out(
+    refs: list[ImageRef], seed: int, held_out: float
+) -> tuple[list[ImageRef], list[ImageRef]]:
+    """Splits images at random into the rest and the held-out fraction."""
     if len(refs) < 2:
-        raise UserError("one image cannot both train and validate: add images, or use --val-set")
-    count = max(1, round(HELD_OUT * len(refs)))
+        raise UserError(
+            "one image is not enough for training and validation: add images, or use --val-set"
+        )
+    count = min(max(1, round(held_out * len(refs))), len(refs) - 1)
     chosen = set(np.random.default_rng(seed).permutation(len(refs))[:count].tolist())
-    kept = [ref for i, ref in enumerate(refs) if i not in chosen]
-    return kept, [refs[i] for i in sorted(chosen)]
+    rest = [ref for i, ref in enumerate(refs) if i not in chosen]
+    return rest, [refs[i] for i in sorted(chosen)]
 
 
 def _read_set(voc_dir: Path, set_list: Path | None) -> list[ImageRef]:
-    """The images a list names; without a list, all that have an annotation."""
+    """Returns the images in a list, or without a list all annotated images."""
     if set_list is None:
         return [ImageRef(voc_dir, image_id) for image_id in annotation_files(voc_dir)]
     text = unicodedata.normalize("NFC", read_text(set_list))
@@ -230,10 +278,10 @@ def _read_set(voc_dir: Path, set_list: Path | None) -> list[ImageRef]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
+    """Reads a text file in UTF-8, with or without a byte order mark.
 
     Raises:
-        UserError: It is in another encoding.
+        UserError: The file is in another encoding.
     """
     try:
         return Path(path).read_text(encoding="utf-8-sig")

@@ -1,4 +1,4 @@
-"""The one way an image is fitted into the network's input when nothing is random."""
+"""Letterboxing: fits images into the network's input, and maps boxes in both directions."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-GREY = 128  # of the padding, as in the predecessors
+GREY = 128  # value of the padding, as in the predecessors
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image lies in the network's input: scaled to fit, centred, grey around it.
+    """How an image is fitted into the network's input: scaled, centred and padded with grey.
 
-    Boxes are continuous xyxy: pixel i covers [i, i + 1).
+    Boxes are continuous xyxy pixels: pixel i covers [i, i + 1).
 
     Attributes:
-        scale_x: Input pixels a pixel of the original, horizontally.
-        scale_y: The same vertically; unless stretched it differs by rounding to whole pixels only.
-        pad_x: Grey columns left of the image.
-        pad_y: Grey rows above it.
-        input: (h, w) of the network's input.
-        original: (h, w) of the image.
+        scale_x: Input pixels per pixel of the original, horizontally.
+        scale_y: Input pixels per pixel of the original, vertically. Unless stretched, it differs
+            from `scale_x` only by the rounding of sides to integers.
+        pad_x: Number of padding columns left of the image.
+        pad_y: Number of padding rows above the image.
+        input: Height and width of the network's input.
+        original: Height and width of the image.
     """
 
     scale_x: float
@@ -36,9 +37,12 @@ class Letterbox:
     def fit(
         cls, original: tuple[int, int], size: tuple[int, int], stretch: bool = False
     ) -> Letterbox:
-        """The letterbox of an image of `original` (h, w) in an input of `size` (h, w).
+        """Computes the letterbox of an image.
 
-        With `stretch` it fills the input, whatever becomes of its aspect.
+        Args:
+            original: Height and width of the image.
+            size: Height and width of the network's input.
+            stretch: Whether the image fills the input and loses its aspect ratio.
         """
         scale = min(size[0] / original[0], size[1] / original[1])
         height, width = size if stretch else (max(1, round(side * scale)) for side in original)
@@ -52,7 +56,10 @@ class Letterbox:
         )
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """Place an image (h, w, 3), which may have been decoded at a reduced size.
+        """Fits an image into the input.
+
+        Args:
+            image: uint8 (h, w, 3); may be decoded at a reduced size.
 
         Returns:
             uint8 (H, W, 3).
@@ -67,11 +74,11 @@ class Letterbox:
         return canvas
 
     def forward(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes (..., 4) in pixels of the original to boxes in pixels of the input."""
+        """Maps boxes (..., 4) from pixels of the original to pixels of the input."""
         return (boxes * self._scale() + self._pad()).astype(np.float32)
 
     def inverse(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes (..., 4) in pixels of the input to the original's, clipped to its borders."""
+        """Maps boxes (..., 4) from pixels of the input to the original, and clips them to it."""
         height, width = self.original
         boxes = (boxes - self._pad()) / self._scale()
         return np.clip(boxes, 0, (width, height, width, height)).astype(np.float32)
@@ -86,6 +93,6 @@ class Letterbox:
 def letterbox(
     image: np.ndarray, size: tuple[int, int], stretch: bool = False
 ) -> tuple[np.ndarray, Letterbox]:
-    """Fit an image (h, w, 3) into `size` (H, W): uint8 (H, W, 3), and how it was done."""
+    """Fits an image (h, w, 3) into `size`; returns uint8 (H, W, 3) and its letterbox."""
     box = Letterbox.fit(image.shape[:2], size, stretch)
     return box.apply(image), box

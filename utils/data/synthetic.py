@@ -1,4 +1,4 @@
-"""A small detection set in VOC layout, drawn from a seed: what `make demo` learns."""
+"""A small synthetic dataset in VOC layout, drawn from a seed; `make demo` trains on it."""
 
 import colorsys
 import functools
@@ -9,24 +9,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.data.imagesets import write_set_list
 from utils.errors import UserError
+from utils.files import is_in_use, written_whole
 
-# Each with the middle of its family of hues, in degrees: colour is what a network learns first.
+# Mean hue of each class in degrees. The classes differ in colour, which a network learns first.
 CLASSES = {"cross": 0, "disc": 60, "hexagon": 120, "ring": 180, "star": 240, "triangle": 300}
-HUE_SPREAD = 15  # degrees to either side
+HUE_SPREAD = 15  # maximum deviation from the mean in degrees
 
-# Small images, so that small objects are still seen in the small input that the demo affords.
-SIDES = (150, 200)  # of an image, pixels
-# Diameters in pixels by COCO's three scales (areas below 32^2, below 96^2, above): odds, range.
+# Range of the sides of an image in pixels: small, so that small objects remain visible in the small
+# input of the demo.
+SIDES = (150, 200)
+# Probability and range of diameters in pixels for COCO's scales: area < 32^2, < 96^2, larger.
 SCALES = ((0.2, (22, 32)), (0.55, (38, 90)), (0.25, (104, 140)))
 MAX_OBJECTS = 3
 
-# What makes an object `difficult`.
-TINY = 14  # a side of its box below this, pixels
-HIDDEN = 0.5  # less than this share of it seen
-FAINT_ODDS, FAINT_OPACITY = 0.05, 0.3  # some are drawn nearly transparent
+# An object is `difficult` if a side of its box is shorter than TINY pixels, if less than the
+# fraction HIDDEN of it is visible, or if it is faint.
+TINY = 14
+HIDDEN = 0.5
+FAINT_PROBABILITY, FAINT_OPACITY = 0.05, 0.3
 
-LEAST_SEEN = 0.25  # an object that would hide another further than this is left out
+MIN_VISIBLE = 0.25  # an object is not drawn if it would leave less than this of another one
 
 XML = """<annotation>
   <folder>VOC2007</folder>
@@ -52,10 +56,10 @@ class DrawnObject:
     """An object of a drawn image.
 
     Attributes:
-        name: one of CLASSES.
-        box: xmin, ymin, xmax, ymax as VOC counts, in whole pixels from 1, all inside the box.
-        truncated: whether the border of the image cuts it.
-        difficult: whether it is tiny, faint or mostly hidden.
+        name: One of CLASSES.
+        box: xmin, ymin, xmax, ymax in VOC's convention: integers, counted from 1, inclusive.
+        truncated: Whether the box touches the border of the image.
+        difficult: Whether the object is tiny, faint or mostly hidden.
     """
 
     name: str
@@ -67,53 +71,54 @@ class DrawnObject:
 def write_voc(
     root: Path, *, train: int = 500, val: int = 100, test: int = 100, seed: int = 0
 ) -> None:
-    """Writes a set `VOC2007` into the VOCdevkit `root`, with three disjoint splits.
+    """Writes a dataset `VOC2007` with three disjoint splits, completely or not at all.
 
-    Image k depends on the seed and k alone, so a larger set begins with the smaller one.
+    Image k depends only on the seed and k, so a larger dataset starts with the same images.
 
     Args:
-        root: folder that gets `VOC2007`.
-        train: images of the list of that name, and so are the next two.
-        val: see `train`; `trainval` lists both.
-        test: see `train`.
-        seed: another one gives another set.
+        root: The VOCdevkit that will contain `VOC2007`; created if it does not exist.
+        train: Number of images in the list `train`.
+        val: Number of images in the list `val`; `trainval` has both.
+        test: Number of images in the list `test`.
+        seed: Seed of all images.
 
     Raises:
-        UserError: `root/VOC2007` has images already.
+        UserError: One of the folders to write already contains files.
     """
-    folder = root / "VOC2007"
-    images, annotations, lists = (
-        folder / part for part in ("JPEGImages", "Annotations", "ImageSets/Main")
-    )
-    if images.is_dir() and any(images.iterdir()):
-        raise UserError(f"{images} has images already, remove them or choose another folder")
-    for part in (images, annotations, lists):
-        part.mkdir(parents=True, exist_ok=True)
+    folders = [root / "VOC2007" / part for part in ("ImageSets/Main", "Annotations", "JPEGImages")]
+    for folder in folders:
+        if is_in_use(folder):
+            raise UserError(f"{folder} already contains files, remove them or use another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(*folders) as parts:
+        for part in parts:
+            part.mkdir()
+        lists, annotations, images = parts
 
-    def write(index: int) -> str:
-        image_id = f"{index + 1:06d}"
-        picture, objects = draw(np.random.default_rng([seed, index]))
-        jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-        (images / f"{image_id}.jpg").write_bytes(jpeg.tobytes())
-        (annotations / f"{image_id}.xml").write_text(_to_xml(image_id, picture, objects))
-        return f"{image_id}\n"
+        def write(index: int) -> str:
+            image_id = f"{index + 1:06d}"
+            image, objects = draw_scene(np.random.default_rng([seed, index]))
+            jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+            (images / f"{image_id}.jpg").write_bytes(jpeg.tobytes())
+            (annotations / f"{image_id}.xml").write_text(_to_xml(image_id, image, objects))
+            return image_id
 
-    cv2.setNumThreads(0)  # the threads are ours
-    with ThreadPoolExecutor() as pool:
-        ids = list(pool.map(write, range(train + val + test)))
-    (lists / "train.txt").write_text("".join(ids[:train]))
-    (lists / "val.txt").write_text("".join(ids[train : train + val]))
-    (lists / "trainval.txt").write_text("".join(ids[: train + val]))
-    (lists / "test.txt").write_text("".join(ids[train + val :]))
+        cv2.setNumThreads(0)  # images are already drawn in parallel
+        with ThreadPoolExecutor() as pool:
+            ids = list(pool.map(write, range(train + val + test)))
+        write_set_list(lists / "train.txt", ids[:train])
+        write_set_list(lists / "val.txt", ids[train : train + val])
+        write_set_list(lists / "trainval.txt", ids[: train + val])
+        write_set_list(lists / "test.txt", ids[train + val :])
 
 
-def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[DrawnObject]]:
-    """Draws an image, RGB uint8 (H, W, 3), and says what is in it."""
+def draw_scene(rng: np.random.Generator) -> tuple[np.ndarray, list[DrawnObject]]:
+    """Draws an image, RGB uint8 (H, W, 3), and returns it with its objects."""
     height, width = (int(side) for side in rng.integers(*SIDES, size=2, endpoint=True))
     canvas = _background(rng, height, width)
     _add_clutter(rng, canvas)
 
-    owner = np.full((height, width), -1)  # the object seen at each pixel
+    owner = np.full((height, width), -1)  # index of the visible object at each pixel
     shapes, faint = [], []
     for _ in range(rng.integers(1, MAX_OBJECTS, endpoint=True)):
         name = str(rng.choice(list(CLASSES)))
@@ -121,11 +126,11 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[DrawnObject]]:
         shape = np.zeros((height, width), bool)
         shape[window] = sprite[..., 0] > 0.5
         if any(
-            np.sum((owner == i) & ~shape) < LEAST_SEEN * np.sum(other)
+            np.sum((owner == i) & ~shape) < MIN_VISIBLE * np.sum(other)
             for i, (_, other) in enumerate(shapes)
         ):
             continue
-        faint.append(rng.random() < FAINT_ODDS)
+        faint.append(rng.random() < FAINT_PROBABILITY)
         opacity = FAINT_OPACITY if faint[-1] else 1.0
         _paint(rng, canvas[window], sprite, CLASSES[name], opacity)
         owner[shape] = len(shapes)
@@ -144,9 +149,9 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[DrawnObject]]:
 
 @functools.cache
 def _sprites(side: int) -> dict[str, np.ndarray]:
-    """Each class as float32 (side, side, 2): opacity and where its second colour goes, 0..1.
+    """Draws each class as float32 (side, side, 2): opacity and weight of the second colour, 0..1.
 
-    A shape fits a unit circle; the sprite spans a little more, so that its edges stay smooth.
+    A shape fits a unit circle. The sprite is slightly larger, so that edges stay smooth.
     """
     fine = 512
     v, u = np.mgrid[-1 : 1 : fine * 1j, -1 : 1 : fine * 1j] * 1.05
@@ -157,7 +162,7 @@ def _sprites(side: int) -> dict[str, np.ndarray]:
         return radius * np.cos(angle % (2 * half) - half) < np.cos(half)
 
     def star(corners: int, notch: float) -> np.ndarray:
-        """Inside the straight edges from each spike, at radius 1, to the notches beside it."""
+        """A star with its spikes at radius 1 and the corners between them at radius `notch`."""
         half = np.pi / corners
         off = np.abs((angle + half) % (2 * half) - half)  # angle to the nearest spike, 0..half
         x, y = radius * np.cos(off), radius * np.sin(off)
@@ -183,18 +188,18 @@ def _sprites(side: int) -> dict[str, np.ndarray]:
 def _place(
     rng: np.random.Generator, name: str, height: int, width: int
 ) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Turns and stretches a sprite and finds it a place: the window, and what it shows there."""
-    scale = rng.choice(len(SCALES), p=[odds for odds, _ in SCALES])
+    """Rotates, stretches and positions a sprite; returns its window and its pixels there."""
+    scale = rng.choice(len(SCALES), p=[probability for probability, _ in SCALES])
     diameter = rng.uniform(*SCALES[scale][1])
-    margin = 0.4 * diameter  # the border may cut a tenth off
+    margin = 0.4 * diameter  # the border may cut off a tenth
     centre = rng.uniform((margin, margin), (width - margin, height - margin))
     left, top = np.maximum(centre - 0.7 * diameter, 0).astype(int).tolist()
     right, bottom = np.minimum(centre + 0.7 * diameter, (width, height)).astype(int).tolist()
 
-    # From a sprite of about its size, since warping does not average over source pixels.
+    # The sprite has about the final size, since warping does not average over source pixels.
     side = 2 ** int(np.ceil(np.log2(diameter)))
-    turn = rng.uniform(0, 2 * np.pi)
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    angle = rng.uniform(0, 2 * np.pi)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = rotation * (diameter / side * rng.uniform(0.85, 1.15, size=2))
     shift = centre - (left, top) - matrix @ (side / 2, side / 2)
     sprite = cv2.warpAffine(
@@ -206,23 +211,23 @@ def _place(
 def _paint(
     rng: np.random.Generator, canvas: np.ndarray, sprite: np.ndarray, hue: float, opacity: float
 ) -> None:
-    """Paints a sprite in a colour of its family, and its texture much lighter or darker."""
+    """Paints a sprite in a colour near `hue`, with a much lighter or darker texture."""
     alpha, texture = sprite[..., :1], sprite[..., 1:]
-    turned = (hue + rng.uniform(-HUE_SPREAD, HUE_SPREAD)) % 360 / 360
-    rgb = colorsys.hsv_to_rgb(turned, rng.uniform(0.7, 1), rng.uniform(0.6, 1))
+    varied = (hue + rng.uniform(-HUE_SPREAD, HUE_SPREAD)) % 360 / 360
+    rgb = colorsys.hsv_to_rgb(varied, rng.uniform(0.7, 1), rng.uniform(0.6, 1))
     first = np.array(rgb, np.float32) * 255
     second = first + rng.uniform(0.5, 0.8) * (rng.choice([0, 255]) - first)
     canvas += opacity * alpha * (first + texture * (second - first) - canvas)
 
 
 def _noise(rng: np.random.Generator, cells: int, height: int, width: int) -> np.ndarray:
-    """Smooth noise (H, W), about -1..1, with features of 1 / cells of the image."""
+    """Smooth noise (H, W), about -1..1, with features of 1 / cells of the image's size."""
     grid = rng.uniform(-1, 1, size=(cells + 1, cells + 1)).astype(np.float32)
     return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Clouds of two muted colours in several octaves, float32 (H, W, 3), 0..255."""
+    """Clouds of two muted colours in several octaves: float32 (H, W, 3), 0..255."""
     clouds = sum(_noise(rng, cells, height, width) / cells**0.5 for cells in (2, 4, 8, 16, 32))
     mix = np.clip(0.5 + clouds / 3, 0, 1)[..., None]
     grey, tint = rng.uniform(40, 215, size=(2, 1)), rng.uniform(-25, 25, size=(2, 3))
@@ -231,7 +236,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
 
 
 def _add_clutter(rng: np.random.Generator, canvas: np.ndarray) -> None:
-    """Draws lines and frames that are no object."""
+    """Draws lines and rectangles that are not objects."""
     height, width = canvas.shape[:2]
     for _ in range(rng.integers(2, 7)):
         colour = (rng.uniform(40, 215) + rng.uniform(-25, 25, size=3)).tolist()
@@ -244,7 +249,7 @@ def _add_clutter(rng: np.random.Generator, canvas: np.ndarray) -> None:
 
 
 def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """Lights the scene from one side, blurs it a little and adds the grain of a sensor."""
+    """Adds uneven light, a slight blur and sensor noise; returns uint8 (H, W, 3)."""
     height, width = canvas.shape[:2]
     light = rng.uniform(0.8, 1.2) + 0.25 * _noise(rng, 1, height, width)
     lit = cv2.GaussianBlur(canvas * light[..., None], (0, 0), rng.uniform(0.3, 1.0))
@@ -252,8 +257,8 @@ def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     return np.clip(lit + rng.uniform(5, 25) * grain, 0, 255).astype(np.uint8)
 
 
-def _to_xml(image_id: str, picture: np.ndarray, objects: list[DrawnObject]) -> str:
-    height, width = picture.shape[:2]
+def _to_xml(image_id: str, image: np.ndarray, objects: list[DrawnObject]) -> str:
+    height, width = image.shape[:2]
     entries = []
     for drawn in objects:
         xmin, ymin, xmax, ymax = drawn.box

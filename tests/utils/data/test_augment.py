@@ -5,20 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.data.augment import Augmentation, Placement, plan, shift_colours
+from utils.config import Augmentation
+from utils.data.augment import Placement, plan, shift_colours
 from utils.data.letterbox import GREY
 
 PLAIN = Augmentation(hue=0, saturation=0, value=0)
 SIZES = [(90, 160), (200, 120), (64, 64), (333, 250), (48, 300)]
 CANVAS = (160, 224)
-MARKER = (0.25, 0.3, 0.7, 0.8)  # as shares of an image's sides
+MARKER = (0.25, 0.3, 0.7, 0.8)  # xyxy as fractions of the sides of an image
 
 
-def marked(size):
-    """A black image with a white rectangle, and the rectangle's box."""
+def image_with_marker(size):
+    """A black image with a white rectangle, and the box (1, 4) of the rectangle."""
     image = np.zeros((*size, 3), np.uint8)
     left, top, right, bottom = (
-        round(share * side) for share, side in zip(MARKER, (size[1], size[0]) * 2, strict=True)
+        round(fraction * side)
+        for fraction, side in zip(MARKER, (size[1], size[0]) * 2, strict=True)
     )
     image[top:bottom, left:right] = 255
     return image, np.array([[left, top, right, bottom]], np.float32)
@@ -30,14 +32,14 @@ def bounds(mask):
 
 
 @given(st.integers(0, 2**32), st.integers(0, len(SIZES) - 1), st.booleans())
-def test_boxes_lie_where_the_pixels_do(seed, index, mosaic):
-    """Covers single images and mosaics, flipped or not, cut off or not."""
+def test_boxes_and_pixels_are_transformed_alike(seed, index, mosaic):
+    """Covers single images and mosaics, flipped or not, clipped or not."""
     augmentation = dataclasses.replace(PLAIN, mosaic=1.0, mixup=0.0)
     [picture] = plan(np.random.default_rng(seed), augmentation, index, SIZES, CANVAS, mosaic)
     assert len(picture.parts) == (4 if mosaic else 1)
     canvas = np.zeros((*CANVAS, 3), np.uint8)
     for other, placement in picture.parts:
-        image, box = marked(SIZES[other])
+        image, box = image_with_marker(SIZES[other])
         placement.draw(image, canvas)
         [box], [kept] = placement.forward(box)
         left, top, right, bottom = placement.tile
@@ -48,7 +50,7 @@ def test_boxes_lie_where_the_pixels_do(seed, index, mosaic):
     assert (canvas != 0).any()
 
 
-def test_a_mosaic_covers_the_canvas_and_its_images_meet_in_one_point():
+def test_a_mosaic_covers_the_canvas_and_its_images_meet_at_one_point():
     augmentation = dataclasses.replace(PLAIN, mosaic=1.0)
     for seed in range(20):
         mosaic, *_ = plan(np.random.default_rng(seed), augmentation, 0, SIZES, CANVAS, True)
@@ -69,60 +71,61 @@ def test_a_mosaic_covers_the_canvas_and_its_images_meet_in_one_point():
         assert 0 in [index for index, _ in mosaic.parts]
 
 
-def whole(flip, original=(40, 80), tile=(0, 0, 80, 40), **moved):
-    placed = {"left": 0, "top": 0, "width": original[1], "height": original[0]} | moved
-    return Placement(original=original, flip=flip, tile=tile, **placed)
+def place(flip, original=(40, 80), tile=(0, 0, 80, 40), **changes):
+    """Makes a placement; by default, it fills a canvas of the size of the image."""
+    rectangle = {"left": 0, "top": 0, "width": original[1], "height": original[0]} | changes
+    return Placement(original=original, flip=flip, tile=tile, **rectangle)
 
 
-def test_an_image_left_in_place_stays_as_it_is():
+def test_the_identity_placement_keeps_the_image():
     image = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
     canvas = np.zeros_like(image)
-    whole(flip=False).draw(image, canvas)
+    place(flip=False).draw(image, canvas)
     np.testing.assert_array_equal(canvas, image)
 
 
 def test_a_flip_mirrors_pixels_and_boxes_exactly():
     image = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
     canvas = np.zeros_like(image)
-    whole(flip=True).draw(image, canvas)
+    place(flip=True).draw(image, canvas)
     np.testing.assert_array_equal(canvas, image[:, ::-1])
     # 80 - 30.5 = 49.5 and 80 - 10.25 = 69.75
-    boxes, _ = whole(flip=True).forward(np.array([[10.25, 5, 30.5, 20]]))
+    boxes, _ = place(flip=True).forward(np.array([[10.25, 5, 30.5, 20]]))
     np.testing.assert_array_equal(boxes, [[49.5, 5, 69.75, 20]])
 
 
-def test_grey_surrounds_a_small_image():
+def test_a_small_image_is_padded_with_grey():
     canvas = np.zeros((40, 80, 3), np.uint8)
-    whole(flip=False, left=20, top=10, width=20, height=10).draw(
+    place(flip=False, left=20, top=10, width=20, height=10).draw(
         np.full((40, 80, 3), 255, np.uint8), canvas
     )
     assert (canvas[11:19, 21:39] == 255).all()
-    canvas[9:21, 19:41] = GREY  # its border blends
+    canvas[9:21, 19:41] = GREY  # pixels at the border are blended
     assert (canvas == GREY).all()
 
 
-def test_an_image_decoded_at_half_size_lands_in_the_same_place():
+def test_an_image_decoded_at_half_size_is_drawn_at_the_same_place():
     coarse = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
     small, large = (np.zeros((30, 50, 3), np.uint8) for _ in range(2))
-    placement = whole(flip=True, tile=(0, 0, 50, 30), left=5, top=5, width=40, height=20)
+    placement = place(flip=True, tile=(0, 0, 50, 30), left=5, top=5, width=40, height=20)
     placement.draw(coarse, small)
     placement.draw(coarse.repeat(2, 0).repeat(2, 1), large)
     np.testing.assert_array_equal(small[5:25, 5:45], coarse[:, ::-1])
     np.testing.assert_array_equal(large[6:24, 6:44], small[6:24, 6:44])
 
 
-def test_which_objects_are_kept():
-    # The tile shows columns 40 to 80 of the image.
-    placement = whole(flip=False, tile=(0, 0, 40, 40), left=-40)
+def test_objects_that_are_barely_visible_are_dropped():
+    # The tile contains columns 40 to 80 of the image.
+    placement = place(flip=False, tile=(0, 0, 40, 40), left=-40)
     boxes, kept = placement.forward(
         np.array(
             [
                 [50, 10, 70, 30],  # inside
-                [33, 10, 43, 30],  # 3 of 10 columns left, above a fifth
-                [31, 10, 41, 30],  # 1 of 10
-                [0, 10, 39, 30],  # none
-                [50, 10, 51.5, 30],  # too thin to be learnt
-                [70, -5, 95, 30],  # passes the image's own border, which cuts it first
+                [33, 10, 43, 30],  # 3 of 10 columns visible
+                [31, 10, 41, 30],  # 1 of 10 columns visible
+                [0, 10, 39, 30],  # invisible
+                [50, 10, 51.5, 30],  # narrower than 2 pixels
+                [70, -5, 95, 30],  # extends beyond the image, so it is clipped first
             ]
         )
     )
@@ -132,13 +135,13 @@ def test_which_objects_are_kept():
     np.testing.assert_array_equal(boxes[5], [30, 0, 40, 30])
 
 
-def test_a_box_ends_at_its_images_border_not_only_at_the_tiles():
-    placement = whole(flip=False, left=20, top=10, width=40, height=20)
+def test_boxes_are_also_clipped_to_their_image():
+    placement = place(flip=False, left=20, top=10, width=40, height=20)
     boxes, _ = placement.forward(np.array([[-8, -8, 90, 20]]))
     np.testing.assert_array_equal(boxes, [[20, 10, 60, 20]])
 
 
-def test_the_same_chance_gives_the_same_plan():
+def test_the_same_seed_gives_the_same_plan():
     first, again = (
         plan(np.random.default_rng([1, 2]), Augmentation(), 1, SIZES, CANVAS, True) for _ in "ab"
     )
@@ -146,8 +149,8 @@ def test_the_same_chance_gives_the_same_plan():
     assert first != plan(np.random.default_rng([1, 3]), Augmentation(), 1, SIZES, CANVAS, True)
 
 
-def test_mosaic_and_mixup_come_as_often_as_asked_and_only_when_switched_on():
-    def kinds(mosaic):
+def test_mosaic_and_mixup_have_their_probabilities_unless_disabled():
+    def frequencies(mosaic):
         plans = [
             plan(np.random.default_rng(s), Augmentation(), 0, SIZES, CANVAS, mosaic)
             for s in range(400)
@@ -157,11 +160,11 @@ def test_mosaic_and_mixup_come_as_often_as_asked_and_only_when_switched_on():
             np.mean([len(pictures) == 2 for pictures in plans]),
         )
 
-    assert kinds(False) == (0, 0)
-    np.testing.assert_allclose(kinds(True), (0.5, 0.25), atol=0.07)
+    assert frequencies(False) == (0, 0)
+    np.testing.assert_allclose(frequencies(True), (0.5, 0.25), atol=0.07)
 
 
-def test_sizes_stay_in_range():
+def test_sizes_are_in_range():
     for seed in range(200):
         [picture] = plan(np.random.default_rng(seed), PLAIN, 1, SIZES, CANVAS, False)
         [(_, placement)] = picture.parts
@@ -171,7 +174,7 @@ def test_sizes_stay_in_range():
         assert 0.7 / 1.3 <= aspect <= 1.3 / 0.7
 
 
-def test_what_varies_reaches_both_ends():
+def test_all_variations_of_a_single_image_use_their_whole_range():
     pictures = [
         plan(np.random.default_rng(seed), Augmentation(), 1, SIZES, CANVAS, False)[0]
         for seed in range(400)
@@ -182,17 +185,17 @@ def test_what_varies_reaches_both_ends():
     aspect = [p.width / p.height / (120 / 200) for p in places]
     assert min(aspect) < 0.65 and max(aspect) > 1.55
     assert np.mean([p.flip for p in places]) == pytest.approx(0.5, abs=0.1)
-    for shares in (
+    for positions in (
         [p.left / (CANVAS[1] - p.width) for p in places],
         [p.top / (CANVAS[0] - p.height) for p in places],
     ):
-        assert 0 <= min(shares) < 0.05 and 0.95 < max(shares) <= 1
+        assert 0 <= min(positions) < 0.05 and 0.95 < max(positions) <= 1
     gains = np.array([picture.gains for picture in pictures]) - 1
     np.testing.assert_allclose(gains.max(axis=0), (0.1, 0.7, 0.4), rtol=0.1)
     np.testing.assert_allclose(gains.min(axis=0), (-0.1, -0.7, -0.4), rtol=0.1)
 
 
-def test_what_varies_in_mosaics_reaches_both_ends():
+def test_all_variations_of_a_mosaic_use_their_whole_range():
     augmentation = Augmentation(mosaic=1.0, mixup=0.0, mosaic_scale=(0.4, 0.8))
     mosaics = [
         plan(np.random.default_rng(seed), augmentation, 1, SIZES, CANVAS, True)[0]
@@ -209,20 +212,20 @@ def test_what_varies_in_mosaics_reaches_both_ends():
 
 
 @pytest.mark.parametrize("grey", [0, 100, 128, 255])
-def test_hue_and_saturation_leave_grey_alone(grey):
+def test_hue_and_saturation_do_not_change_grey(grey):
     image = np.full((4, 4, 3), grey, np.uint8)
     shift_colours(image, (1.1, 1.7, 1.0))
     assert (image == grey).all()
 
 
-def test_colours_shift_as_asked():
-    image = np.full((4, 4, 3), (200, 100, 100), np.uint8)  # hue 0, saturation 1/2, value 200
+def test_saturation_and_brightness_are_multiplied():
+    image = np.full((4, 4, 3), (200, 100, 100), np.uint8)  # hue 0, saturation 1/2, brightness 200
     shift_colours(image, (1.0, 1.5, 0.5))
-    # value 100, saturation 3/4: the other channels are 100 x (1 - 3/4).
+    # Brightness 100, saturation 3/4: the other channels are 100 x (1 - 3/4).
     np.testing.assert_allclose(image[0, 0], (100, 25, 25), atol=1)
 
 
-def test_hue_is_a_circle():
+def test_hue_wraps_around():
     image = np.full((4, 4, 3), (255, 0, 170), np.uint8)  # 320 degrees
-    shift_colours(image, (1.6875, 1.0, 1.0))  # 540, which is 180
+    shift_colours(image, (1.6875, 1.0, 1.0))  # 540 degrees, which is 180
     np.testing.assert_allclose(image[0, 0], (0, 255, 255), atol=4)

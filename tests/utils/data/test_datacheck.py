@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from vocset import add_image
 
-from nets.anchors import V4_ANCHORS
-from utils.data.datacheck import check_dataset, format_table
+from nets.versions import VERSIONS
+from utils.data.annotation import read_samples
+from utils.data.datacheck import check_dataset, decode_all
 from utils.data.imagesets import ImageRef
 from utils.errors import UserError
 
@@ -13,12 +14,12 @@ BOX = (10, 10, 50, 40)
 def check(voc_dir, train="ab", val="cd", classes=("cat", "dog"), **options):
     splits = {"train": train, "val": val}
     refs = {split: [ImageRef(voc_dir, i) for i in names] for split, names in splits.items()}
-    return check_dataset(refs, list(classes), V4_ANCHORS, (416, 416), **options)
+    return check_dataset(refs, list(classes), VERSIONS["v4"].anchor_array, (416, 416), **options)
 
 
 @pytest.fixture
 def voc(tmp_path):
-    """Four sound images."""
+    """Four images without faults."""
     for number, name in enumerate("abcd"):
         add_image(tmp_path, name, [("cat", BOX), ("dog", BOX, number % 2)], (60, 80))
     return tmp_path
@@ -28,14 +29,14 @@ def kinds(report):
     return [fault.kind for fault in report.faults]
 
 
-def test_a_sound_set(voc):
+def test_a_dataset_without_faults(voc):
     report = check(voc, strict=True)
     assert not report.faults
     assert [sample.image_id for sample in report.samples["train"]] == ["a", "b"]
     assert "faults: none" in report.table
 
 
-def test_the_table_has_the_figures(voc):
+def test_the_table_has_the_statistics(voc):
     add_image(voc, "e", [], (100, 200))
     lines = [line.split() for line in check(voc, train="abe").table.splitlines()]
     assert ["train", "val"] in lines
@@ -45,39 +46,39 @@ def test_the_table_has_the_figures(voc):
     assert ["cat", "2", "2"] in lines
     assert ["dog", "2", "(1)", "2", "(1)"] in lines
     assert ["largest", "width", "x", "height", "200x100", "80x60"] in lines
-    # 40 x 30 of an image 80 wide, at 416: 5.2 times as large, 208 x 156.
+    # A box of 40 x 30 in an image 80 wide is 5.2 times as large at 416: 208 x 156.
     assert ["smallest", "width", "x", "height", "208x156", "208x156"] in lines
-    # The nearest anchor is 192 x 243: 192 x 156 / (208 x 156 + 192 x 243 - 192 x 156) = 0.6094,
-    # or 142 x 110, which lies inside: 142 x 110 / (208 x 156) = 0.4814.
+    # The best anchor is 192 x 243, with IoU 192 x 156 / (208 x 156 + 192 x 243 - 192 x 156) =
+    # 0.6094. The next one, 142 x 110, is inside: 142 x 110 / (208 x 156) = 0.4814.
     assert ["mean", "IoU", "with", "the", "best", "anchor", "0.6094", "0.6094"] in lines
     assert ["best", "possible", "recall", "1.0000", "1.0000"] in lines
 
 
-def test_damaged_images_are_dropped_and_named(voc):
+def test_damaged_images_are_left_out_and_reported(voc):
     data = (voc / "JPEGImages" / "a.png").read_bytes()
-    (voc / "JPEGImages" / "a.png").write_bytes(data[: len(data) // 2])  # its header is sound
+    (voc / "JPEGImages" / "a.png").write_bytes(data[: len(data) // 2])  # the header is intact
     report = check(voc)
     assert kinds(report) == ["unreadable image"]
     assert [sample.image_id for sample in report.samples["train"]] == ["b"]
     assert f"cannot read image {voc / 'JPEGImages' / 'a.png'}: damaged" in report.table
 
 
-def test_more_objects_than_are_trained_on_are_named(voc):
+def test_too_many_objects_are_reported(voc):
     add_image(voc, "e", [("cat", BOX)] * 801)
     report = check(voc, train="abe", val="ce")
     assert ("too many objects", "e.png") in [(f.kind, f.path.name) for f in report.faults]
-    assert "801, the largest 800 count" in report.table
-    assert "too many objects: 1" in report.table  # not of those that are only to be found
+    assert "801, only the largest 800 are used" in report.table
+    assert "too many objects: 1" in report.table  # only of the training images
 
 
-def test_lone_files_are_named_once_wherever_they_stand(voc):
+def test_lone_files_of_any_split_are_reported_once(voc):
     for name in "ef":
         image, _ = add_image(voc, name)
         image.unlink()
     for name in "gh":
         _, xml = add_image(voc, name)
         xml.unlink()
-    report = check(voc, train="abeg")  # f and h are in no split
+    report = check(voc, train="abeg")  # no split contains f and h
     assert sorted((fault.kind, fault.path.name) for fault in report.faults) == [
         ("annotation without image", "e.xml"),
         ("annotation without image", "f.xml"),
@@ -106,14 +107,14 @@ def test_the_same_pixels_in_two_splits(voc, suffix):
     assert len(report.samples["val"]) == 2
 
 
-def test_pixels_that_only_look_alike_are_no_fault(voc):
-    checks = np.indices((64, 64)).sum(0) % 2 * 200
-    for name, image in (("a", checks), ("d", 200 - checks)):  # the same at an eighth
+def test_images_that_are_equal_only_at_an_eighth_are_not_reported(voc):
+    board = np.indices((64, 64)).sum(0) % 2 * 200  # grey at an eighth, and so is its inverse
+    for name, image in (("a", board), ("d", 200 - board)):
         add_image(voc, name, image=np.stack([image] * 3, -1).astype(np.uint8))
     assert not check(voc).faults
 
 
-def test_many_faults_are_counted_and_some_shown(voc):
+def test_faults_are_counted_and_the_first_are_listed(voc):
     for name in "abcd":
         add_image(voc, name, [("bird", BOX), ("cat", BOX)])
     table = check(voc).table
@@ -122,7 +123,7 @@ def test_many_faults_are_counted_and_some_shown(voc):
     assert "and 1 more" in table
 
 
-def test_strict_makes_a_fault_an_error(voc):
+def test_a_fault_is_an_error_if_strict(voc):
     add_image(voc, "b", [("bird", BOX)])
     with pytest.raises(UserError, match=r"1 faults .* --strict .*b\.xml: bird"):
         check(voc, strict=True)
@@ -135,5 +136,13 @@ def test_a_split_without_a_usable_image_is_an_error(voc):
         check(voc)
 
 
-def test_tables_line_up():
-    assert format_table([["", "one"], ["long", "2"]]) == "      one\nlong    2\n"
+def test_decoding_returns_samples_digests_and_faults(voc):
+    copy = voc / "JPEGImages" / "b.png"
+    copy.write_bytes((voc / "JPEGImages" / "a.png").read_bytes())
+    samples, _ = read_samples([ImageRef(voc, name) for name in "abcd"], ["cat", "dog"])
+    damaged = voc / "JPEGImages" / "c.png"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    decoded = decode_all(samples, "train")
+    assert [sample.image_id for sample in decoded.samples] == ["a", "b", "d"]
+    assert [sample.image_id for sample in decoded.by_digest.values()] == ["a", "d"]
+    assert [(fault.kind, fault.path) for fault in decoded.faults] == [("unreadable image", damaged)]

@@ -10,9 +10,10 @@ import pytest
 from vocset import add_image
 
 import utils.data.dataset
+from utils.config import Augmentation
 from utils.data.annotation import read_samples
-from utils.data.augment import Augmentation, Picture, Placement
-from utils.data.dataset import BatchStream, boxes_needed
+from utils.data.augment import Picture, Placement
+from utils.data.dataset import MAX_BOXES_PER_IMAGE, BatchSettings, BatchStream, boxes_needed
 from utils.data.images import read_image
 from utils.data.imagesets import ImageRef
 from utils.errors import JobError, UserError
@@ -30,9 +31,11 @@ def samples(tmp_path):
     return read_samples(refs, ["a"])[0]
 
 
-def stream_of(samples, batch_size=2, augmentation=Augmentation(), **options):  # noqa: B008
-    options = {"max_boxes": 8, "seed": 3} | options
-    return BatchStream(samples, SIZE, batch_size, augmentation=augmentation, **options)
+SETTINGS = BatchSettings(SIZE, batch_size=2, max_boxes=8, augmentation=Augmentation(), seed=3)
+
+
+def stream_of(samples, **changes):
+    return BatchStream(samples, dataclasses.replace(SETTINGS, **changes))
 
 
 def take(stream, count, **options):
@@ -47,7 +50,7 @@ def assert_same(first, second):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_batch_has_its_promised_form(samples):
+def test_shapes_types_and_ranges_of_a_batch(samples):
     images, boxes, labels = stream_of(samples, batch_size=7).batch(0, mosaic=True)
     assert (images.shape, images.dtype) == ((7, *SIZE, 3), np.uint8)
     assert (boxes.shape, boxes.dtype) == ((7, 8, 4), np.float32)
@@ -70,37 +73,37 @@ def test_a_batch_is_a_function_of_seed_step_and_mosaic(samples):
         assert (batch[0] != other[0]).any()
 
 
-def test_a_smaller_batch_shows_the_same(samples):
+def test_a_smaller_size_gives_the_same_images_scaled(samples):
     stream = stream_of(samples, augmentation=Augmentation(mosaic=0))
     half = (SIZE[0] // 2, SIZE[1] // 2)
-    (_, *whole), (_, *small) = take(stream, 1)[0], take(stream, 1, size=lambda step: half)[0]
+    (_, *full), (_, *small) = take(stream, 1)[0], take(stream, 1, size=lambda step: half)[0]
     assert_same(small, stream.batch(0, mosaic=True, size=half))
     assert small[0].shape[1:3] == half
-    np.testing.assert_allclose(2 * small[1], whole[1], rtol=1e-5)
-    np.testing.assert_array_equal(small[2], whole[2])
+    np.testing.assert_allclose(2 * small[1], full[1], rtol=1e-5)
+    np.testing.assert_array_equal(small[2], full[2])
 
 
-def test_threads_change_nothing(samples):
-    stream = stream_of(samples, workers=3)
+def test_the_stream_yields_the_same_batches_from_threads(samples):
+    stream = BatchStream(samples, SETTINGS, workers=3)
     for step, *batch in take(stream, 6):
         assert_same(batch, stream.batch(step, mosaic=True))
 
 
-def test_a_run_is_taken_up_at_any_step(samples):
-    whole, late = take(stream_of(samples), 6), take(stream_of(samples), 2, start_step=4)
+def test_a_stream_can_start_at_any_step(samples):
+    all_steps, late = take(stream_of(samples), 6), take(stream_of(samples), 2, start_step=4)
     assert [batch[0] for batch in late] == [4, 5]
-    for first, second in zip(whole[4:], late, strict=True):
+    for first, second in zip(all_steps[4:], late, strict=True):
         assert_same(first, second)
 
 
-def test_every_epoch_sees_every_sample_once_in_another_order(samples):
+def test_every_epoch_is_another_permutation_of_the_samples(samples):
     stream = stream_of(samples, batch_size=1, augmentation=STILL)
     epochs = [[stream.sources(e * 5 + i, False)[0].stem for i in range(5)] for e in range(3)]
     assert all(sorted(epoch) == [f"image {i}" for i in range(5)] for epoch in epochs)
     assert epochs[0] != epochs[1] or epochs[1] != epochs[2]
 
 
-def test_a_set_smaller_than_a_batch(samples):
+def test_a_dataset_smaller_than_a_batch(samples):
     stream = stream_of(samples[1:3], batch_size=8, augmentation=STILL)
     assert stream.steps_per_epoch == 1
     _, _, labels = stream.batch(0, mosaic=False)
@@ -108,21 +111,21 @@ def test_a_set_smaller_than_a_batch(samples):
     assert stream_of(samples).steps_per_epoch == 3
 
 
-def test_boxes_that_pass_the_border_end_there(tmp_path):
+def test_boxes_are_clipped_to_the_image(tmp_path):
     add_image(tmp_path, "x", [("a", (-5, 10, 90, 50))], (60, 80))
     samples, _ = read_samples([ImageRef(tmp_path, "x")], ["a"])
     _, boxes, _ = stream_of(samples, batch_size=1, augmentation=STILL).batch(0, mosaic=False)
     assert boxes[0, 0, 2] - boxes[0, 0, 0] == pytest.approx(64 / 60 * 80)
 
 
-def test_difficult_objects_are_learnt_too(tmp_path):
+def test_difficult_objects_are_included(tmp_path):
     add_image(tmp_path, "x", [("a", (10, 10, 50, 50), 1)])
     samples, _ = read_samples([ImageRef(tmp_path, "x")], ["a"])
     _, _, labels = stream_of(samples, batch_size=1, augmentation=STILL).batch(0, mosaic=False)
     assert (labels >= 0).sum() == 1
 
 
-def test_where_there_are_too_many_objects_the_largest_stay(tmp_path):
+def test_the_largest_of_too_many_objects_are_kept(tmp_path):
     sides = (12, 40, 8, 30)
     objects = [(name, (0, 0, side, side)) for name, side in zip("abaa", sides, strict=True)]
     add_image(tmp_path, "x", objects, (64, 96))
@@ -133,24 +136,24 @@ def test_where_there_are_too_many_objects_the_largest_stay(tmp_path):
     assert labels[0].tolist() == [1, 0]
 
 
-def test_a_blend_is_half_and_half_in_its_colours_with_the_objects_of_both(tmp_path, monkeypatch):
-    things = ("a", (8, 8, 40, 40)), ("b", (50, 10, 90, 60))
-    for name, level, thing in zip("xy", (40, 200), things, strict=True):
-        add_image(tmp_path, name, [thing], image=np.full((*SIZE, 3), level, np.uint8))
+def test_mixup_averages_the_pixels_and_keeps_the_objects_of_both(tmp_path, monkeypatch):
+    objects = ("a", (8, 8, 40, 40)), ("b", (50, 10, 90, 60))
+    for name, level, drawn in zip("xy", (40, 200), objects, strict=True):
+        add_image(tmp_path, name, [drawn], image=np.full((*SIZE, 3), level, np.uint8))
     samples, _ = read_samples([ImageRef(tmp_path, name) for name in "xy"], ["a", "b"])
 
-    def whole(index):
+    def filling(index):
         placement = Placement(SIZE, 0, 0, SIZE[1], SIZE[0], False, (0, 0, SIZE[1], SIZE[0]))
         return Picture(((index, placement),), (1, 1, 0.5))
 
-    monkeypatch.setattr(utils.data.dataset, "plan", lambda *_: [whole(0), whole(1)])
+    monkeypatch.setattr(utils.data.dataset, "plan", lambda *_: [filling(0), filling(1)])
     images, boxes, labels = stream_of(samples, batch_size=1).batch(0, mosaic=True)
     assert (images == 60).all()  # (40 + 200) / 2, half as bright
     np.testing.assert_array_equal(boxes[0, :2], [[8, 8, 40, 40], [50, 10, 90, 60]])
     assert labels[0, :3].tolist() == [0, 1, -1]
 
 
-def test_sources_are_the_images_of_the_batch(samples, monkeypatch):
+def test_sources_are_the_files_read_for_a_batch(samples, monkeypatch):
     stream = stream_of(samples)
     opened = []
 
@@ -165,35 +168,47 @@ def test_sources_are_the_images_of_the_batch(samples, monkeypatch):
         assert sorted(set(opened)) == sorted(stream.sources(step, mosaic))
 
 
-def test_mosaic_is_asked_for_batch_by_batch(samples):
-    answers = iter([True, False] * 20)
-    stream = stream_of(samples)
-    for step, *batch in take(stream, 4, mosaic=lambda step: next(answers)):
-        assert_same(batch, stream.batch(step, mosaic=step % 2 == 0))
+def test_mosaic_and_size_are_called_once_per_batch_a_few_steps_ahead(samples):
+    stream, calls = stream_of(samples), {"mosaic": [], "size": []}
+
+    def mosaic(step):
+        calls["mosaic"].append(step)
+        return step % 2 == 0
+
+    def size(step):
+        calls["size"].append(step)
+        return SIZE if step < 2 else (32, 32)
+
+    batches = stream.stream(0, mosaic, size)
+    for step, *batch in itertools.islice(batches, 6):
+        assert_same(batch, stream.batch(step, step % 2 == 0, SIZE if step < 2 else (32, 32)))
+        begun = step + 1 + utils.data.dataset.PREFETCH
+        assert calls["mosaic"] == calls["size"] == list(range(begun))
+    batches.close()
 
 
-def test_an_image_that_went_bad_is_an_error_of_the_consumer(samples):
+def test_an_unreadable_image_is_an_error_in_the_consumer(samples):
     for sample in samples:
         sample.image.write_bytes(b"")
     with pytest.raises(UserError, match="image"):
         take(stream_of(samples), 1)
 
 
-def test_storage_that_stops_answering_is_an_error(samples, monkeypatch):
-    answer = threading.Event()
-    monkeypatch.setattr(utils.data.dataset, "PATIENCE", 0.05)
-    monkeypatch.setattr(utils.data.dataset, "read_image", lambda *_: answer.wait(20))
+def test_storage_that_does_not_respond_is_an_error(samples, monkeypatch):
+    response = threading.Event()
+    monkeypatch.setattr(utils.data.dataset, "DECODE_TIMEOUT", 0.05)
+    monkeypatch.setattr(utils.data.dataset, "read_image", lambda *_: response.wait(20))
     with pytest.raises(JobError, match="no image"):
         take(stream_of(samples), 1)
-    answer.set()
+    response.set()
 
 
-def test_closing_ends_the_threads(samples):
+def test_closing_stops_the_threads(samples):
     batches = stream_of(samples).stream(0, lambda step: True)
     next(batches)
     batches.close()
     for thread in threading.enumerate():
-        if thread.name.startswith("batch"):
+        if thread.name.startswith("look-ahead"):
             thread.join(timeout=20)
             assert not thread.is_alive()
 
@@ -204,19 +219,22 @@ def test_no_sample_is_an_error():
 
 
 def test_boxes_needed(samples):
-    # 0 to 4 objects an image; the 95th percentile is 3.8, and 5 x 4 = 20 makes 24.
+    # 0 to 4 objects per image: the 95th percentile is 3.8, and 5 x 4 = 20 is rounded up to 24.
     assert boxes_needed(samples, Augmentation()) == 24
     assert boxes_needed(samples, Augmentation(mosaic=0)) == 8
     assert boxes_needed(samples * 100 + samples[4:] * 10000, Augmentation()) == 24
 
 
-def test_boxes_needed_are_at_most_what_the_assigner_tells_apart(samples):
+def test_boxes_needed_are_limited_by_the_assigner(samples):
+    from nets.assigner import MAX_GROUND_TRUTHS
+
+    assert MAX_BOXES_PER_IMAGE == MAX_GROUND_TRUTHS == 800
     crowd = dataclasses.replace(samples[0], boxes=np.ones((600, 4)), labels=np.zeros(600))
     assert boxes_needed([crowd], Augmentation(mosaic=0)) == 600
     assert boxes_needed([crowd], Augmentation()) == 800
 
 
-def test_data_and_drawing_start_without_tensorflow():
-    modules = "utils.data.dataset, utils.data.datacheck, utils.data.anchors, nets.anchors"
+def test_tensorflow_is_not_imported():
+    modules = "utils.data.dataset, utils.data.datacheck, utils.data.anchors, nets.versions"
     code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

@@ -4,7 +4,7 @@ import pytest
 from defusedxml import ElementTree
 
 from utils.data import synthetic
-from utils.data.synthetic import CLASSES, SIDES, TINY, draw, write_voc
+from utils.data.synthetic import CLASSES, SIDES, TINY, draw_scene, write_voc
 from utils.errors import UserError
 
 
@@ -17,7 +17,7 @@ def voc(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scenes():
-    return [draw(np.random.default_rng([1, k])) for k in range(60)]
+    return [draw_scene(np.random.default_rng([1, k])) for k in range(60)]
 
 
 def read_list(voc, name):
@@ -34,8 +34,8 @@ def test_the_splits_are_disjoint_and_complete(voc):
     assert everything == {path.stem for path in voc.glob("Annotations/*.xml")}
 
 
-def test_annotations_say_what_was_drawn(voc):
-    _, objects = draw(np.random.default_rng([0, 0]))
+def test_annotations_match_the_drawn_objects(voc):
+    _, objects = draw_scene(np.random.default_rng([0, 0]))
     root = ElementTree.parse(voc / "Annotations/000001.xml").getroot()
     image = cv2.imread(str(voc / "JPEGImages/000001.jpg"))
     assert (int(root.find("size/height").text), int(root.find("size/width").text)) == (
@@ -52,7 +52,7 @@ def test_annotations_say_what_was_drawn(voc):
     ] == [(o.name, o.box, o.truncated, o.difficult) for o in objects]
 
 
-def test_the_seed_decides_every_byte_and_a_larger_set_begins_with_the_smaller(voc, tmp_path):
+def test_images_depend_on_seed_and_index_only(voc, tmp_path):
     write_voc(tmp_path / "same", train=1, val=1, test=0)
     write_voc(tmp_path / "other", train=1, val=0, test=0, seed=1)
     first = (voc / "JPEGImages/000001.jpg").read_bytes()
@@ -60,12 +60,30 @@ def test_the_seed_decides_every_byte_and_a_larger_set_begins_with_the_smaller(vo
     assert (tmp_path / "other/VOC2007/JPEGImages/000001.jpg").read_bytes() != first
 
 
-def test_images_that_are_there_are_not_touched(voc):
-    with pytest.raises(UserError, match="has images already"):
-        write_voc(voc.parent)
+@pytest.mark.parametrize("folder", ["JPEGImages", "Annotations", "ImageSets/Main"])
+def test_existing_files_are_not_changed(tmp_path, folder):
+    path = tmp_path / "VOC2007" / folder / "mine"
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(UserError, match=f"{folder} already contains files"):
+        write_voc(tmp_path, train=1, val=1, test=1)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    assert path.read_text() == "mine"
 
 
-def test_every_class_and_every_scale_and_some_difficult(scenes):
+def test_an_interrupted_job_leaves_no_files(tmp_path, monkeypatch):
+    def interrupted(rng):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(synthetic, "draw_scene", interrupted)
+        write_voc(tmp_path, train=1, val=1, test=1)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    write_voc(tmp_path, train=1, val=1, test=1)
+    assert len(list(tmp_path.glob("VOC2007/JPEGImages/*.jpg"))) == 3
+
+
+def test_there_are_all_classes_all_scales_and_difficult_objects(scenes):
     objects = [drawn for _, found in scenes for drawn in found]
     assert {drawn.name for drawn in objects} == set(CLASSES)
     areas = np.array(
@@ -78,11 +96,11 @@ def test_every_class_and_every_scale_and_some_difficult(scenes):
     assert 0.03 < np.mean([drawn.difficult for drawn in objects]) < 0.25
 
 
-def test_boxes_lie_inside_images_that_are_not_flat(scenes):
-    for picture, objects in scenes:
-        height, width = picture.shape[:2]
+def test_boxes_are_inside_textured_images(scenes):
+    for image, objects in scenes:
+        height, width = image.shape[:2]
         assert SIDES[0] <= min(height, width) <= max(height, width) <= SIDES[1]
-        corners = picture[:40, :40], picture[-40:, -40:]
+        corners = image[:40, :40], image[-40:, -40:]
         assert max(corner.std() for corner in corners) > 2
         for drawn in objects:
             xmin, ymin, xmax, ymax = drawn.box
@@ -94,18 +112,18 @@ def test_boxes_lie_inside_images_that_are_not_flat(scenes):
                 assert drawn.difficult
 
 
-def test_a_box_fits_its_object_to_the_pixel(monkeypatch):
+def test_a_box_fits_its_object(monkeypatch):
     black = lambda rng, height, width: np.zeros((height, width, 3), np.float32)  # noqa: E731
     monkeypatch.setattr(synthetic, "_background", black)
     monkeypatch.setattr(synthetic, "_add_clutter", lambda rng, canvas: None)
     monkeypatch.setattr(synthetic, "_photograph", lambda rng, canvas: canvas)
-    lone = 0
+    single = 0
     for k in range(40):
-        picture, objects = draw(np.random.default_rng([2, k]))
+        image, objects = draw_scene(np.random.default_rng([2, k]))
         if len(objects) == 1:
-            lone += 1
-            ys, xs = np.nonzero(picture.any(axis=2))
-            seen = xs.min() + 1, ys.min() + 1, xs.max() + 1, ys.max() + 1
-            # The box ends where an edge pixel is half covered, `seen` where it is touched.
-            np.testing.assert_allclose(objects[0].box, seen, atol=2)
-    assert lone > 3
+            single += 1
+            ys, xs = np.nonzero(image.any(axis=2))
+            painted = xs.min() + 1, ys.min() + 1, xs.max() + 1, ys.max() + 1
+            # The box contains pixels that are at least half covered; `painted`, all covered ones.
+            np.testing.assert_allclose(objects[0].box, painted, atol=2)
+    assert single > 3

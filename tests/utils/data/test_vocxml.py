@@ -1,0 +1,43 @@
+import pytest
+
+from utils.data.vocxml import parse_xml
+from utils.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [
+        ("utf-8", "浣熊"),
+        ("utf-8-sig", "浣熊"),
+        ("utf-16", "浣熊"),
+        ("gb2312", "浣熊"),
+        ("gbk", "浣熊"),
+        ("shift_jis", "狸"),
+        ("euc-kr", "너구리"),
+        ("windows-1252", "Waschbär"),
+    ],
+)
+def test_the_declared_encoding_is_used(tmp_path, encoding, name):
+    declared = encoding.removesuffix("-sig")
+    text = f"<?xml version='1.0' encoding='{declared}'?>\n<a><name>{name}</name></a>"
+    path = tmp_path / "x.xml"
+    path.write_bytes(text.encode(encoding))
+    assert parse_xml(path).findtext("name") == name
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no xml",
+        b"<a><b></a>",
+        b"<?xml version='1.0' encoding='klingon'?><a/>",
+        b"<?xml version='1.0' encoding='gbk'?><a>\xff\xff</a>",
+        b"<!DOCTYPE a [<!ENTITY b 'bbbb'>]><a>&b;</a>",
+    ],
+)
+def test_invalid_xml_is_an_error_that_names_the_file(tmp_path, data):
+    path = tmp_path / "bad.xml"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"bad\.xml"):
+        parse_xml(path)

@@ -1,0 +1,44 @@
+"""Reads the names of the classes from a file or from the annotations."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from utils.data.imagesets import ImageRef, annotation_files, read_text
+from utils.data.vocxml import class_name, parse_xml
+from utils.errors import UserError
+
+VOC_CLASSES = Path(__file__).parents[2] / "model_data" / "voc_classes.txt"
+
+
+def read_classes(path: Path) -> list[str]:
+    """Reads class names from a file with one name per line.
+
+    Raises:
+        UserError: The file has no name, contains a name twice, or is not UTF-8.
+    """
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if not names:
+        raise UserError(f"no class in {path}: write one name per line")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"class {twice!r} occurs twice in {path}: remove one")
+    return names
+
+
+def find_classes(refs: Iterable[ImageRef]) -> list[str]:
+    """Finds the class names in the annotations of images.
+
+    Returns:
+        The names: in VOC's order if all of them are classes of VOC, otherwise sorted.
+    """
+    names: set[str] = set()
+    files = {path: annotation_files(path) for path in {ref.voc_dir for ref in refs}}
+    for ref in refs:
+        try:
+            root = parse_xml(files[ref.voc_dir][ref.image_id])
+        except (KeyError, UserError):
+            continue  # `read_samples` reports the file
+        names.update(class_name(node) for node in root.iterfind("object"))
+    names.discard("")
+    voc = read_classes(VOC_CLASSES)
+    return [name for name in voc if name in names] if names <= set(voc) else sorted(names)
