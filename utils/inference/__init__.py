@@ -1,1 +1,1 @@
-"""In: pictures, videos and a detector. Out: detections in their own pixels, drawn or as JSON."""
+"""Takes images, videos and a detector; returns detections in pixels of the original images."""

@@ -1,5 +1,6 @@
-"""What was found in one image, and its JSON form."""
+"""The detections of one image, and their JSON form."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Detections:
-    """The objects found in one image, best score first.
+    """The objects found in one image, highest score first.
 
     Attributes:
-        boxes: `(N, 4)` float32 corners `xmin, ymin, xmax, ymax`, pixels of the original image.
-        scores: `(N,)` float32, objectness times class probability, 0..1.
-        labels: `(N,)` int32 indices into the class list.
+        boxes: (N, 4) float32 corners `xmin, ymin, xmax, ymax` in pixels of the original image.
+        scores: (N,) float32, objectness times class probability, 0..1.
+        labels: (N,) int32 indices into the class list.
     """
 
     boxes: np.ndarray
@@ -21,20 +22,20 @@ class Detections:
     labels: np.ndarray
 
     def __len__(self) -> int:
-        """How many objects were found."""
+        """The number of objects."""
         return len(self.scores)
 
 
 def to_json(
-    source: str, size: tuple[int, int], detections: Detections, classes: list[str]
+    source: str, size: tuple[int, int], detections: Detections, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Turns one image's detections into the entry that `--json` prints.
+    """Converts the detections of one image to the entry that `--json` prints.
 
     Args:
-        source: where the image came from.
-        size: `(height, width)` of the original image.
-        detections: what was found in it.
-        classes: names, by label.
+        source: Path, camera number or URL of the source.
+        size: Height and width of the original image.
+        detections: The objects found in it.
+        classes: Names of the classes, by label.
     """
     height, width = size
     return {

@@ -1,30 +1,46 @@
-"""Boxes, labels and heatmaps over pictures. RGB in, a new RGB picture out."""
+"""Draws boxes, labels and heat maps into copies of RGB images."""
 
 import colorsys
 import logging
 import math
-from collections.abc import Set
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib import font_manager, ft2font
 from PIL import Image, ImageDraw, ImageFont
 
+from utils.fonts import find_font, missing_letters, plain_font
 from utils.inference.detections import Detections
+
+MIN_FONT_SIZE = 7  # pixels
+
+
+@dataclass(frozen=True)
+class _Label:
+    """A label: text, font (None for OpenCV's own), size in pixels, RGB colour of the background."""
+
+    text: str
+    font: Path | None
+    size: int
+    colour: tuple[int, int, int]
 
 
 def draw_boxes(
-    image: np.ndarray, detections: Detections, classes: list[str], show_scores: bool = True
+    image: np.ndarray, detections: Detections, classes: Sequence[str], show_scores: bool = True
 ) -> np.ndarray:
-    """Draws each detection's box with its class and score.
+    """Draws the box of each detection with its class and score.
 
     Args:
-        image: RGB uint8 `(height, width, 3)`; stays as it is.
-        detections: in pixels of `image`.
-        classes: names, by label.
-        show_scores: whether the score stands behind the name; ground truth has none.
+        image: RGB uint8 (height, width, 3); not modified.
+        detections: The detections, in pixels of `image`.
+        classes: Names of the classes, by label.
+        show_scores: Whether to show the scores; ground truth has none.
+
+    Returns:
+        RGB uint8 (height, width, 3).
     """
     canvas = image.copy()
     scale = sum(image.shape[:2]) / 2
@@ -35,31 +51,34 @@ def draw_boxes(
     for i in worst_first:
         colour = class_colour(detections.labels[i])
         cv2.rectangle(canvas, corners[i, :2].tolist(), corners[i, 2:].tolist(), colour, line)
-    # All labels after all boxes, so that no line crosses a word.
+    # Labels come after all boxes, so that no line crosses a text.
     for i in worst_first:
         name, colour = classes[detections.labels[i]], class_colour(detections.labels[i])
         text = f"{name} {detections.scores[i]:.2f}" if show_scores else name
         left, top = corners[i, :2] - (line // 2, 0)
-        _draw_label(canvas, left, top, text, font_for(name), size, colour)
+        _draw_label(canvas, left, top, _Label(text, font_for(name), size, colour))
     return canvas
 
 
 def draw_heatmap(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lays a heatmap over a picture: the warmer, the surer the network.
+    """Blends a heat map into an image, from blue for low scores to red for high ones.
 
     Args:
-        image: RGB uint8 `(height, width, 3)`; stays as it is.
-        heat: `(height, width)` float32, 0..1.
+        image: RGB uint8 (height, width, 3); not modified.
+        heat: (height, width) float32, 0..1; where it is 0, the image stays as it is.
+
+    Returns:
+        RGB uint8 (height, width, 3).
     """
     colours = cv2.applyColorMap(np.uint8(heat * 255), cv2.COLORMAP_JET)[..., ::-1]
-    # The root shows weak responses too, and where there is none the picture stays as it was.
-    strength = 0.6 * np.sqrt(heat)[..., None]
+    strength = 0.6 * np.sqrt(heat)[..., None]  # the root makes weak responses visible
     return np.uint8(image * (1 - strength) + colours * strength)
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """The RGB colour of a class: always the same, and far from that of its neighbours."""
-    # Steps of the golden ratio spread any number of hues evenly; the shade tells close ones apart.
+    """Returns the RGB colour of a class, which differs clearly from those of adjacent labels."""
+    # Steps of the golden ratio spread any number of hues evenly. Similar hues differ in
+    # saturation or brightness.
     saturation, value = ((0.85, 1.0), (0.55, 1.0), (0.9, 0.7))[label % 3]
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, saturation, value)
     return round(red * 255), round(green * 255), round(blue * 255)
@@ -67,78 +86,64 @@ def class_colour(label: int) -> tuple[int, int, int]:
 
 @cache
 def font_for(name: str) -> Path | None:
-    """Finds a font file with every letter of a class name.
+    """Finds a font that has every letter of a class name; warns if there is none.
 
-    Matplotlib's DejaVu Sans has Latin, Greek, Cyrillic, Arabic and Hebrew. None stands for
-    WenQuanYi Micro Hei, which is inside OpenCV 5 and has Chinese, Japanese and Korean on every
-    machine. What neither has is looked for among the machine's own fonts.
+    Args:
+        name: Name of a class.
+
+    Returns:
+        The first of these that has all letters: DejaVu Sans; None, which selects WenQuanYi Micro
+        Hei, a font in OpenCV 5 with Chinese, Japanese and Korean; an installed font. None if no
+        font has all letters.
     """
-    letters = {ord(letter) for letter in name}
-    dejavu = Path(font_manager.findfont("DejaVu Sans"))
-    if letters <= _letters_of(dejavu):
-        return dejavu
-    if not any(_is_unknown_to_opencv(letter) for letter in name):
+    if not missing_letters(name):
+        return plain_font()
+    if not any(_opencv_lacks(letter) for letter in name):
         return None
-    # Of a family's files the plain one has the shortest name.
-    for font in sorted(map(Path, font_manager.findSystemFonts()), key=lambda path: len(path.name)):
-        if letters <= _letters_of(font):
-            return font
-    logging.getLogger(__name__).warning(
-        "warning: no font here has all letters of %r, install one, for example Noto Sans", name
-    )
-    return None
+    font = find_font(name)
+    if font is None:
+        logging.getLogger(__name__).warning(
+            "warning: no installed font has all letters of %r, install Noto Sans, for example",
+            name,
+        )
+    return font
 
 
-def _letters_of(font: Path) -> Set[int]:
-    try:
-        face = ft2font.FT2Font(str(font))
-    except RuntimeError:  # no font that FreeType can read
-        return set()
-    # Fonts of coloured pictures come in one size only.
-    scalable = ft2font.FaceFlags.SCALABLE in face.face_flags
-    return face.get_charmap().keys() if scalable else set()
-
-
-def _is_unknown_to_opencv(letter: str) -> bool:
-    """OpenCV's own font shows a question mark for what it lacks."""
+def _opencv_lacks(letter: str) -> bool:
+    """Whether OpenCV draws a question mark instead of this letter."""
     return letter != "?" and np.array_equal(_opencv_mask(letter, 20), _opencv_mask("?", 20))
 
 
-def _draw_label(
-    canvas: np.ndarray,
-    left: int,
-    top: int,
-    text: str,
-    font: Path | None,
-    size: int,
-    colour: tuple[int, int, int],
-) -> None:
-    """Writes `text` on a bar of `colour` over a box's top left corner, inside the picture."""
+def _draw_label(canvas: np.ndarray, left: int, top: int, label: _Label) -> None:
+    """Draws a label at the top left corner of a box, moved so that it is inside the image."""
     height, width = canvas.shape[:2]
-    mask = _text_mask(text, font, size)
-    while mask.shape[1] > width and size > 7:
-        size -= 1
-        mask = _text_mask(text, font, size)
+    mask = _text_mask(label)
+    while mask.shape[1] > width and label.size > MIN_FONT_SIZE:
+        label = replace(label, size=label.size - 1)
+        mask = _text_mask(label)
     mask = mask[:height, :width]
-    # Above the box where there is room, else at the top inside it.
+    # Above the box if there is room, otherwise inside it.
     top = top - mask.shape[0] if top >= mask.shape[0] else top
     top = min(max(top, 0), height - mask.shape[0])
     left = min(max(left, 0), width - mask.shape[1])
-    # Black or white, whichever has more contrast with the bar (WCAG 2.1, relative luminance).
-    luminance = np.dot((np.array(colour) / 255) ** 2.2, (0.2126, 0.7152, 0.0722))
+    # Black or white text, whichever has more contrast with the bar (WCAG 2.1 relative luminance).
+    luminance = np.dot((np.array(label.colour) / 255) ** 2.2, (0.2126, 0.7152, 0.0722))
     ink = 0 if luminance > 0.179 else 255
     bar = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
-    bar[:] = colour + (ink - np.float32(colour)) * (mask[..., None] / np.float32(255))
+    weight = mask[..., None] / np.float32(255)
+    bar[:] = label.colour + (ink - np.float32(label.colour)) * weight
 
 
-def _text_mask(text: str, font: Path | None, size: int) -> np.ndarray:
-    """Writes white on black, `(about 1.3 size, length)` uint8."""
-    if font is None:
-        return _opencv_mask(text, size)
-    face = _open_font(font, size)
+def _text_mask(label: _Label) -> np.ndarray:
+    """White text on black, uint8 (about 1.3 times the font size, length)."""
+    size = label.size
+    if label.font is None:
+        return _opencv_mask(label.text, size)
+    face = _open_font(label.font, size)
     margin = math.ceil(size / 6)
-    mask = Image.new("L", (math.ceil(face.getlength(text)) + 2 * margin, math.ceil(size * 1.3)))
-    ImageDraw.Draw(mask).text((margin, size), text, 255, face, anchor="ls")
+    length = math.ceil(face.getlength(label.text)) + 2 * margin
+    mask = Image.new("L", (length, math.ceil(size * 1.3)))
+    ImageDraw.Draw(mask).text((margin, size), label.text, 255, face, anchor="ls")
     return np.asarray(mask)
 
 

@@ -1,4 +1,4 @@
-"""From pictures of any size to detections in their own pixels."""
+"""Detects objects in images of any size; boxes are in pixels of these images."""
 
 import contextlib
 import math
@@ -12,35 +12,36 @@ from nets.detector import Detector
 from nets.versions import ANCHORS_PER_LEVEL, strides_of
 from utils.data.letterbox import Letterbox, letterbox
 from utils.inference.detections import Detections
+from utils.inference.thresholds import DEFAULT_THRESHOLDS, Thresholds
 
 
 class Predictor:
-    """Runs a detector over pictures: letterbox, network, suppression, and back.
+    """Runs a detector on images: letterbox, network, non-maximum suppression, and boxes in
+    pixels of the image.
 
-    The graph is traced once, for one batch shape. Unless frozen it reads the detector's variables
-    anew at each call, so that a predictor made before training follows the weights.
+    The graph is traced once, for one batch shape. Unless `frozen` is set, it reads the variables of
+    the detector at every call, so a predictor that is built before training uses the current
+    weights.
 
     Args:
-        detector: the network.
-        confidence: the lowest score that is kept, 0..1.
-        iou: of two boxes of a class that overlap more than this, the better one stays, 0..1.
-        max_boxes: the most detections an image.
-        batch_size: how many images go through the network at once; the last batch is padded.
-        stretch: whether images fill the input instead of keeping their aspect.
-        frozen: whether the weights are those of the first call for good, which is faster.
+        detector: The detector.
+        thresholds: Thresholds of non-maximum suppression.
+        batch_size: Images per call of the network; the last batch is padded.
+        stretch: Whether images are stretched to the input instead of keeping their aspect ratio.
+        frozen: Whether the weights become constants at the first call, which is faster.
 
     Attributes:
-        input_size: height and width of the network's input.
-        best_scores: the network alone on one canvas `(1, height, width, 3)` uint8: the best
-            class score `(1, P)` of every prediction, in the order of `Detector`'s logits.
+        input_size: Height and width of the input of the network.
+        batch_size: Images per call of the network.
+        best_scores: A function that runs only the network, on a uint8 batch (1, height, width, 3)
+            of one letterboxed image. It returns the highest class score of each prediction, (1, P),
+            in the order of the logits of `Detector`.
     """
 
     def __init__(
         self,
         detector: Detector,
-        confidence: float = 0.5,
-        iou: float = 0.3,
-        max_boxes: int = 100,
+        thresholds: Thresholds = DEFAULT_THRESHOLDS,
         batch_size: int = 1,
         stretch: bool = False,
         frozen: bool = False,
@@ -53,7 +54,9 @@ class Predictor:
 
         def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
             with weights():
-                return detector.detect(images, confidence, iou, max_boxes)
+                return detector.detect(
+                    images, thresholds.confidence, thresholds.iou, thresholds.max_boxes
+                )
 
         def best_scores(images: tf.Tensor) -> tf.Tensor:
             with weights():
@@ -63,36 +66,27 @@ class Predictor:
         self.best_scores = self._graph(best_scores, 1)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        """Finds the objects in each of any number of RGB uint8 `(height, width, 3)` images."""
-        found = []
-        for start in range(0, len(images), self.batch_size):
-            found += self._batch(images[start : start + self.batch_size])
-        return found
-
-    def _graph(self, compute: Callable, batch_size: int) -> Callable:
-        canvases = tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)
-        return tf.function(compute, input_signature=[canvases], autograph=False)
-
-    def _batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        canvases = np.zeros((self.batch_size, *self.input_size, 3), np.uint8)
-        fits = []
-        for canvas, image in zip(canvases, images, strict=False):
-            canvas[:], fit = letterbox(image, self.input_size, self._stretch)
-            fits.append(fit)
-        raw = {key: tensor.numpy() for key, tensor in self._detect(canvases).items()}
-        return [
-            _in_original(fit, *(raw[key][i, :count] for key in ("boxes", "scores", "labels")))
-            for i, (fit, count) in enumerate(zip(fits, raw["counts"], strict=False))
-        ]
-
-    def heatmap(self, image: np.ndarray) -> np.ndarray:
-        """Shows where the network sees something.
+        """Detects the objects in any number of images.
 
         Args:
-            image: RGB uint8 `(height, width, 3)`.
+            images: RGB uint8 (height, width, 3) each.
 
         Returns:
-            `(height, width)` float32, 0..1: objectness times the likeliest class, the greatest
+            The detections of each image, in pixels of this image.
+        """
+        found = []
+        for start in range(0, len(images), self.batch_size):
+            found += self._detect_batch(images[start : start + self.batch_size])
+        return found
+
+    def heatmap(self, image: np.ndarray) -> np.ndarray:
+        """Computes how strongly the network responds at each pixel.
+
+        Args:
+            image: RGB uint8 (height, width, 3).
+
+        Returns:
+            (height, width) float32, 0..1: objectness times the highest class probability, maximum
             over anchors and pyramid levels.
         """
         canvas, fit = letterbox(image, self.input_size, self._stretch)
@@ -105,7 +99,7 @@ class Predictor:
             end = start + math.prod(grid)
             level = scores[start:end].reshape(grid).max(axis=-1)
             start = end
-            # Cell centres to pixel centres of the original, through the letterbox, in one step.
+            # One warp maps pixel centres of the original to cell centres, through the letterbox.
             shift_x = (fit.pad_x + fit.scale_x / 2) / stride - 0.5
             shift_y = (fit.pad_y + fit.scale_y / 2) / stride - 0.5
             to_level = np.array(
@@ -118,11 +112,27 @@ class Predictor:
             heat = np.maximum(heat, level)
         return heat
 
+    def _graph(self, compute: Callable, batch_size: int) -> Callable:
+        canvases = tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)
+        return tf.function(compute, input_signature=[canvases], autograph=False)
+
+    def _detect_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        canvases = np.zeros((self.batch_size, *self.input_size, 3), np.uint8)
+        fits = []
+        for canvas, image in zip(canvases, images, strict=False):
+            canvas[:], fit = letterbox(image, self.input_size, self._stretch)
+            fits.append(fit)
+        raw = {key: tensor.numpy() for key, tensor in self._detect(canvases).items()}
+        return [
+            _in_original(fit, *(raw[key][i, :count] for key in ("boxes", "scores", "labels")))
+            for i, (fit, count) in enumerate(zip(fits, raw["counts"], strict=False))
+        ]
+
 
 def _in_original(
     fit: Letterbox, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
 ) -> Detections:
     boxes = fit.inverse(boxes)
-    # What lay in the grey padding only has no area left after clipping.
-    real = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)
-    return Detections(boxes[real], scores[real], labels[real])
+    # After clipping, boxes that lay entirely in the grey padding have no area.
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)
+    return Detections(boxes[kept], scores[kept], labels[kept])

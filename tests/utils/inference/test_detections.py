@@ -5,7 +5,7 @@ import numpy as np
 from utils.inference.detections import Detections, to_json
 
 
-def test_json_has_the_contracts_keys_in_plain_python_numbers():
+def test_json_has_the_keys_of_the_contract_and_plain_numbers():
     found = Detections(
         boxes=np.array([[1.004, 2, 30.5, 40], [0, 0, 5, 5]], np.float32),
         scores=np.array([0.98765, 0.5], np.float32),
@@ -23,7 +23,7 @@ def test_json_has_the_contracts_keys_in_plain_python_numbers():
     }
 
 
-def test_nothing_found_is_an_empty_list():
+def test_json_without_detections_has_an_empty_list():
     nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
     assert len(nothing) == 0
     assert to_json("a.jpg", (4, 6), nothing, ["cat"])["detections"] == []

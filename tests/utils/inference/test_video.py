@@ -9,7 +9,7 @@ from utils.inference.video import VideoReader, VideoWriter
 
 
 def frames(count, height, width):
-    """Frame i is grey of level 10 i."""
+    """Makes frames, of which frame i has the grey level 10 i."""
     return [np.full((height, width, 3), 10 * i, np.uint8) for i in range(count)]
 
 
@@ -20,7 +20,7 @@ def write(path, images, fps=12.5):
 
 
 @pytest.mark.parametrize(("size", "stored"), [((48, 64), (48, 64)), ((37, 51), (38, 52))])
-def test_every_frame_comes_back_in_order_at_the_same_rate(tmp_path, size, stored):
+def test_round_trip_keeps_frames_order_and_rate(tmp_path, size, stored):
     write(tmp_path / "a.mp4", frames(20, *size))
     with VideoReader(str(tmp_path / "a.mp4")) as video:
         assert video.fps == pytest.approx(12.5)
@@ -33,20 +33,20 @@ def test_every_frame_comes_back_in_order_at_the_same_rate(tmp_path, size, stored
 
 
 @pytest.mark.parametrize("fps", [119.877, 239.857, 30000 / 1001, 66.6667])
-def test_every_rate_that_a_phone_films_at_can_be_written(tmp_path, fps):
+def test_frame_rates_of_phones_can_be_written(tmp_path, fps):
     write(tmp_path / "a.mp4", frames(3, 32, 32), fps)
     with VideoReader(str(tmp_path / "a.mp4")) as video:
         assert video.fps == pytest.approx(fps, rel=1e-3)
 
 
-def test_colours_are_rgb_on_both_ways(tmp_path):
+def test_reader_and_writer_use_rgb(tmp_path):
     write(tmp_path / "a.mp4", [np.full((32, 32, 3), (250, 10, 10), np.uint8)])
     with VideoReader(str(tmp_path / "a.mp4")) as video:
         _, image = next(iter(video))
     np.testing.assert_allclose(image.mean(axis=(0, 1)), (250, 10, 10), atol=8)
 
 
-def test_a_file_appears_only_once_it_is_whole(tmp_path):
+def test_no_file_after_an_error_or_without_frames(tmp_path):
     with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "a.mp4", 25) as video:
         video.write(frames(1, 32, 32)[0])
         raise KeyboardInterrupt
@@ -55,24 +55,24 @@ def test_a_file_appears_only_once_it_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_live_frame_is_held_until_its_time(tmp_path):
+def test_late_live_frames_are_repeated(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", fps=10) as video:
         for seconds, image in zip((0.0, 0.11, 0.5, 0.51), frames(4, 32, 32), strict=True):
             video.write(image, seconds)
-    # Frames 0 and 1 are on time, 2 comes 3 frames late, 3 is early but not dropped.
+    # Frames 0 and 1 are on time, frame 2 is 3 frames late, frame 3 is early but not dropped.
     with VideoReader(str(tmp_path / "a.mp4")) as video:
         levels = [round(image.mean() / 10) for _, image in video]
     assert levels == [0, 1, 2, 2, 2, 2, 3]
 
 
-def test_a_stream_that_changes_its_size_loses_no_frame(tmp_path):
+def test_stream_that_changes_size_loses_no_frame(tmp_path):
     write(tmp_path / "a.mp4", [*frames(2, 32, 48), *frames(2, 64, 64)])
     with VideoReader(str(tmp_path / "a.mp4")) as video:
         assert len(list(video)) == 4
 
 
-def test_a_write_that_fails_is_noticed(tmp_path, monkeypatch):
-    class FullDisk:
+def test_failed_write_is_an_error(tmp_path, monkeypatch):
+    class FullDisk:  # OpenCV does not report failed writes
         fourcc = cv2.VideoWriter.fourcc
 
         def __init__(self, path, *_):
@@ -93,13 +93,13 @@ def test_a_write_that_fails_is_noticed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_to_is_noticed_at_once(tmp_path):
+def test_missing_folder_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"cannot write .*a\.mp4"):
         write(tmp_path / "missing" / "a.mp4", frames(1, 32, 32))
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all"])
-def test_what_is_no_video_is_named(tmp_path, content):
+def test_error_names_the_file_that_is_no_video(tmp_path, content):
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.mp4"):
         VideoReader(str(tmp_path / "a.mp4"))

@@ -1,0 +1,102 @@
+from contextlib import contextmanager
+
+import pytest
+
+from tests.media import save_image, save_video
+from tests.red_finder import RedFinder
+from utils.errors import JobError, UserError
+from utils.inference.predictor import Predictor
+from utils.inference.runner import Runner
+from utils.inference.sinks import JsonDocument, Sink
+from utils.inference.sources import find_sources
+
+
+class Log(Sink):
+    """Records how it is called."""
+
+    def __init__(self):
+        self.calls = []
+
+    def begin(self, sources):
+        self.calls.append(f"begin {len(sources)}")
+
+    @contextmanager
+    def recording(self, source, fps):
+        self.calls.append(f"open {source.name} {fps:g}")
+        try:
+            yield
+        except ValueError as error:
+            self.calls.append(f"error {error}")
+            raise
+        self.calls.append(f"close {source.name}")
+
+    def take(self, frame):
+        self.calls.append(f"take {frame.name} {len(frame.detections)}")
+
+    def end(self, source):
+        self.calls.append(f"end {source.name}")
+
+    def finish(self):
+        self.calls.append("finish")
+
+
+class Failing(Sink):
+    def take(self, frame):
+        if frame.number == 1:
+            raise ValueError("second frame")
+
+
+@pytest.fixture(autouse=True)
+def media(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_image("a.png")
+    save_video("v.mp4", count=3)
+
+
+def make_runner(*sinks):
+    return Runner(Predictor(RedFinder(), batch_size=2), ["red"], sinks)
+
+
+def test_sinks_are_called_in_order():
+    log = Log()
+    runner = make_runner(log)
+    runner.process(find_sources(["v.mp4", "a.png"]))
+    runner.finish()
+    frames = [f"take v_{i:06d} 1" for i in range(3)]
+    assert log.calls == [
+        *("begin 2", "open v 12.5", *frames, "close v", "end v"),
+        *("take a 1", "end a", "finish"),
+    ]
+
+
+def test_errors_reach_the_recordings_of_all_sinks():
+    logs = Log(), Log()
+    with pytest.raises(ValueError, match="second frame"):
+        make_runner(logs[0], Failing(), logs[1]).process(find_sources(["v.mp4"]))
+    assert all(log.calls[-1] == "error second frame" for log in logs)
+
+
+def test_drawn_picture_is_made_once_and_leaves_the_image():
+    class Drawer(Sink):
+        def take(self, frame):
+            self.picture = frame.drawn
+            assert (frame.image != frame.drawn).any()
+
+    first, second = Drawer(), Drawer()
+    make_runner(first, second).process(find_sources(["a.png"]))
+    assert first.picture is second.picture
+
+
+def test_skipped_sources_fail_the_job_after_all_sinks_have_finished(tmp_path, capsys):
+    (tmp_path / "broken.png").touch()
+    runner = make_runner(JsonDocument())
+    runner.process(find_sources(["broken.png", "a.png"]))
+    with pytest.raises(JobError, match="1 of 2"):
+        runner.finish()
+    assert '"source": "a.png"' in capsys.readouterr().out
+
+
+def test_only_source_that_cannot_be_read_raises(tmp_path):
+    (tmp_path / "broken.png").touch()
+    with pytest.raises(UserError, match=r"broken\.png"):
+        make_runner().process(find_sources(["broken.png"]))

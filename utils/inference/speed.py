@@ -1,0 +1,41 @@
+"""Measures the time of a predictor per image."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from utils.data.images import read_image
+from utils.data.letterbox import letterbox
+from utils.inference.predictor import Predictor
+
+WARM_UP_RUNS = 3
+
+
+def measure_speed(predictor: Predictor, path: Path, runs: int) -> dict[str, float]:
+    """Times a predictor on one image.
+
+    Args:
+        predictor: A predictor with batch size 1.
+        path: The image.
+        runs: Number of timed runs, after a few warm-up runs.
+
+    Returns:
+        Median milliseconds: `end_to_end_ms` from file to boxes, `network_ms` of the network alone.
+    """
+    canvas = letterbox(read_image(path), predictor.input_size)[0][None]
+    return {
+        "end_to_end_ms": _median_ms(lambda: predictor([read_image(path)]), runs),
+        "network_ms": _median_ms(lambda: predictor.best_scores(canvas).numpy(), runs),
+    }
+
+
+def _median_ms(call: Callable[[], object], runs: int) -> float:
+    for _ in range(WARM_UP_RUNS):
+        call()
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds)
