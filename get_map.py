@@ -1,119 +1,127 @@
-"""Scores a run, or detections made elsewhere, by VOC's and COCO's rules."""
+"""Scores a run, or detections made elsewhere, by the rules of VOC and COCO."""
 
 import argparse
 import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from utils import cli
 from utils.errors import UserError
+from utils.evaluation.settings import BATCH_SIZE, MATCH_IOU, THRESHOLDS, Metric
 
-if TYPE_CHECKING:  # --help must not wait for matplotlib and TensorFlow
+if TYPE_CHECKING:  # --help must not wait for TensorFlow
     from utils.data.annotation import Sample
     from utils.inference.detections import Detections
+    from utils.inference.predictor import Predictor
     from utils.run import Run
-
-BATCH_SIZE = 8
-METRICS = "voc", "voc11", "coco"
 
 
 def build_parser() -> cli.Parser:
-    """Makes the parser of this script's flags."""
+    """Builds the parser of the flags."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
+    default = "(default: %(default)s)"
     add("--run", type=Path, metavar="DIR", help="run directory (default: the newest in logs/)")
-    add("--data", type=Path, metavar="DIR", default="VOCdevkit", help="default: VOCdevkit")
-    add("--set", default="test", help="image set, such as 2007:test (default: test)")
-    add("--gt", type=Path, metavar="DIR", help="score text files instead, these as ground truth")
-    add("--dets", type=Path, metavar="DIR", help="with --gt: the detections")
-    add("--iou", type=cli.fraction, default=0.5, help="overlap that finds (default: 0.5)")
-    add("--metric", choices=METRICS, default="voc", help="printed large (default: voc)")
-    add("--conf", type=cli.fraction, default=0.001, help="lowest score (default: 0.001)")
-    add("--nms-iou", type=cli.fraction, default=0.5, help="suppression's IoU (default: 0.5)")
-    add("--out", type=Path, metavar="DIR", default="map_out", help="default: map_out")
-    add("--json", action="store_true", help="print the figures as one JSON document")
+    add(
+        "--data", type=Path, metavar="DIR", default="VOCdevkit", help=f"VOC devkit folder {default}"
+    )
+    add("--set", default="test", help=f"image set, such as 2007:test {default}")
+    add(
+        "--gt",
+        type=Path,
+        metavar="DIR",
+        help="folder of ground truth, to score text files",
+    )
+    add("--dets", type=Path, metavar="DIR", help="folder of detections, together with --gt")
+    add("--iou", type=cli.fraction, default=MATCH_IOU, help=f"minimum IoU of a match {default}")
+    add("--metric", choices=get_args(Metric), default="voc", help=f"headline metric {default}")
+    add(
+        "--conf",
+        type=cli.fraction,
+        default=THRESHOLDS.confidence,
+        help=f"minimum score of a detection {default}",
+    )
+    add(
+        "--nms-iou",
+        type=cli.fraction,
+        default=THRESHOLDS.iou,
+        help=f"IoU threshold of NMS {default}",
+    )
+    add("--out", type=Path, metavar="DIR", default="map_out", help=f"output folder {default}")
+    add("--json", action="store_true", help="print the metrics as one JSON document")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    """Predicts where needed, scores, and leaves figures and pictures in `args.out`."""
+    """Makes or reads detections, scores them, and writes metrics and plots to `args.out`."""
     if bool(args.gt) != bool(args.dets):
-        raise UserError("--gt and --dets go together, name both folders")
+        raise UserError("--gt and --dets must be used together, set both")
     if args.gt and args.run:
-        raise UserError("--run and --gt exclude each other, leave one out")
+        raise UserError("--run and --gt cannot be combined, remove one of them")
     if args.iou == 0:
-        raise UserError("--iou 0 would let any box find any object, use for example 0.5")
+        raise UserError("--iou 0 would match any box with any object, use 0.5 for example")
 
-    from utils.evaluation import metrics, report
     from utils.evaluation.boxfiles import read_box_files, write_box_files
+    from utils.evaluation.metrics import evaluate
+    from utils.evaluation.report import Report, format_report
+    from utils.evaluation.results import OWNED_FOLDERS, write_results
+    from utils.files import merged_whole
+    from utils.inference.thresholds import Thresholds
 
-    run, seconds = None, None
+    run, predict_seconds = None, None
     if args.gt:
         samples, detections, classes, notes = read_box_files(args.gt, args.dets)
         title, subtitle = "Evaluation", f"{args.dets} against {args.gt}"
         for note in notes:
             print(f"warning: {note}", file=sys.stderr)
     else:
-        run, samples = _load(args)
+        run, samples = _read_run_and_test_set(args.run, args.data, args.set)
         classes = run.classes
         title = f"Evaluation of {run.path}"
-        subtitle = f"{args.set} of {args.data}, score from {args.conf}, NMS IoU {args.nms_iou}"
-    with report.replacing(args.out) as folder:
+        subtitle = f"{args.set} of {args.data}, minimum score {args.conf}, NMS IoU {args.nms_iou}"
+    with merged_whole(args.out, OWNED_FOLDERS) as folder:
         if run:
-            detections, seconds = _predict(run, samples, args)
+            batch_size = min(BATCH_SIZE, len(samples))
+            thresholds = Thresholds(args.conf, args.nms_iou, THRESHOLDS.max_boxes)
+            predictor = run.predictor(thresholds, batch_size)
+            detections, predict_seconds = _predict(predictor, samples)
             write_box_files(folder, samples, detections, classes)
-        scores = metrics.evaluate(samples, detections, classes, args.iou)
-        scores["seconds"] = {"predict": seconds, **scores["seconds"]}
-        evaluation = report.Evaluation(
-            title, subtitle, samples, detections, scores, args.metric, has_images=run is not None
+        evaluation = evaluate(samples, detections, classes, args.iou, predict_seconds)
+        report = Report(
+            title, subtitle, samples, detections, evaluation, args.metric, has_images=bool(run)
         )
-        report.write_results(folder, evaluation)
+        write_results(folder, report)
     if args.json:
-        print(json.dumps(scores, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(evaluation.metrics, ensure_ascii=False, allow_nan=False))
     else:
-        print(report.table(evaluation))
-        print(f"{args.out / 'report.html'} shows it all, {args.out / 'results'} has the pictures")
+        print(format_report(report))
+        print(f"report: {args.out / 'report.html'}, plots: {args.out / 'results'}")
 
 
-def _load(args: argparse.Namespace) -> tuple["Run", list["Sample"]]:
-    from utils.data.annotation import find_classes, read_samples
-    from utils.data.datacheck import decode_all, fault_lines
+def _read_run_and_test_set(
+    path: Path | None, data: Path, image_set: str
+) -> tuple["Run", list["Sample"]]:
     from utils.data.imagesets import list_images
-    from utils.evaluation.boxfiles import some
+    from utils.evaluation.testset import read_test_set
 
-    refs = list_images(args.data, args.set)  # before TensorFlow: a wrong name is told at once
+    refs = list_images(data, image_set)  # before TensorFlow, to report a wrong name at once
 
     cli.import_tensorflow()
     from utils.run import load_run, newest_run
 
-    run = load_run(args.run or newest_run())
-    samples, faults = read_samples(refs, run.classes)
-    samples, _, damaged = decode_all(samples, args.set)  # rather than to find out half-way
-    faults += damaged
-    if faults:
-        print(fault_lines(faults), end="", file=sys.stderr)
-    if not samples:
-        raise UserError(f"no image of set {args.set} of {args.data} can be read, mend the files")
-    if not any(len(sample.labels) for sample in samples):
-        raise UserError(
-            f"set {args.set} of {args.data} has no object of the classes of {run.path} "
-            f"({some(run.classes)}), it has {some(find_classes(refs)) or 'none at all'}"
-        )
-    return run, samples
+    run = load_run(path or newest_run())
+    return run, read_test_set(refs, run.classes, image_set, data)
 
 
-def _predict(
-    run: "Run", samples: list["Sample"], args: argparse.Namespace
-) -> tuple[list["Detections"], float]:
+def _predict(predictor: "Predictor", samples: list["Sample"]) -> tuple[list["Detections"], float]:
+    """Returns the detections per image, and the seconds they took without tracing."""
     import numpy as np
 
     from utils.evaluation.evaluator import predict_samples
 
-    batch_size = min(BATCH_SIZE, len(samples))
-    predictor = run.predictor(args.conf, args.nms_iou, batch_size=batch_size)
-    predictor([np.zeros((1, 1, 3), np.uint8)])  # traces the graph, which is no part of the speed
+    predictor([np.zeros((1, 1, 3), np.uint8)])  # traces the graph
     start = time.perf_counter()
     return predict_samples(predictor, samples), time.perf_counter() - start
 

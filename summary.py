@@ -1,4 +1,4 @@
-"""Tells how large a detector is and how much it computes, before anything is trained."""
+"""Prints the parameters and FLOPs of a detector, without training it."""
 
 import argparse
 import json
@@ -19,14 +19,19 @@ PARTS = ("backbone", "neck", "head")
 
 
 def build_parser() -> cli.Parser:
-    """Makes the parser of this script's flags."""
+    """Builds the parser of the flags."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--backbone", default="mobilenetv2", help="registered name (default: mobilenetv2)")
-    add("--yolo", choices=tuple(VERSIONS), default="v4", help="version of the head (default: v4)")
-    add("--width", type=float, help="of the backbone (default: the one it is known for)")
-    add("--input-size", type=cli.parse_size, default=(416, 416), help="N or HxW (default: 416)")
-    add("--classes-count", type=cli.positive, default=20, help="classes (default: 20)")
+    add("--yolo", choices=tuple(VERSIONS), default="v4", help="YOLO version (default: v4)")
+    add("--width", type=float, help="width multiplier of the backbone (default: its own)")
+    add(
+        "--input-size",
+        type=cli.parse_size,
+        default=(416, 416),
+        help="N or HxW, multiples of 32 (default: 416)",
+    )
+    add("--classes-count", type=cli.positive, default=20, help="number of classes (default: 20)")
     add("--json", action="store_true", help="print the figures as one JSON document")
     return parser
 
@@ -46,16 +51,16 @@ def main(args: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise UserError(str(error)) from error
-    print(json.dumps(summarize(detector)) if args.json else _table(detector))
+    print(json.dumps(summarize(detector)) if args.json else format_summary(detector))
 
 
 def summarize(detector: "Detector") -> dict[str, Any]:
-    """Gives a detector's figures.
+    """Computes the figures of a detector.
 
     Returns:
-        `params` and `backbone_params`, as Keras counts them: what is not trained, which are the
-        moving averages of batch normalisation, included. `gflops` of one image, see `count_flops`.
-        `features`: `[height, width, channels]` of what the backbone hands on, stride 8 first.
+        `params` and `backbone_params` as Keras counts them, including the moving averages of batch
+        normalization, which are not trained; `gflops` per image, see `count_flops`; `features`,
+        the `[height, width, channels]` of the outputs of the backbone, stride 8 first.
     """
     return {
         "params": detector.count_params(),
@@ -66,13 +71,16 @@ def summarize(detector: "Detector") -> dict[str, Any]:
 
 
 def count_flops(layers: Iterable["Layer"]) -> int:
-    """Counts the floating-point operations of layers for one image.
+    """Counts the floating-point operations of layers per image.
 
-    Two a multiply-add of convolutions, depthwise ones too, and of dense layers, as published
-    figures do; biases, normalisation, activations and pooling are left out.
+    A multiply-add of a convolution, depthwise or not, or of a dense layer counts as two, as in
+    published figures. Biases, normalization, activations and pooling are not counted.
+
+    Args:
+        layers: Built layers. If one is a model, its layers are counted.
     """
-    # Each output pixel uses each weight of the kernel once; in a depthwise one too, whose
-    # weights are one filter a channel.
+    # Each output pixel uses each weight of the kernel once, also in a depthwise convolution, whose
+    # kernel has one filter per channel.
     return sum(
         2 * math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)
         for layer in _innermost(layers)
@@ -88,7 +96,8 @@ def _innermost(layers: Iterable["Layer | Model"]) -> Iterator["Layer"]:
             yield layer
 
 
-def _table(detector: "Detector") -> str:
+def format_summary(detector: "Detector") -> str:
+    """Formats the figures of a detector and of its parts as text."""
     height, width = detector.input_size
     rows = [f"{'':10}{'parameters':>14}{'GFLOPs':>10}"]
     for part in PARTS:
@@ -96,14 +105,14 @@ def _table(detector: "Detector") -> str:
         params = sum(layer.count_params() for layer in layers)
         rows.append(f"{part:10}{params:14,}{count_flops(layers) / 1e9:10.3f}")
     figures = summarize(detector)
-    rows.append(f"{'in all':10}{figures['params']:14,}{figures['gflops']:10.3f}")
+    rows.append(f"{'total':10}{figures['params']:14,}{figures['gflops']:10.3f}")
     features = ", ".join("x".join(map(str, feature)) for feature in figures["features"])
     return "\n".join(
         [
             *rows,
             "",
             f"input {height}x{width}, features {features} (height x width x channels)",
-            "FLOPs: two a multiply-add of convolutions and dense layers, for one image",
+            "FLOPs: two per multiply-add of convolutions and dense layers, per image",
         ]
     )
 

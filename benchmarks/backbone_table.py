@@ -1,4 +1,4 @@
-"""Prints the READMEs' table of backbones: `python -m benchmarks.backbone_table`."""
+"""Prints the table of backbones for the READMEs: `python -m benchmarks.backbone_table`."""
 
 import argparse
 
@@ -11,17 +11,17 @@ HEADER = (
 
 
 def main(_: argparse.Namespace) -> None:
-    """Prints a row for each registered backbone; the largest take a while to build."""
+    """Prints one row per registered backbone; the largest take seconds to build."""
     cli.import_tensorflow()
     from nets.backbones import list_backbones
 
     print(*HEADER, sep="\n")
     for name in list_backbones():
-        print(table_row(name), flush=True)
+        print(backbone_row(name), flush=True)
 
 
-def table_row(name: str) -> str:
-    """What a backbone of default width makes of a v4 detector with 20 classes at 416x416."""
+def backbone_row(name: str) -> str:
+    """Formats the row of a backbone: default width, v4 detector, 20 classes, 416x416."""
     from nets.backbones import resolve
     from nets.detector import Detector
     from summary import summarize

@@ -1,9 +1,9 @@
-"""How long an evaluation takes: `python -m benchmarks.evaluation_speed --run DIR --data DIR`.
+"""Measures how long an evaluation takes: `python -m benchmarks.evaluation_speed --run DIR`.
 
-The figures first, on synthetic detections: seconds and peak memory of `evaluate`,
-which makes all that get_map.py shows, each time in a process of its own. Then, of a run, the
-prediction part of get_map.py from files to boxes, beside the bare network, weights as constants, on
-random batches that lie in memory: batch by batch size, and the ratio to the best of them.
+First measures the seconds and the peak memory of `evaluate` on synthetic detections, with each
+repeat in its own process. With --run, also measures the prediction part of get_map.py, from files
+to boxes. It is compared with the network alone at several batch sizes, with weights as constants,
+on random batches in memory. One column is the ratio to the fastest of these.
 """
 
 import argparse
@@ -20,58 +20,64 @@ from benchmarks.timing import interleaved, median_ratio, peak_gib, report
 from utils import cli
 
 if TYPE_CHECKING:
+    from nets.detector import Detector
     from utils.data.annotation import Sample
     from utils.inference.detections import Detections
 
 CLASSES = 20
-PHOTO = (375, 500)
+IMAGE_SIZE = (375, 500)  # height and width of the synthetic images
 BATCH_SIZES = (1, 2, 4, 8, 16)
-BARE_IMAGES = 32  # of the bare network, a round and batch size
+BARE_IMAGES = 32  # images per round and batch size of the bare network
 
 
 def main(args: argparse.Namespace) -> None:
-    """Measures the figures and, with a run, its predictions."""
-    rows = [metric_row(args)]
-    if args.run:
-        rows += prediction_rows(args)
+    """Measures `evaluate` and, if there is a run, its predictions."""
+    rows = [evaluate_row(args.images, args.detections, args.repeats)]
     title = f"{args.repeats} repeats, medians"
     if args.run:
+        rows += prediction_rows(args.run, args.data, args.set, args.repeats)
         title += f", {args.run} on {args.set} of {args.data}"
     report(title, rows, args.out)
 
 
-def metric_row(args: argparse.Namespace) -> dict[str, object]:
-    """The whole metric computation, to be measured before TensorFlow is imported.
+def evaluate_row(images: int, detections: int, repeats: int) -> dict[str, object]:
+    """Measures `evaluate`.
 
-    A process inherits the peak of the one that starts it.
+    Must be called before TensorFlow is imported, since a process inherits the memory peak of its
+    parent.
+
+    Args:
+        images: Number of synthetic images.
+        detections: Number of detections per image.
+        repeats: Number of repeats.
     """
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        jobs = [pool.submit(score, args.images, args.detections, i) for i in range(args.repeats)]
+        jobs = [pool.submit(measure_evaluate, images, detections, seed) for seed in range(repeats)]
         seconds, before, peaks = zip(*(job.result() for job in jobs), strict=True)
     return {
-        "what": f"figures of {args.images} images with {args.detections} detections each",
+        "what": f"metrics of {images} images with {detections} detections each",
         "seconds": round(statistics.median(seconds), 2),
-        "images/s": round(args.images / statistics.median(seconds)),
-        "times the best bare network": "",
+        "images/s": round(images / statistics.median(seconds)),
+        "ratio to the best bare network": "",
         "peak GiB": round(max(peaks), 2),
         "GiB before": round(max(before), 2),
     }
 
 
-def score(images: int, detections: int, seed: int) -> tuple[float, float, float]:
-    """Scores a synthetic set.
+def measure_evaluate(images: int, detections: int, seed: int) -> tuple[float, float, float]:
+    """Scores a synthetic set once.
 
     Returns:
-        Seconds, and the peak memory in GiB before and after. The first is what libraries, ground
-        truth and detections take.
+        Seconds, and the memory peaks in GiB before and after. Before, only libraries, ground truth
+        and detections take memory.
     """
     from utils.evaluation.metrics import evaluate
 
-    samples, found = synthetic_set(images, detections, seed)
+    samples, detected = synthetic_set(images, detections, seed)
     classes = [str(label) for label in range(CLASSES)]
     before = peak_gib(resource.getrusage(resource.RUSAGE_SELF))
     start = time.perf_counter()
-    evaluate(samples, found, classes)
+    evaluate(samples, detected, classes)
     seconds = time.perf_counter() - start
     return seconds, before, peak_gib(resource.getrusage(resource.RUSAGE_SELF))
 
@@ -79,10 +85,10 @@ def score(images: int, detections: int, seed: int) -> tuple[float, float, float]
 def synthetic_set(
     images: int, detections: int, seed: int
 ) -> tuple[list["Sample"], list["Detections"]]:
-    """Photos with one to five objects each, a tenth of them difficult, and what was found there.
+    """Makes samples with one to five objects each, a tenth of them difficult, and detections.
 
-    Half of the detections lie near an object and have its class, as a detector's do at the low
-    scores that mAP is measured from; the others are anywhere and of any class.
+    Half of the detections are near an object and have its class, like those of a detector at the
+    low minimum score for mAP. The others have random boxes and classes.
     """
     import numpy as np
 
@@ -90,97 +96,110 @@ def synthetic_set(
     from utils.inference.detections import Detections
 
     rng = np.random.default_rng(seed)
-    height, width = PHOTO
+    height, width = IMAGE_SIZE
 
-    def boxes(count: int) -> np.ndarray:
+    def random_boxes(count: int) -> np.ndarray:
         corners = rng.uniform(0, 1, (count, 2, 2)) * (width, height)
         return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
 
-    samples, found = [], []
+    samples, detected = [], []
     for image in range(images):
-        objects = boxes(rng.integers(1, 6))
+        objects = random_boxes(rng.integers(1, 6))
         labels = rng.integers(0, CLASSES, len(objects), dtype=np.int32)
         difficult = rng.random(len(objects)) < 0.1
         samples.append(Sample(str(image), Path(), objects, labels, difficult, width, height))
-        near = rng.random(detections) < 0.5
+        is_near = rng.random(detections) < 0.5
         nearest = rng.integers(0, len(objects), detections)
         moved = np.sort(
             objects[nearest].reshape(-1, 2, 2) + rng.normal(0, 15, (detections, 2, 2)), 1
         )
-        found.append(
+        boxes = np.where(is_near[:, None], moved.reshape(-1, 4), random_boxes(detections))
+        detected.append(
             Detections(
-                np.where(near[:, None], moved.reshape(-1, 4), boxes(detections)).astype(np.float32),
+                boxes.astype(np.float32),
                 np.sort(rng.random(detections, dtype=np.float32))[::-1],
-                np.where(near, labels[nearest], rng.integers(0, CLASSES, detections)),
+                np.where(is_near, labels[nearest], rng.integers(0, CLASSES, detections)),
             )
         )
-    return samples, found
+    return samples, detected
 
 
-def prediction_rows(args: argparse.Namespace) -> list[dict[str, object]]:
-    """From files to boxes as get_map.py does it, and the network alone at each batch size.
+def prediction_rows(
+    run_path: Path, data: Path, image_set: str, repeats: int
+) -> list[dict[str, object]]:
+    """Measures the prediction part of get_map.py, and the network alone at each batch size.
 
-    Seconds are those of the whole set, to which the network's are scaled up.
+    The seconds of the network alone are scaled to the number of images in the set.
     """
-    cli.import_tensorflow()
-    import numpy as np
-    import tensorflow as tf
-
-    import get_map
-    from benchmarks.bare_network import bare_network
+    from utils.data.imagesets import list_images
     from utils.evaluation.evaluator import predict_samples
+    from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
+    from utils.evaluation.testset import read_test_set
 
-    flags = ["--run", str(args.run), "--data", str(args.data), "--set", args.set]
-    settings = get_map.build_parser().parse_args(flags)
-    run, samples = get_map._load(settings)
-    batch_size = min(get_map.BATCH_SIZE, len(samples))
-    predictor = run.predictor(settings.conf, settings.nms_iou, batch_size=batch_size)
-    detector, rng = run.detector, np.random.default_rng(0)
+    refs = list_images(data, image_set)
+    cli.import_tensorflow()
+    from utils.run import load_run
 
-    def bare(batch: int) -> Callable[[], None]:
-        shape = (batch, *detector.input_size, 3)
-        canvases = tf.constant(rng.integers(0, 256, shape, np.uint8))
-        graph = bare_network(detector, batch, constants=True)
+    run = load_run(run_path)
+    samples = read_test_set(refs, run.classes, image_set, data)
+    batch_size = min(BATCH_SIZE, len(samples))
+    predictor = run.predictor(THRESHOLDS, batch_size)
 
-        def work() -> None:
-            for _ in range(BARE_IMAGES // batch):
-                graph(canvases).numpy()
-
-        return work
-
-    part = f"prediction part, batch {batch_size}"
-    works = {part: lambda: predict_samples(predictor, samples, progress=False)}
-    works |= {f"bare network, batch {batch}": bare(batch) for batch in BATCH_SIZES}
-    counts = dict.fromkeys(works, BARE_IMAGES) | {part: len(samples)}
-    seconds = {
-        name: [each / counts[name] for each in its]
-        for name, its in interleaved(works, args.repeats, warm_up=1).items()
+    part = f"prediction by get_map.py, batch {batch_size}"
+    functions = {part: lambda: predict_samples(predictor, samples, progress=False)}
+    functions |= {
+        f"bare network, batch {n}": make_bare_function(run.detector, n) for n in BATCH_SIZES
     }
-    best = min(list(works)[1:], key=lambda name: statistics.median(seconds[name]))
+    counts = dict.fromkeys(functions, BARE_IMAGES) | {part: len(samples)}
+    seconds_per_image = {
+        name: [seconds / counts[name] for seconds in measured]
+        for name, measured in interleaved(functions, repeats, warm_up=1).items()
+    }
+    medians = {name: statistics.median(measured) for name, measured in seconds_per_image.items()}
+    best = min(list(functions)[1:], key=medians.get)
     return [
         {
             "what": name,
-            "seconds": round(len(samples) * statistics.median(its), 2),
-            "images/s": round(1 / statistics.median(its), 1),
-            "times the best bare network": round(median_ratio(seconds, name, best), 2),
+            "seconds": round(len(samples) * median, 2),
+            "images/s": round(1 / median, 1),
+            "ratio to the best bare network": round(median_ratio(seconds_per_image, name, best), 2),
             "peak GiB": "",
             "GiB before": "",
         }
-        for name, its in seconds.items()
+        for name, median in medians.items()
     ]
 
 
+def make_bare_function(detector: "Detector", batch_size: int) -> Callable[[], None]:
+    """Makes a function that runs the network alone on `BARE_IMAGES` random images."""
+    import numpy as np
+    import tensorflow as tf
+
+    from benchmarks.bare_network import bare_network
+
+    shape = (batch_size, *detector.input_size, 3)
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    graph = bare_network(detector, batch_size, constants=True)
+
+    def run_bare() -> None:
+        for _ in range(BARE_IMAGES // batch_size):
+            graph(images).numpy()
+
+    return run_bare
+
+
 def build_parser() -> cli.Parser:
-    """The flags."""
+    """Builds the parser of the flags."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--run", type=Path, help="run directory, without it the figures alone are timed")
-    add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default %(default)s")
-    add("--set", default="test", help="image set, default %(default)s")
-    add("--images", type=cli.positive, default=8000, help="synthetic ones, default %(default)s")
-    add("--detections", type=cli.positive, default=100, help="an image, default %(default)s")
-    add("--repeats", type=cli.positive, default=5, help="default %(default)s")
-    add("--out", type=Path, help="also write the table as JSON")
+    default = "(default: %(default)s)"
+    add("--run", type=Path, help="run directory, to also measure its predictions")
+    add("--data", type=Path, default=Path("VOCdevkit"), help=f"VOC devkit folder {default}")
+    add("--set", default="test", help=f"image set {default}")
+    add("--images", type=cli.positive, default=8000, help=f"synthetic images {default}")
+    add("--detections", type=cli.positive, default=100, help=f"detections per image {default}")
+    add("--repeats", type=cli.positive, default=5, help=f"repeats {default}")
+    add("--out", type=Path, help="also write the table to this JSON file")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What all benchmarks share: interleaved repeats, medians, peaks, and a table with its JSON."""
+"""Helpers of all benchmarks: interleaved timing, medians, memory peaks and tables."""
 
 import json
 import resource
@@ -11,63 +11,69 @@ from utils.errors import UserError
 
 
 def interleaved(
-    works: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2
+    functions: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 2
 ) -> dict[str, list[float]]:
-    """Times several works in turn, so that a slow moment of the machine strikes all of them.
+    """Times several functions in turn, so that a slow phase of the machine affects all of them.
 
     Args:
-        works: what to call, by name.
-        repeats: how often each is timed.
-        warm_up: how often each is called before.
+        functions: Functions to call, by name.
+        repeats: Number of timed calls per function.
+        warm_up: Number of untimed calls per function before the first timed one.
 
     Returns:
         Seconds of each call, by name.
     """
-    for work in works.values():
+    for function in functions.values():
         for _ in range(warm_up):
-            work()
-    seconds: dict[str, list[float]] = {name: [] for name in works}
+            function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
-        for name, work in works.items():
+        for name, function in functions.items():
             start = time.perf_counter()
-            work()
+            function()
             seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
 def median_ratio(seconds: Mapping[str, list[float]], name: str, base: str) -> float:
-    """Median of how many times longer `name` took than `base` in the same round."""
+    """Median of the ratio of `name` to `base` in the same round."""
     pairs = zip(seconds[name], seconds[base], strict=True)
-    return statistics.median(one / other for one, other in pairs)
+    return statistics.median(numerator / denominator for numerator, denominator in pairs)
 
 
 def milliseconds(seconds: list[float]) -> str:
-    """Median and the spread without the tenth on either side."""
+    """Formats the median in milliseconds, and the range from the 10% to the 90% quantile."""
     ordered = sorted(seconds)
     low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     return f"{1e3 * statistics.median(seconds):.1f} ({1e3 * low:.1f} to {1e3 * high:.1f})"
 
 
 def peak_gib(usage: resource.struct_rusage) -> float:
-    """The most memory that a process has held in RAM, in GiB."""
-    return usage.ru_maxrss / 2**20  # on Linux it is in KiB
+    """Peak resident memory of a process, in GiB."""
+    return usage.ru_maxrss / 2**20  # in KiB on Linux
 
 
 def keep_settings(folder: Path, settings: Mapping[str, object]) -> None:
-    """Writes what a job's results in a folder are made with, and refuses those of another job.
+    """Writes the settings of a benchmark to its output folder, unless it has other settings.
 
     Raises:
-        UserError: the folder holds results of other settings.
+        UserError: The folder has results of other settings.
     """
     path, text = folder / "settings.json", json.dumps(settings, indent=2, default=str) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise UserError(f"{folder} has results of other settings, see {path}; name another --out")
+        raise UserError(f"{folder} has results of other settings, see {path}; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
 
 def report(title: str, rows: list[dict[str, object]], out: Path | None) -> None:
-    """Prints rows of equal keys as a Markdown table, and writes them as JSON where asked to."""
+    """Prints a Markdown table and optionally writes it as JSON.
+
+    Args:
+        title: Line above the table.
+        rows: Cells by column, all with the same keys.
+        out: The JSON file to write; None to write no file.
+    """
     columns = list(rows[0])
     lines = [columns, ["---"] * len(columns)]
     lines += [[str(row[column]) for column in columns] for row in rows]

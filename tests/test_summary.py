@@ -13,7 +13,7 @@ from nets.detector import Detector
 from utils import cli
 
 
-def test_flops_of_a_network_worked_out_by_hand():
+def test_flops_equal_the_hand_worked_example():
     images = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(images)  # 4*4 * 3*3*3*4 = 1728
     x = keras.layers.BatchNormalization()(x)
@@ -33,12 +33,12 @@ def test_flops_of_a_network_worked_out_by_hand():
         ("mobilenetv2", 300),  # Sandler et al. 2018, table 4
     ],
 )
-def test_flops_of_published_classifiers(backbone, millions_of_multiply_adds):
+def test_flops_equal_published_figures(backbone, millions_of_multiply_adds):
     flops = summary.count_flops(build_classifier(backbone).layers)
     assert flops / 2e6 == pytest.approx(millions_of_multiply_adds, rel=0.003)
 
 
-def test_flops_are_those_of_the_graph_that_runs():
+def test_flops_equal_those_of_the_graph():
     detector = Detector("mobilenetv1", 3, width=0.25, input_size=(64, 96))
     signature = tf.TensorSpec((1, 64, 96, 3), tf.float32)
     graph = tf.function(detector).get_concrete_function(signature).graph
@@ -48,13 +48,13 @@ def test_flops_are_those_of_the_graph_that_runs():
             kernel = operation.inputs[1].shape
             area = operation.outputs[0].shape[1:3].num_elements()
             multiply_adds += area * kernel.num_elements()
-        assert operation.type not in ("MatMul", "BatchMatMulV2", "Einsum")  # not counted here
+        assert operation.type not in ("MatMul", "BatchMatMulV2", "Einsum"), "not counted above"
     assert summary.summarize(detector)["gflops"] == pytest.approx(2 * multiply_adds / 1e9)
 
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """Runs summary.py: exit code, standard output, standard error."""
+    """Runs summary.py and returns exit code, standard output and standard error."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `cli.run` sets it
 
     def call(*flags):
@@ -68,7 +68,7 @@ def run(capsys, monkeypatch):
     return call
 
 
-def test_json_is_the_contracts(run):
+def test_json_output_follows_the_contract(run):
     code, out, _ = run("--backbone", "mobilenetv1", "--classes-count", "80", "--json")
     figures = json.loads(out)
     assert code == 0
@@ -79,7 +79,7 @@ def test_json_is_the_contracts(run):
     assert 10 < figures["gflops"] < 11
 
 
-def test_the_tables_parts_add_up(run):
+def test_the_parts_of_the_table_add_up(run):
     flags = (
         "--backbone",
         "mobilenetv1",
@@ -117,7 +117,7 @@ def test_usage_errors_are_one_line(run, flags, words):
     assert words in err
 
 
-def test_help_waits_for_no_library():
+def test_help_imports_no_heavy_library():
     script = "import predict, summary, sys; print({'tensorflow', 'keras', 'cv2'} & {*sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", script],

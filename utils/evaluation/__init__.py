@@ -1,1 +1,1 @@
-"""In: samples and detections. Out: VOC and COCO figures, curves and a report."""
+"""Takes samples and detections; returns the metrics of VOC and COCO, plots and a report."""

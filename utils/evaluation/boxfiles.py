@@ -1,39 +1,52 @@
-"""Boxes as text files, one an image: what get_map leaves behind and reads from elsewhere.
+"""Text files of boxes, one per image, which get_map.py writes, and which it can read.
 
-Ground truth is `class xmin ymin xmax ymax [difficult]`, detections are
-`class score xmin ymin xmax ymax`, the formats of the predecessors' `map_out`. Numbers are read
-from the right end, so a class name may hold spaces.
+The formats are those of the `map_out` folder of the predecessors. An object is a line
+`class xmin ymin xmax ymax [difficult]`, a detection a line `class score xmin ymin xmax ymax`. Lines
+are parsed from the right, so class names may contain spaces.
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from utils.data.annotation import Sample
+from utils.data.imagesets import read_text
 from utils.errors import UserError
 from utils.inference.detections import Detections
+from utils.text import first_few, unique_file_names
 
-GROUND_TRUTH = "class xmin ymin xmax ymax [difficult]"
-DETECTION = "class score xmin ymin xmax ymax"
+GROUND_TRUTH_FOLDER, DETECTION_FOLDER = "ground-truth", "detection-results"
+GROUND_TRUTH_FORMAT = "class xmin ymin xmax ymax [difficult]"
+DETECTION_FORMAT = "class score xmin ymin xmax ymax"
 DIFFICULT = "difficult"
 
 
-def file_names(texts: Iterable[str]) -> list[str]:
-    """File names without suffix, one for each text: fit for any file system, no two the same."""
-    names, taken = [], set()
-    for text in texts:
-        plain = name = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", text)[:100] or "_"
-        copy = 1
-        while name.casefold() in taken:
-            copy += 1
-            name = f"{plain}_{copy}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+class BoxFiles(NamedTuple):
+    """The content of two folders of text files.
+
+    Attributes:
+        samples: One per ground truth file, sorted by name; without image or size.
+        detections: Detections per sample.
+        classes: Names of the classes in the ground truth, sorted; labels are indices into it.
+        notes: Which files and detections are not scored, and why; one line per kind.
+    """
+
+    samples: list[Sample]
+    detections: list[Detections]
+    classes: list[str]
+    notes: list[str]
+
+
+class Row(NamedTuple):
+    """One line: the class name, the score if it is a detection, the box, and the difficulty."""
+
+    name: str
+    numbers: list[float]
+    difficult: bool = False
 
 
 def write_box_files(
@@ -42,138 +55,139 @@ def write_box_files(
     detections: Sequence[Detections],
     classes: Sequence[str],
 ) -> None:
-    """Writes `ground-truth/` and `detection-results/` into `folder`, every digit kept."""
-    truths, results = folder / "ground-truth", folder / "detection-results"
-    truths.mkdir()
-    results.mkdir()
-    names = file_names(sample.image_id for sample in samples)
-    for name, sample, found in zip(names, samples, detections, strict=True):
+    """Writes the folders `ground-truth` and `detection-results`, without loss of precision.
+
+    Args:
+        folder: An existing folder.
+        samples: Images with their ground truth.
+        detections: Detections per image, in the same order.
+        classes: Names of the classes, by label.
+    """
+    truth_folder, detection_folder = folder / GROUND_TRUTH_FOLDER, folder / DETECTION_FOLDER
+    truth_folder.mkdir()
+    detection_folder.mkdir()
+    files = unique_file_names(sample.image_id for sample in samples)
+    for file, sample, detected in zip(files, samples, detections, strict=True):
+        names = [classes[label] for label in sample.labels]
         marks = [DIFFICULT if difficult else "" for difficult in sample.difficult]
-        rows = zip(_names(sample.labels, classes), *_texts(sample.boxes), marks, strict=True)
-        _write(truths / f"{name}.txt", rows)
-        scores = _texts(found.scores[:, None])
-        rows = zip(_names(found.labels, classes), *scores, *_texts(found.boxes), strict=True)
-        _write(results / f"{name}.txt", rows)
+        rows = zip(names, *_shortest_texts(sample.boxes), marks, strict=True)
+        _write_rows(truth_folder / f"{file}.txt", rows)
+        names = [classes[label] for label in detected.labels]
+        numbers = np.column_stack([detected.scores, detected.boxes])
+        rows = zip(names, *_shortest_texts(numbers), strict=True)
+        _write_rows(detection_folder / f"{file}.txt", rows)
 
 
-def read_box_files(
-    truth_folder: Path, detection_folder: Path
-) -> tuple[list[Sample], list[Detections], list[str], list[str]]:
-    """Reads a set of ground truth and the detections that were made for it, elsewhere.
-
-    Returns:
-        Samples (without picture or size) and their detections, in the order of the file names;
-        the classes of the ground truth, sorted; and notes for the user: what was left out and why.
+def read_box_files(truth_folder: Path, detection_folder: Path) -> BoxFiles:
+    """Reads a folder of ground truth and a folder of detections.
 
     Raises:
-        UserError: A folder is missing or holds no text files, a line is malformed, or no class
-            is in both.
+        UserError: A folder is missing or has no text file, a line is malformed, there is no
+            object, or detections and ground truth have no class in common.
     """
     truth_files, detection_files = _text_files(truth_folder), _text_files(detection_folder)
-    truths = {name: _read_truths(path) for name, path in truth_files.items()}
-    results = {
-        name: _read_detections(detection_files[name]) if name in detection_files else []
-        for name in truths
+    truths = {file: _read_truths(path) for file, path in truth_files.items()}
+    found = {
+        file: _read_detections(detection_files[file]) if file in detection_files else []
+        for file in truths
     }
-    classes = sorted({row[0] for rows in truths.values() for row in rows})
+    classes = sorted({row.name for rows in truths.values() for row in rows})
     if not classes:
-        raise UserError(f"no object in any file of {truth_folder}, there is nothing to find")
+        raise UserError(f"no object in any file of {truth_folder}, use a folder of ground truth")
     labels = {name: label for label, name in enumerate(classes)}
-    unknown = Counter(row[0] for rows in results.values() for row in rows if row[0] not in labels)
-    if unknown and unknown.total() == sum(map(len, results.values())):
+    unknown = Counter(row.name for rows in found.values() for row in rows if row.name not in labels)
+    if unknown and unknown.total() == sum(map(len, found.values())):
         raise UserError(
-            f"no class of {detection_folder} ({some(unknown)}) is in {truth_folder} "
-            f"({some(classes)}), use the same names in both"
+            f"no class of {detection_folder} ({first_few(unknown)}) is in {truth_folder} "
+            f"({first_few(classes)}), use the same names in both"
         )
     notes = [
         f"class {name!r} is not in the ground truth: its {count} detections are not scored"
         for name, count in sorted(unknown.items())
     ]
-    if silent := truths.keys() - detection_files.keys():
-        notes.append(f"no detection file for {some(silent)}: counted as nothing detected there")
-    if strangers := detection_files.keys() - truths.keys():
-        notes.append(f"no ground truth file for {some(strangers)}: these images are not scored")
-    samples, detections = [], []
-    for name, rows in truths.items():
-        table = np.array([row[1] for row in rows], np.float32).reshape(-1, 4)
-        samples.append(
-            Sample(
-                image_id=name,
-                image=truth_files[name],
-                boxes=table,
-                labels=np.array([labels[row[0]] for row in rows], np.int32),
-                difficult=np.array([row[2] for row in rows], bool),
-                width=0,
-                height=0,
-            )
-        )
-        rows = [row for row in results[name] if row[0] in labels]
-        table = np.array([row[1] for row in rows], np.float32).reshape(-1, 5)
-        found = np.array([labels[row[0]] for row in rows], np.int32)
-        detections.append(Detections(table[:, 1:], table[:, 0], found))
-    return samples, detections, classes, notes
+    if missing := truths.keys() - detection_files.keys():
+        notes.append(f"no detection file for {first_few(missing)}: scored as without detections")
+    if extra := detection_files.keys() - truths.keys():
+        notes.append(f"no ground truth file for {first_few(extra)}: these images are not scored")
+    samples = [_sample(truth_files[file], rows, labels) for file, rows in truths.items()]
+    detections = [_detections(rows, labels) for rows in found.values()]
+    return BoxFiles(samples, detections, classes, notes)
+
+
+def _sample(path: Path, rows: Sequence[Row], labels: dict[str, int]) -> Sample:
+    return Sample(
+        image_id=path.stem,
+        image=path,
+        boxes=np.array([row.numbers for row in rows], np.float32).reshape(-1, 4),
+        labels=np.array([labels[row.name] for row in rows], np.int32),
+        difficult=np.array([row.difficult for row in rows], bool),
+        width=0,
+        height=0,
+    )
+
+
+def _detections(rows: Sequence[Row], labels: dict[str, int]) -> Detections:
+    known = [row for row in rows if row.name in labels]
+    numbers = np.array([row.numbers for row in known], np.float32).reshape(-1, 5)
+    return Detections(
+        boxes=numbers[:, 1:],
+        scores=numbers[:, 0],
+        labels=np.array([labels[row.name] for row in known], np.int32),
+    )
 
 
 def _text_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise UserError(f"no folder {folder}, name one that holds a text file an image")
+        raise UserError(f"no folder {folder}, specify one with a text file per image")
     files = {path.stem: path for path in sorted(folder.glob("*.txt"))}
     if not files:
-        raise UserError(f"no .txt file in {folder}, name a folder that holds one an image")
+        raise UserError(f"no .txt file in {folder}, specify a folder with one per image")
     return files
 
 
-def _read_truths(path: Path) -> list[tuple[str, list[float], bool]]:
+def _read_truths(path: Path) -> list[Row]:
     rows = []
-    for number, line in _lines(path):
+    for number, line in _numbered_lines(path):
         plain = line.removesuffix(DIFFICULT)
         difficult = plain != line and plain[-1:].isspace()
-        name, box = _parse(plain if difficult else line, 4, f"{path}:{number}", GROUND_TRUTH)
-        rows.append((name, box, difficult))
+        row = _parse(plain if difficult else line, 4, f"{path}:{number}", GROUND_TRUTH_FORMAT)
+        rows.append(row._replace(difficult=difficult))
     return rows
 
 
-def _read_detections(path: Path) -> list[tuple[str, list[float]]]:
-    return [_parse(line, 5, f"{path}:{number}", DETECTION) for number, line in _lines(path)]
+def _read_detections(path: Path) -> list[Row]:
+    return [
+        _parse(line, 5, f"{path}:{number}", DETECTION_FORMAT)
+        for number, line in _numbered_lines(path)
+    ]
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text, save it as such") from error
-    return [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+def _numbered_lines(path: Path) -> list[tuple[int, str]]:
+    lines = read_text(path).splitlines()
+    return [(i, line.strip()) for i, line in enumerate(lines, 1) if line.strip()]
 
 
-def _parse(line: str, count: int, where: str, form: str) -> tuple[str, list[float]]:
+def _parse(line: str, count: int, where: str, expected: str) -> Row:
+    """Parses a class name followed by `count` numbers, of which the last four are a box."""
     name, *words = line.rsplit(maxsplit=count)
     try:
         numbers = [float(word) for word in words]
     except ValueError:
         numbers = []
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise UserError(f"{where}: cannot read {line!r}, expected `{form}`")
+        raise UserError(f"{where}: cannot read {line!r}, expected `{expected}`")
     xmin, ymin, xmax, ymax = numbers[-4:]
     if xmax < xmin or ymax < ymin:
-        raise UserError(f"{where}: the box of {line!r} ends before it begins, expected `{form}`")
-    return name, numbers
+        raise UserError(
+            f"{where}: the box of {line!r} ends before it begins, expected `{expected}`"
+        )
+    return Row(name, numbers)
 
 
-def some(names: Iterable[str], most: int = 5) -> str:
-    """The first few names, for a message."""
-    names = sorted(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _names(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
-    return [classes[label] for label in labels]
-
-
-def _texts(table: np.ndarray) -> list[list[str]]:
-    """The columns of a float32 table as the shortest texts that read back to the same numbers."""
+def _shortest_texts(table: np.ndarray) -> list[list[str]]:
+    """Formats the columns of a float32 table so that they read back to the same numbers."""
     return [[text.removesuffix(".0") for text in column] for column in table.T.astype(str)]
 
 
-def _write(path: Path, rows: Iterable[Sequence[str]]) -> None:
+def _write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
     path.write_text("".join(" ".join(row).rstrip() + "\n" for row in rows), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""The figures of COCO, by an evaluator that gives those of pycocotools to the last digit.
+"""The metrics of COCO, computed by hotcoco, which gives exactly the results of pycocotools.
 
-It takes whole arrays, so that a set of hundreds of thousands of detections costs seconds.
+hotcoco accepts whole arrays, so hundreds of thousands of detections take only seconds.
 """
 
 from collections.abc import Sequence
@@ -15,28 +15,34 @@ from utils.inference.detections import Detections
 def coco_scores(
     samples: Sequence[Sample], detections: Sequence[Detections], num_classes: int
 ) -> tuple[dict[str, float | None], list[float | None]]:
-    """The figures of pycocotools, and its AP for each class.
+    """Computes the metrics of pycocotools, and its AP of each class.
 
-    Sizes are areas in pixels of the image: small below 32 x 32, large from 96 x 96 on.
+    Objects are small if their area is below 32 x 32 pixels of the image, and large from 96 x 96 on.
+
+    Args:
+        samples: Images with their ground truth.
+        detections: Detections per image, in the same order.
+        num_classes: Number of classes.
 
     Returns:
-        The means by name, and AP at IoU 0.5 to 0.95 by label; None where pycocotools says -1.
+        The means by name, and AP at IoU 0.5 to 0.95 by label; None where pycocotools returns -1.
     """
-    truth = COCO.from_arrays(
+    ground_truth = COCO.from_arrays(
         [{"id": image} for image in range(len(samples))],
         [{"id": label, "name": str(label)} for label in range(num_classes)],
         *_coco_columns([sample.boxes for sample in samples], [sample.labels for sample in samples]),
     )
     image, label, boxes = _coco_columns(
-        [found.boxes for found in detections], [found.labels for found in detections]
+        [detected.boxes for detected in detections], [detected.labels for detected in detections]
     )
-    scores = np.concatenate([np.zeros(0), *(found.scores for found in detections)])
-    result = truth.load_res(np.column_stack([image, boxes, scores, label]))
-    evaluation = COCOeval(truth, result, "bbox")
+    scores = np.concatenate([np.zeros(0), *(detected.scores for detected in detections)])
+    result = ground_truth.load_res(np.column_stack([image, boxes, scores, label]))
+    evaluation = COCOeval(ground_truth, result, "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
-    # (IoU thresholds, recalls, classes, sizes, limits on detections), and the same without recalls.
-    # The first size is any size, the last limit the highest; -1 stands where there is nothing.
+    # The axes of precision are IoU thresholds, recalls, classes, area ranges and limits on
+    # detections; those of recall are the same without recalls. The first area range is "all", the
+    # last limit is the highest. Undefined entries are -1.
     precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
     means = {
         "map": precision[..., 0, -1],
@@ -49,17 +55,17 @@ def coco_scores(
         "mar_10": recall[..., 0, 1],
         "mar_100": recall[..., 0, 2],
     }
-    of_classes = [precision[:, :, label, 0, -1] for label in range(num_classes)]
+    per_class = [precision[:, :, label, 0, -1] for label in range(num_classes)]
     return {name: _defined_mean(values) for name, values in means.items()}, [
-        _defined_mean(values) for values in of_classes
+        _defined_mean(values) for values in per_class
     ]
 
 
 def _coco_columns(
     boxes: Sequence[np.ndarray], labels: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, label and box `(N, 4)` as corner and size of what all images hold."""
-    image = np.repeat(np.arange(len(labels)), [len(some) for some in labels])
+    """Joins the boxes of all images: image (N,), label (N,) and box (N, 4) as x, y, w, h."""
+    image = np.repeat(np.arange(len(labels)), [len(image_labels) for image_labels in labels])
     label = np.concatenate([np.zeros(0, int), *labels])
     corners = np.concatenate([np.zeros((0, 4)), *boxes])
     return image, label, np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])

@@ -1,7 +1,7 @@
-"""The pictures of an evaluation: curves a class, bars over classes, the confusion matrix."""
+"""Plots of an evaluation and of a training history."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,11 +10,13 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ft2font import FT2Font
 from PIL import Image
 
-from utils.evaluation.boxfiles import file_names
-from utils.evaluation.metrics import SURE, Curve
+from utils.evaluation.curves import Curve
+from utils.evaluation.settings import SCORE_THRESHOLD
+from utils.evaluation.wording import percent
+from utils.fonts import PLAIN_FAMILY, find_font, missing_letters
+from utils.text import unique_file_names
 
 BLUE = "#2f6fde"
 STYLE = {
@@ -28,27 +30,27 @@ STYLE = {
     "figure.dpi": 100,
     "font.size": 10,
     "grid.color": "#e3e7eb",
-    "text.parse_math": False,  # a dollar in a class name is a dollar
+    "text.parse_math": False,  # a dollar sign in a class name does not start a formula
 }
-# What each kind of picture shows of a curve: x, y, and the value in its title.
-CURVES = {
+# What each kind of plot shows: x, y, and the value in the title.
+CURVE_PLOTS = {
     "AP": lambda curve: (curve.recall, curve.precision, curve.average_precision),
-    "Precision": lambda curve: (curve.scores, curve.precision, curve.at(SURE)[0]),
-    "Recall": lambda curve: (curve.scores, curve.recall, curve.at(SURE)[1]),
-    "F1": lambda curve: (curve.scores, curve.f1, curve.at(SURE)[2]),
+    "Precision": lambda curve: (curve.scores, curve.precision, curve.at(SCORE_THRESHOLD)[0]),
+    "Recall": lambda curve: (curve.scores, curve.recall, curve.at(SCORE_THRESHOLD)[1]),
+    "F1": lambda curve: (curve.scores, curve.f1, curve.at(SCORE_THRESHOLD)[2]),
 }
-MOST_COUNTED = 40  # classes up to which the cells of a confusion matrix are large enough for text
+MAX_NUMBERED = 40  # classes; with more, a cell of the confusion matrix is too small for a number
 
 
-def draw_class_curves(folder: Path, curves: dict[str, Curve]) -> None:
-    """Writes `AP`, `Precision`, `Recall` and `F1` into `folder`, each with a picture a class.
+def draw_class_curves(folder: Path, curves: Mapping[str, Curve]) -> None:
+    """Writes one plot per class into each of the folders `AP`, `Precision`, `Recall` and `F1`.
 
     Args:
-        folder: exists.
-        curves: by class name.
+        folder: An existing folder, in which the four are created.
+        curves: Curves by class name.
     """
     with _style("".join(curves)):
-        for kind, figures in CURVES.items():
+        for kind, values_of in CURVE_PLOTS.items():
             (folder / kind).mkdir()
             axes = Figure(figsize=(5.2, 4)).add_axes((0.13, 0.13, 0.82, 0.77))
             axes.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -59,28 +61,34 @@ def draw_class_curves(folder: Path, curves: dict[str, Curve]) -> None:
             canvas = FigureCanvasAgg(axes.figure)
             canvas.draw()
             empty = canvas.copy_from_bbox(axes.figure.bbox)
-            at = "" if kind == "AP" else f" at score {SURE}"
-            for file, (name, curve) in zip(file_names(curves), curves.items(), strict=True):
-                # Axes and ticks are drawn once: they take seven times as long as all the rest.
+            at = "" if kind == "AP" else f" at score {SCORE_THRESHOLD}"
+            for file, (name, curve) in zip(unique_file_names(curves), curves.items(), strict=True):
+                # Axes and ticks are drawn only once: they take seven times as long as the rest.
                 canvas.restore_region(empty)
-                x, y, value = figures(curve)
+                x, y, value = values_of(curve)
                 line.set_data(x, y)
                 title.set_text(f"{name}   {kind} {percent(value)}{at}")
                 axes.draw_artist(line)
                 axes.draw_artist(title)
-                picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-                picture.save(folder / kind / f"{file}.png", compress_level=1)
+                pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+                Image.fromarray(pixels).save(folder / kind / f"{file}.png", compress_level=1)
 
 
-def draw_bars(path: Path, values: dict[str, float | None], title: str) -> None:
-    """Draws one bar a class, longest first; classes without a value are left out."""
-    known = {name: value for name, value in values.items() if value is not None}
-    names = sorted(known, key=known.get)
+def draw_bars(path: Path, values: Mapping[str, float | None], title: str) -> None:
+    """Draws one bar per class, the longest at the top.
+
+    Args:
+        path: The image file to write.
+        values: Fractions by class name; classes with None are left out.
+        title: Title of the plot.
+    """
+    defined = {name: value for name, value in values.items() if value is not None}
+    names = sorted(defined, key=defined.get)
     with _style("".join(names)):
         figure = Figure(figsize=(7, 1.2 + 0.27 * len(names)), layout="constrained")
         axes = figure.add_subplot()
-        bars = axes.barh(range(len(names)), [known[name] for name in names], color=BLUE)
-        axes.bar_label(bars, [percent(known[name]) for name in names], padding=4)
+        bars = axes.barh(range(len(names)), [defined[name] for name in names], color=BLUE)
+        axes.bar_label(bars, [percent(defined[name]) for name in names], padding=4)
         axes.set_yticks(range(len(names)), names)
         axes.set(xlim=(0, 1.12), ylim=(-0.7, len(names) - 0.3), title=title)
         axes.set_xticks(np.arange(6) / 5)
@@ -89,7 +97,13 @@ def draw_bars(path: Path, values: dict[str, float | None], title: str) -> None:
 
 
 def draw_confusion_matrix(path: Path, matrix: np.ndarray, classes: Sequence[str]) -> None:
-    """Draws counts as numbers, and each row's shares as shades."""
+    """Draws a confusion matrix, whose cells are shaded by their fraction of the row.
+
+    Args:
+        path: The image file to write.
+        matrix: (C + 1, C + 1) counts, from `confusion_matrix`.
+        classes: Names of the C classes.
+    """
     names = [*classes, "background"]
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.42 * min(len(names), 60)
@@ -100,25 +114,25 @@ def draw_confusion_matrix(path: Path, matrix: np.ndarray, classes: Sequence[str]
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="Detected as", ylabel="Is", title="Confusion matrix")
-        if len(classes) <= MOST_COUNTED:
+        axes.set(xlabel="Detected class", ylabel="True class", title="Confusion matrix")
+        if len(classes) <= MAX_NUMBERED:
             for row, column in np.argwhere(matrix):
-                ink = "white" if shares[row, column] > 0.5 else "#1c2733"
+                colour = "white" if shares[row, column] > 0.5 else "#1c2733"
                 text = str(matrix[row, column])
-                axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
         figure.savefig(path)
 
 
 def draw_history(
-    path: Path, history: Sequence[dict[str, float]], keys: Sequence[str], title: str
+    path: Path, history: Sequence[Mapping[str, float]], keys: Sequence[str], title: str
 ) -> None:
-    """Draws figures of a training over its epochs.
+    """Draws training metrics over the epochs.
 
     Args:
-        path: where the picture goes.
-        history: one row an epoch; a row may lack a figure that was not measured then.
-        keys: which figures.
-        title: of the picture.
+        path: The image file to write.
+        history: One row per epoch; a metric that was not measured in an epoch is missing.
+        keys: The metrics to draw.
+        title: Title of the plot.
     """
     with _style(""):
         figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -131,28 +145,18 @@ def draw_history(
         figure.savefig(path)
 
 
-def percent(value: float | None) -> str:
-    """A fraction as people read it; a dash where it is undefined."""
-    return "-" if value is None else f"{100 * value:.2f}%"
-
-
 @contextmanager
 def _style(text: str) -> Iterator[None]:
-    """Draws in the house's style, with a font for the letters of `text` if this machine has one."""
+    """Sets style and fonts. Letters that no installed font has are drawn as boxes."""
     with matplotlib.rc_context(STYLE | {"font.family": _fonts(text)}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for the letter
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
 
 
 def _fonts(text: str) -> list[str]:
-    plain = "DejaVu Sans"  # comes with matplotlib
-    missing = set(map(ord, text)) - _letters(font_manager.findfont(plain))
-    for font in font_manager.fontManager.ttflist if missing else ():
-        # Matplotlib's "last resort" has a box for each letter there is.
-        if not font.name.startswith("Last Resort") and missing <= _letters(font.fname):
-            return [plain, font.name]
-    return [plain]
-
-
-def _letters(path: str) -> set[int]:
-    return set(FT2Font(path).get_charmap())
+    missing = missing_letters(text)
+    font = find_font(missing) if missing else None
+    if font is None:
+        return [PLAIN_FAMILY]
+    font_manager.fontManager.addfont(font)
+    return [PLAIN_FAMILY, font_manager.FontProperties(fname=font).get_name()]

@@ -3,11 +3,12 @@ import pytest
 
 from utils.data.annotation import Sample
 from utils.errors import UserError
-from utils.evaluation.boxfiles import file_names, read_box_files, write_box_files
+from utils.evaluation.boxfiles import read_box_files, write_box_files
 from utils.inference.detections import Detections
+from utils.text import unique_file_names
 
 
-def test_every_digit_survives_the_text_files(tmp_path):
+def test_boxes_are_read_back_exactly(tmp_path):
     rng = np.random.default_rng(0)
     classes = ["a cat", "difficult", "猫 2"]
     samples, detections = [], []
@@ -24,7 +25,7 @@ def test_every_digit_survives_the_text_files(tmp_path):
     )
     assert (read_classes, notes) == (sorted(classes), [])
     to_label = np.array([read_classes.index(name) for name in classes])
-    # "x/y" becomes x_y and x_y a second one.
+    # "x/y" becomes x_y, so x_y becomes x_y_2.
     assert [each.image_id for each in read_samples] == ["x_y", "x_y_2", "ж 3"]
     for written, read in zip(samples, read_samples, strict=True):
         np.testing.assert_array_equal(read.boxes, written.boxes)
@@ -36,14 +37,14 @@ def test_every_digit_survives_the_text_files(tmp_path):
         np.testing.assert_array_equal(read.labels, to_label[written.labels])
 
 
-def test_file_names_are_safe_and_differ_on_any_file_system():
-    names = file_names(["a/b", "a:b", "A_b", "", "x" * 300])
+def test_file_names_are_valid_and_unique():
+    names = unique_file_names(["a/b", "a:b", "A_b", "", "x" * 300])
     assert names == ["a_b", "a_b_2", "A_b_3", "_", "x" * 100]
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """Writes two folders of text files from `{name: text}` and returns them."""
+    """Returns a function that writes two folders of text files, given as `{name: text}`."""
 
     def write(truths, detections):
         for folder, files in (("gt", truths), ("dets", detections)):
@@ -55,7 +56,7 @@ def folders(tmp_path):
     return write
 
 
-def test_files_written_by_hand_are_read(folders):
+def test_hand_written_files_are_read(folders):
     text = "\ufeffpotted plant 1 2 3.5 4e0 difficult\r\n\r\n  dog 0 0 0 0  \r\n"
     samples, detections, classes, _ = read_box_files(
         *folders({"a.txt": text}, {"a.txt": "potted plant 1 1 2 3 4"})
@@ -78,12 +79,12 @@ def test_files_written_by_hand_are_read(folders):
         ("", "cat 0.9 1 2 3 4", "no object in any file of .*gt"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(folders, truth, detection, message):
+def test_malformed_lines_are_errors(folders, truth, detection, message):
     with pytest.raises(UserError, match=message):
         read_box_files(*folders({"a.txt": truth}, {"a.txt": detection}))
 
 
-def test_missing_and_empty_folders_are_named(folders, tmp_path):
+def test_unreadable_folders_are_errors(folders, tmp_path):
     truths, detections = folders({"a.txt": "cat 1 2 3 4"}, {})
     with pytest.raises(UserError, match=r"no \.txt file in .*dets"):
         read_box_files(truths, detections)
@@ -94,7 +95,7 @@ def test_missing_and_empty_folders_are_named(folders, tmp_path):
         read_box_files(truths, truths)
 
 
-def test_what_has_no_counterpart_is_noted_and_not_scored(folders):
+def test_unmatched_files_and_classes_are_noted(folders):
     samples, detections, classes, notes = read_box_files(
         *folders(
             {"a.txt": "cat 1 2 3 4", "b.txt": "cat 1 2 3 4"},

@@ -8,8 +8,8 @@ from utils.evaluation.evaluator import predict_samples
 from utils.inference.detections import Detections
 
 
-class Frame:
-    """Finds in every image one box, its frame, and scores it by the image's first pixel."""
+class WholeImagePredictor:
+    """Detects one box per image: the whole image, with its first pixel as the score."""
 
     input_size = (32, 32)
     batch_size = 3
@@ -26,32 +26,31 @@ class Frame:
         ]
 
 
-def sample(path, width, height):
-    none = np.zeros(0)
-    return Sample(
-        path.stem, path, none.reshape(0, 4), none.astype(int), none.astype(bool), width, height
-    )
+def sample_without_objects(path, width, height):
+    boxes, labels, difficult = np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool)
+    return Sample(path.stem, path, boxes, labels, difficult, width, height)
 
 
-def test_detections_come_in_order_and_in_pixels_of_the_photo(tmp_path):
-    # From a quarter of the network's input to ten times it: the large ones are decoded reduced,
-    # and their sides are no multiples of what they are reduced by.
+def test_detections_are_in_order_and_in_original_pixels(tmp_path):
+    # Sizes from a quarter of the input size to ten times the input size. Large images are decoded
+    # at a reduced size, by factors that do not divide their sides.
     samples = []
     for i, (width, height) in enumerate([(8, 8), (40, 33), (321, 323), (101, 77), (32, 300)]):
         path = tmp_path / f"{i}.png"
         cv2.imwrite(str(path), np.full((height, width, 3), 10 * i, np.uint8))
-        samples.append(sample(path, width, height))
-    found = predict_samples(Frame(), samples, progress=False)
+        samples.append(sample_without_objects(path, width, height))
+    found = predict_samples(WholeImagePredictor(), samples, progress=False)
     assert [each.scores[0] * 255 for each in found] == pytest.approx([0, 10, 20, 30, 40])
-    for each, one in zip(found, samples, strict=True):
-        assert each.boxes.tolist() == [[0, 0, one.width, one.height]]
+    for each, sample in zip(found, samples, strict=True):
+        assert each.boxes.tolist() == [[0, 0, sample.width, sample.height]]
 
 
-def test_an_empty_set_finds_nothing():
-    assert predict_samples(Frame(), [], progress=False) == []
+def test_an_empty_set_has_no_detections():
+    assert predict_samples(WholeImagePredictor(), [], progress=False) == []
 
 
-def test_an_image_that_cannot_be_read_is_named(tmp_path):
+def test_an_unreadable_image_is_an_error(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     with pytest.raises(UserError, match=r"broken\.jpg"):
-        predict_samples(Frame(), [sample(tmp_path / "broken.jpg", 9, 9)], progress=False)
+        sample = sample_without_objects(tmp_path / "broken.jpg", 9, 9)
+        predict_samples(WholeImagePredictor(), [sample], progress=False)
