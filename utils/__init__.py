@@ -1,1 +1,1 @@
-"""The host side: data, training loop, metrics, pictures."""
+"""Everything outside the graph: takes files and settings, returns weights, boxes and reports."""

@@ -1,20 +1,62 @@
-"""What a run is made of, as frozen records <-> config.json."""
+"""The settings of a run as frozen dataclasses, and how they are read from JSON."""
 
 import dataclasses
-import json
 import types
 import typing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+from nets.choices import check_choices
 from nets.conventions import Convention
 from nets.versions import YoloVersion
-from utils.cli import did_you_mean
-from utils.data.augment import GENTLE, Augmentation
 from utils.errors import UserError
-from utils.files import written_whole
-from utils.precision import AUTO
+from utils.precision import AUTO, PrecisionFlag
+from utils.text import did_you_mean
+
+Optimizer = Literal["adamw", "sgd"]
+Strategy = Literal["single", "mirrored", "multiworker"]
+Resize = Literal["letterbox", "stretch"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much training images are varied. The defaults are those of the predecessors.
+
+    Attributes:
+        jitter: Aspect ratios vary by a factor of up to (1 + jitter) / (1 - jitter).
+        scale: Range of the size of an image, relative to the size that fits the input.
+        mosaic_scale: The same range for the four images of a mosaic.
+        mosaic_centre: Range of the centre of a mosaic, as a fraction of the sides of the input.
+        flip: Probability of a horizontal flip.
+        hue: Maximum relative change of the hue.
+        saturation: Maximum relative change of the saturation.
+        value: Maximum relative change of the brightness.
+        mosaic: Probability that an image becomes a mosaic of four.
+        mixup: Probability that another image is blended into a mosaic.
+    """
+
+    jitter: float = 0.3
+    scale: tuple[float, float] = (0.25, 2.0)
+    mosaic_scale: tuple[float, float] = (0.4, 1.0)
+    mosaic_centre: tuple[float, float] = (0.3, 0.7)
+    flip: float = 0.5
+    hue: float = 0.1
+    saturation: float = 0.7
+    value: float = 0.4
+    mosaic: float = 0.5
+    mixup: float = 0.5
+
+
+# For runs of minutes instead of days, which are too short to learn from objects at a quarter or
+# twice their size, or from half-transparent ones.
+GENTLE = Augmentation(
+    jitter=0.15,
+    scale=(0.6, 1.4),
+    mosaic_scale=(0.5, 1.0),
+    hue=0.02,
+    mosaic=0.3,
+    mixup=0.1,
+)
 
 
 @dataclass(frozen=True)
@@ -22,35 +64,40 @@ class Recipe:
     """How a detector is trained.
 
     Attributes:
-        epochs: how often every image is seen; None where `max_minutes` alone decides.
-        max_minutes: wall clock that the schedule is stretched to; None for no limit.
-        freeze_share: share of the run, 0..1, in which the backbone is frozen.
-        batch_size: images a step, over all replicas.
-        optimizer: `adamw` or `sgd`.
-        learning_rate: its peak.
-        final_learning_rate: where it ends, as a share of the peak.
-        warmup_share: share of the run in which it rises, at the start of either phase.
-        weight_decay: decoupled (Loshchilov and Hutter 2019), on kernels of backbone and head alike.
-        clip_norm: largest norm of the gradient of all weights together; None for no limit.
-        ema_momentum: of the moving average of the weights, which is what is validated and kept; 0
-            for the weights themselves.
-        mosaic_share: share of the run in which mosaic and mixup are used.
-        small_share: share of the run in which images are smaller than the network's input.
-        small_scale: how much smaller, as a share of either side.
-        validations: how often mAP is measured, evenly over the run.
-        patience: epochs without a better mAP after which training stops; None for no stop.
-        seed: of weights, data order and augmentation.
-        precision: one of `utils.precision.PRECISIONS`; AUTO where nothing is trained yet.
-        jit: compile the step with XLA.
-        strategy: `single` device, `mirrored` over the GPUs of a machine, or `multiworker`.
-        augmentation: how images are varied.
+        epochs: Number of passes over the training images; None if only the time is limited.
+        max_minutes: Wall-clock time that the run takes; None for no limit. The schedule is
+            stretched to this time.
+        freeze_share: Fraction of the run, 0..1, during which the backbone is frozen.
+        batch_size: Images per step, over all replicas.
+        optimizer: `adamw`, or `sgd` with Nesterov momentum.
+        learning_rate: Peak learning rate.
+        final_learning_rate: Final learning rate as a fraction of the peak.
+        warmup_share: Fraction of the run over which the learning rate rises, at the start of each
+            phase.
+        weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019) of all kernels.
+        clip_norm: Maximum norm of the gradient of all weights together; None for no limit.
+        ema_momentum: Momentum of the moving average of the weights. The average is validated and
+            saved; 0 uses the weights themselves.
+        mosaic_share: Fraction of the run during which mosaic and mixup are used.
+        small_share: Fraction of the run during which images are smaller than the network's input.
+        small_scale: Size of these images as a fraction of each side of the input.
+        validations: Number of validations, evenly spaced over the run.
+        patience: Number of epochs without a better mAP after which training stops; None for never.
+        seed: Seed of weights, data order and augmentation.
+        precision: Numeric precision, see `utils.precision`; `auto` is resolved before training.
+        jit: Whether the step is compiled by XLA.
+        strategy: `single` device, `mirrored` over the GPUs of one machine, or `multiworker`.
+        augmentation: How training images are varied.
+
+    Raises:
+        ValueError: A field has an unknown value.
     """
 
     epochs: float | None = 100
     max_minutes: float | None = None
     freeze_share: float = 0.1
     batch_size: int = 8
-    optimizer: str = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 1e-3
     final_learning_rate: float = 0.01
     warmup_share: float = 0.03
@@ -63,31 +110,37 @@ class Recipe:
     validations: int = 10
     patience: int | None = 50
     seed: int = 0
-    precision: str = AUTO
+    precision: PrecisionFlag = AUTO
     jit: bool = False
-    strategy: str = "single"
+    strategy: Strategy = "single"
     augmentation: Augmentation = GENTLE
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything needed to build a run's detector, and to know where it came from.
+    """Everything that is needed to build the detector of a run, and how it was trained.
 
     Attributes:
-        backbone: registered name.
-        width: its width factor.
-        convention: padding, epsilon and pixel scaling of the backbone.
-        yolo: the version's record.
-        input_size: height and width in pixels.
-        recipe: how it is trained.
-        data: the VOCdevkit.
-        train_set: image sets trained on; None for the default split.
-        val_set: image sets validated on; None for the default split.
-        split: the split in words.
-        images: digest of the names of the images trained on and validated on.
-        weights: where the weights started from.
-        resize: how an image is fitted into the input at prediction: `letterbox` keeps its aspect,
-            `stretch` does not, as some imported detectors expect it.
+        backbone: Registered name of the backbone.
+        width: Width multiplier of the backbone.
+        convention: Padding, epsilon and pixel scaling that the weights assume.
+        yolo: The YOLO version, with the anchors of the run.
+        input_size: Height and width in pixels.
+        recipe: How the detector is trained.
+        data: The VOCdevkit.
+        train_set: Image sets to train on; None for the default split.
+        val_set: Image sets to validate on; None for the default split.
+        split: Description of the split, to be shown to the user.
+        images: Digest of the names of the training and validation images.
+        weights: What the weights were initialized from.
+        resize: How an image is fitted into the input at prediction: `letterbox` keeps its aspect
+            ratio, `stretch` does not, which some imported detectors expect.
+
+    Raises:
+        ValueError: A field has an unknown value.
     """
 
     backbone: str
@@ -102,36 +155,27 @@ class RunConfig:
     split: str = ""
     images: str = ""
     weights: str = "none"
-    resize: Literal["letterbox", "stretch"] = "letterbox"
+    resize: Resize = "letterbox"
 
-    def save(self, path: Path) -> None:
-        """Writes the records as JSON."""
-        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        with written_whole(path) as (part,):
-            part.write_text(text, encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path) -> "RunConfig":
-        """Reads what `save` wrote.
-
-        Raises:
-            UserError: the file is missing, damaged, or has a key that no record knows.
-        """
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UserError(f"no {path.name} in {path.parent}, name a run directory") from error
-        except ValueError as error:
-            raise UserError(f"{path} is damaged ({error}), restore it or train again") from error
-        return _from_json(cls, document, str(path))
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
-def _from_json(kind: Any, value: Any, where: str) -> Any:
-    """Builds a record, or a field of one, from what JSON made of it."""
+def from_json(kind: Any, value: Any, where: str) -> Any:
+    """Builds a frozen dataclass, or one of its fields, from a parsed JSON value.
+
+    Args:
+        kind: A dataclass, or the annotation of a field.
+        value: What `json.loads` returned for it.
+        where: File and keys, for error messages.
+
+    Raises:
+        UserError: A key is unknown or missing, or a value does not fit its field.
+    """
     if not dataclasses.is_dataclass(kind):
         return _field_from_json(kind, value, where)
     if not isinstance(value, dict):
-        raise UserError(f"{where} is {value!r}, it must hold the keys of {kind.__name__}")
+        raise UserError(f"{where} is {value!r}, it must be a {kind.__name__} object")
     hints = typing.get_type_hints(kind)
     for key in value:
         if key not in hints:
@@ -140,9 +184,11 @@ def _from_json(kind: Any, value: Any, where: str) -> Any:
         required = entry.default is entry.default_factory is dataclasses.MISSING
         if required and entry.name not in value:
             raise UserError(f"{where} lacks {entry.name!r}, restore it or train again")
-    return kind(
-        **{key: _from_json(hints[key], item, f"{where}: {key}") for key, item in value.items()}
-    )
+    fields = {key: from_json(hints[key], item, f"{where}: {key}") for key, item in value.items()}
+    try:
+        return kind(**fields)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _field_from_json(kind: Any, value: Any, where: str) -> Any:
@@ -157,12 +203,10 @@ def _field_from_json(kind: Any, value: Any, where: str) -> Any:
             raise UserError(f"{where} has {len(value)} numbers, it must have {len(choices)}")
         pairs = zip(choices, value, strict=True)
         return tuple(_field_from_json(choice, item, where) for choice, item in pairs)
-    if origin is typing.Literal:
-        fits = value in choices
-    else:
-        options = choices if origin in (types.UnionType, typing.Union) else (kind,)
-        numbers = float in options and isinstance(value, int) and not isinstance(value, bool)
-        fits = numbers or any(type(value) is option for option in options)
-    if not fits:
+    if origin is Literal:  # the dataclass itself checks it
+        return value
+    options = choices if origin in (types.UnionType, typing.Union) else (kind,)
+    is_number = float in options and isinstance(value, int) and not isinstance(value, bool)
+    if not is_number and all(type(value) is not option for option in options):
         raise UserError(f"{where} is {value!r}, it must be {getattr(kind, '__name__', kind)}")
     return value

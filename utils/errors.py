@@ -1,9 +1,9 @@
-"""The two ways a job ends badly that its user can do something about."""
+"""The errors that are reported to the user in one line, without a traceback."""
 
 
 class UserError(Exception):
-    """A usage or input error: one line that says what, where, and what to do. Exit code 2."""
+    """A usage or input error. The message says what is wrong and how to fix it. Exit code 2."""
 
 
 class JobError(Exception):
-    """A job that started well and then failed, such as a loss that became NaN. Exit code 1."""
+    """A job that started and then failed, for example because a loss became NaN. Exit code 1."""

@@ -1,21 +1,21 @@
-"""Writing results: each under a name of its own, and none left half written."""
+"""Writes files atomically, and does not overwrite others by accident."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-
-import cv2
-import numpy as np
 
 from utils.errors import UserError
 
 
 class OutputFolder:
-    """A folder that hands out file names.
+    """An output folder that returns each file name only once.
 
     Args:
-        folder: made when it is not there.
-        replace: whether files of earlier runs may be replaced; those of this one never are.
+        folder: The folder; created if it does not exist.
+        replace: Whether files of earlier jobs may be replaced; those of this job never are.
     """
 
     def __init__(self, folder: Path, replace: bool = True):
@@ -24,12 +24,12 @@ class OutputFolder:
         self._replace = replace
         self._taken = set()
 
-    def spare(self, paths: Iterable[Path]) -> None:
-        """Keeps files, such as a run's own sources, from being overwritten."""
+    def protect(self, paths: Iterable[Path]) -> None:
+        """Protects files, such as the input files of the job, from being overwritten."""
         self._taken |= {_identity(path) for path in paths}
 
     def path(self, name: str, suffix: str) -> Path:
-        """Gives a path for a file called `name`, or `name-2`, `name-3`... where that is taken."""
+        """Returns the path for a file `name`, or `name-2`, `name-3`... if that is taken."""
         path, number = self.folder / f"{name}{suffix}", 1
         while _identity(path) in self._taken or (path.exists() and not self._replace):
             number += 1
@@ -39,45 +39,107 @@ class OutputFolder:
 
 
 def _identity(path: Path) -> str:
-    return str(path.resolve()).casefold()  # some file systems do not tell a.jpg from A.jpg
+    return str(path.resolve()).casefold()  # on some file systems, a.jpg and A.jpg are one file
 
 
 def refuse_existing(*paths: Path) -> None:
-    """Sees to it that no file is replaced.
+    """Checks that paths do not exist yet, so that nothing is replaced.
 
     Raises:
-        UserError: one of them is there.
+        UserError: One of the paths exists; the message names it.
     """
     for path in paths:
         if path.exists():
-            raise UserError(f"{path} is there already, name another file or move it away")
+            raise UserError(f"{path} already exists, choose another path or move it away")
 
 
-def part_of(path: Path) -> Path:
-    """Where a file or folder is kept while it is being written."""
-    return path.with_name(f".part.{path.name}")  # with its ending, which tells writers the format
+def is_in_use(folder: Path) -> bool:
+    """Whether a path is a file, or a folder that is not empty."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 @contextlib.contextmanager
-def written_whole(*paths: Path) -> Iterator[list[Path]]:
-    """Where to write some files: they take their places together, or none is left."""
-    parts = [part_of(path) for path in paths]
+def written_whole(
+    *paths: Path, durable: bool = False, shared: bool = False
+) -> Iterator[list[Path]]:
+    """Yields temporary paths to write to. They replace `paths` if the block ends without an error.
+
+    After an error, the temporary paths are removed. A path can be a file or a folder; a folder
+    replaces only an empty one. An `OSError` names the final path instead of the temporary one.
+
+    Args:
+        *paths: The final paths, in existing folders.
+        durable: Whether to flush the files to disk, so that they survive a power failure.
+        shared: Whether other processes may write the same paths at the same time.
+    """
+    # The suffix stays the same, since many writers choose the format by it.
+    prefix = f".part.{os.getpid()}" if shared else ".part"
+    parts = [path.with_name(f"{prefix}.{path.name}") for path in paths]
     try:
+        for part in parts:
+            _remove(part)  # left behind by a process that was killed
         yield parts
         for part, path in zip(parts, paths, strict=True):
+            if durable:
+                _flush(part)
+            if part.is_dir() and path.is_dir():
+                path.rmdir()
             part.replace(path)
+            if durable:
+                _flush(path.parent)
+    except OSError as error:
+        names = dict(zip(map(str, parts), map(str, paths), strict=True))
+        if error.filename is None or str(error.filename) in names:
+            error.filename = names.get(str(error.filename), str(paths[0]))
+            error.filename2 = None
+        raise
     finally:
         for part in parts:
-            part.unlink(missing_ok=True)
+            _remove(part)
 
 
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB uint8 `(height, width, 3)` image; JPEG at quality 95."""
-    # The defaults of OpenCV, quality 95 for JPEG and lossless for the rest, are what is wanted.
-    data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+@contextlib.contextmanager
+def merged_whole(out: Path, owned: Mapping[str, str]) -> Iterator[Path]:
+    """Yields a temporary folder, and moves its files into `out` at the end of the block.
+
+    Until then, and after an error, an earlier result in `out` stays complete. In the folders
+    `owned`, files that were not written again are removed. Nothing else in `out` changes.
+
+    Args:
+        out: The folder; created if it does not exist.
+        owned: Suffixes of the files to remove, by folder within `out`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
     try:
-        with written_whole(path) as (part,):
-            part.write_bytes(data)
-    except OSError as error:
-        error.filename, error.filename2 = str(path), None
-        raise
+        yield new
+        for folder, suffix in owned.items():
+            renewed = {path.name for path in (new / folder).glob("*")}
+            for old in (out / folder).glob(f"*{suffix}") if renewed else ():
+                if old.name not in renewed:
+                    old.unlink()
+        for path in sorted(new.rglob("*")):
+            target = out / path.relative_to(new)
+            if path.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                path.replace(target)
+    finally:
+        shutil.rmtree(new)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+        return
+    # If there is no such folder, writing the path reports it.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()

@@ -1,48 +1,49 @@
-"""How exactly a network is computed in training: `--precision`."""
+"""Numeric precision of training: `--precision`."""
 
 import os
 from pathlib import Path
+from typing import Literal, get_args
 
-# Numbers are kept in float32, as in Keras' policy of that name; only the factors of products are
-# rounded to bfloat16, and their sums are float32 again. It is to CPUs with AMX what TensorFloat-32,
-# which TensorFlow uses for float32 without being asked, is to GPUs; elsewhere it changes nothing.
-FAST = "fast_float32"
+# `fast_float32` stores float32 like Keras' policy `float32`, but rounds the factors of products to
+# bfloat16 and sums them in float32. Only CPUs with AMX do so; other processors ignore it. It
+# corresponds to TensorFloat-32 on GPUs, which TensorFlow uses for float32 by default.
+Precision = Literal["float32", "fast_float32", "mixed_bfloat16", "mixed_float16"]
+PrecisionFlag = Literal["auto", "float32", "fast_float32", "mixed_bfloat16", "mixed_float16"]
+AUTO, FAST = "auto", "fast_float32"
+PRECISIONS = get_args(PrecisionFlag)
 
-# What a run is trained in; AUTO stands for one of them, by the machine.
-PRECISIONS = ("float32", FAST, "mixed_bfloat16", "mixed_float16")
-AUTO = "auto"
-
-PROCESSOR = Path("/proc/cpuinfo")
+CPU_INFO = Path("/proc/cpuinfo")
 BFLOAT16_UNITS = {"avx512_bf16", "amx_bf16"}
 
 
-def find_precision(name: str) -> str:
-    """The one of `PRECISIONS` that a name stands for on this machine.
+def find_precision(name: PrecisionFlag) -> Precision:
+    """Resolves `auto` for this machine.
 
     Args:
-        name: one of `PRECISIONS`, or AUTO: mixed_bfloat16 where there is no GPU and the processor
-            multiplies bfloat16 itself, as far as Linux tells, else float32.
+        name: A precision, or `auto`: mixed_bfloat16 if there is no GPU and, according to Linux,
+            the processor multiplies bfloat16 in hardware; float32 otherwise.
     """
     if name != AUTO:
         return name
-    from nets.devices import has_gpu  # takes seconds, where flags are parsed names are enough
+    from nets.devices import has_gpu  # imports TensorFlow, which must not delay --help
 
-    if has_gpu() or not PROCESSOR.is_file():
+    if has_gpu() or not CPU_INFO.is_file():
         return "float32"
-    words = PROCESSOR.read_text(encoding="utf-8").split()
+    words = CPU_INFO.read_text(encoding="utf-8").split()
     return "float32" if BFLOAT16_UNITS.isdisjoint(words) else "mixed_bfloat16"
 
 
-def use_precision(name: str) -> None:
-    """Lets all layers that are built from now on compute in a precision.
+def use_precision(name: PrecisionFlag) -> None:
+    """Sets the precision of all layers that are built from now on.
 
     Args:
-        name: AUTO or one of `PRECISIONS`. FAST holds for the whole process, once it has computed.
+        name: A precision or `auto`. `fast_float32` applies to the whole process, and only if it is
+            set before the first computation.
     """
-    import keras  # as above
+    import keras  # also imports TensorFlow
 
     name = find_precision(name)
     if name == FAST:
-        # oneDNN, which computes convolutions and products on CPUs, reads it at its first one.
+        # oneDNN, which computes convolutions and products on CPUs, reads it once.
         os.environ.setdefault("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
     keras.mixed_precision.set_dtype_policy("float32" if name == FAST else name)

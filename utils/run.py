@@ -1,94 +1,186 @@
-"""Run directories: what training leaves, and what prediction and evaluation take."""
+"""Run directories, which training writes, and which prediction, evaluation and resuming read."""
 
+import csv
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import keras
 
+from nets.conventions import Convention
 from nets.detector import Detector
-from utils.config import RunConfig
-from utils.data.anchors import load_anchors
-from utils.data.annotation import read_classes
+from utils.config import RunConfig, from_json
+from utils.data.anchors import load_anchors, save_anchors
+from utils.data.classes import read_classes
 from utils.errors import UserError
+from utils.files import written_whole
 from utils.inference.predictor import Predictor
+from utils.inference.thresholds import Thresholds
 
-CONFIG, CLASSES, ANCHORS = "config.json", "classes.txt", "anchors.txt"
-BEST_WEIGHTS, LAST_STATE, RESULT = "best.weights.h5", "last.npz", "result.json"
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run. Their names and formats are defined here.
+
+    Attributes:
+        path: The directory.
+    """
+
+    path: Path
+
+    @property
+    def best_weights(self) -> Path:
+        """The weights of the best validation."""
+        return self.path / "best.weights.h5"
+
+    @property
+    def state(self) -> Path:
+        """The state from which training can be resumed."""
+        return self.path / "last.npz"
+
+    @property
+    def result(self) -> Path:
+        """The metrics of a finished run."""
+        return self.path / "result.json"
+
+    @property
+    def loss_plot(self) -> Path:
+        """The plot of the training losses."""
+        return self.path / "epoch_loss.png"
+
+    @property
+    def map_plot(self) -> Path:
+        """The plot of mAP on the validation set."""
+        return self.path / "epoch_map.png"
+
+    def describe(self, config: RunConfig, classes: Sequence[str]) -> None:
+        """Writes config, classes and anchors; the directory is created if it does not exist."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        document = dataclasses.asdict(config)
+        anchors = document["yolo"].pop("anchors")  # they have their own file
+        paths = (self.path / CONFIG, self.path / "classes.txt", self.path / "anchors.txt")
+        with written_whole(*paths) as (config_part, classes_part, anchors_part):
+            _write_json(config_part, document)
+            classes_part.write_text("\n".join(classes) + "\n", encoding="utf-8")
+            save_anchors(anchors_part, anchors)
+
+    def read_description(self) -> tuple[RunConfig, list[str]]:
+        """Reads the config, with its anchors, and the names of the classes.
+
+        Raises:
+            UserError: One of the files is missing or damaged.
+        """
+        if not self.path.is_dir():
+            raise UserError(f"no run directory {self.path}, specify one that train.py has created")
+        document = _read_config(self.path / CONFIG)
+        try:
+            classes = read_classes(self.path / "classes.txt")
+            anchors = load_anchors(self.path / "anchors.txt")
+        except (FileNotFoundError, ValueError) as error:
+            raise UserError(f"run {self.path} is incomplete: {error}; restore the file") from error
+        if isinstance(document.get("yolo"), dict):
+            document["yolo"]["anchors"] = anchors.tolist()
+        return from_json(RunConfig, document, str(self.path / CONFIG)), classes
+
+    def save_best_weights(self, model: keras.Model) -> None:
+        """Writes the weights of a model as Keras does, without its optimizer."""
+        optimizer = getattr(model, "optimizer", None)
+        model.optimizer = None  # Keras would also save its variables
+        try:
+            with written_whole(self.best_weights) as (part,):
+                model.save_weights(part)
+        finally:
+            model.optimizer = optimizer
+
+    def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Writes history.csv: one row per epoch; a cell is empty if a value was not measured."""
+        columns = list(dict.fromkeys(key for row in history for key in row))
+        with (
+            written_whole(self.path / "history.csv") as (part,),
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(history)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Writes result.json."""
+        with written_whole(self.result) as (part,):
+            _write_json(part, result)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, read.
+    """A run that was read from its directory.
 
     Attributes:
-        path: the directory.
-        config: how it was made.
-        classes: names, by label.
-        anchors: (levels, 3, 2) pixels.
-        detector: with the best weights of the run.
+        path: The directory.
+        config: The settings of the run.
+        classes: Names of the classes, by label.
+        detector: The detector with the best weights of the run.
     """
 
     path: Path
     config: RunConfig
     classes: list[str]
-    anchors: np.ndarray
     detector: Detector
 
-    def predictor(self, *settings: float, batch_size: int = 1) -> Predictor:
-        """A predictor that fits images into the input as the run's config says, with fixed weights.
+    def predictor(self, thresholds: Thresholds, batch_size: int = 1) -> Predictor:
+        """Builds a predictor with fixed weights that resizes images as the config says.
 
         Args:
-            settings: confidence, iou and max_boxes, see `Predictor`.
-            batch_size: images at once.
+            thresholds: Thresholds of non-maximum suppression.
+            batch_size: Images per call of the network.
         """
         stretch = self.config.resize == "stretch"
-        return Predictor(
-            self.detector, *settings, batch_size=batch_size, stretch=stretch, frozen=True
-        )
+        return Predictor(self.detector, thresholds, batch_size, stretch, frozen=True)
 
 
 def newest_run(logs: Path | str = "logs") -> Path:
-    """The run directory with the newest weights.
+    """Returns the run directory with the newest weights.
 
     Raises:
-        UserError: there is none.
+        UserError: There is none.
     """
-    found = sorted(Path(logs).glob(f"*/{BEST_WEIGHTS}"), key=lambda path: path.stat().st_mtime)
+    weights = RunDirectory(Path("*")).best_weights
+    found = sorted(Path(logs).glob(str(weights)), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UserError(f"no run with weights in {logs}, train one first or name it with --run")
+        raise UserError(f"no run with weights in {logs}, train one first or specify it with --run")
     return found[-1].parent
 
 
-def read_description(path: Path) -> tuple[RunConfig, list[str], np.ndarray]:
-    """Config, classes and anchors of a run directory.
+def read_convention(folder: Path) -> Convention | None:
+    """Reads the convention from the config.json of a folder; None if there is no such file.
 
     Raises:
-        UserError: one of them is missing or damaged.
+        UserError: The file is damaged.
     """
-    if not path.is_dir():
-        raise UserError(f"no run directory {path}, name one that train.py made")
-    config = RunConfig.load(path / CONFIG)
-    try:
-        return config, read_classes(path / CLASSES), load_anchors(path / ANCHORS)
-    except (FileNotFoundError, ValueError) as error:
-        raise UserError(f"run {path} is not whole: {error}; restore the file") from error
+    path = folder / CONFIG
+    if not path.is_file():
+        return None
+    convention = _read_config(path).get("convention")
+    return from_json(Convention, convention, f"{path}: convention")
 
 
-def build_detector(config: RunConfig, num_classes: int, anchors: np.ndarray) -> Detector:
-    """The detector that a config describes, with random weights.
+def build_detector(config: RunConfig, num_classes: int) -> Detector:
+    """Builds the detector that a config describes, with random weights.
 
     Raises:
-        UserError: the config names what this version of the project does not have.
+        UserError: The config has a value that this version of the project does not support.
     """
     try:
         return Detector(
-            backbone=config.backbone,
-            num_classes=num_classes,
-            anchors=anchors,
-            version=config.yolo,
-            input_size=config.input_size,
-            width=config.width,
-            convention=config.convention,
+            config.backbone,
+            num_classes,
+            config.yolo,
+            config.input_size,
+            config.width,
+            config.convention,
         )
     except ValueError as error:
         raise UserError(f"cannot build the detector: {error}") from error
@@ -98,17 +190,34 @@ def load_run(path: Path | str) -> Run:
     """Reads a run directory and builds its detector with the best weights.
 
     Raises:
-        UserError: no such run, a file of it is missing or damaged, or it has no weights yet.
+        UserError: There is no such run, one of its files is missing or damaged, or it has no
+            weights yet.
     """
-    path = Path(path)
-    config, classes, anchors = read_description(path)
-    weights = path / BEST_WEIGHTS
+    directory = RunDirectory(Path(path))
+    config, classes = directory.read_description()
+    weights = directory.best_weights
     if not weights.is_file():
-        raise UserError(f"run {path} has no {BEST_WEIGHTS} yet, train it further with --resume")
-    detector = build_detector(config, len(classes), anchors)
+        raise UserError(f"run {path} has no {weights.name} yet, train it further with --resume")
+    detector = build_detector(config, len(classes))
     try:
         detector.load_weights(weights)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split()).split(". ")[0]  # Keras goes on to list all layers
-        raise UserError(f"{weights} is damaged or of another detector: {reason}") from error
-    return Run(path, config, classes, anchors, detector)
+        raise UserError(f"{weights} is damaged or belongs to another detector: {reason}") from error
+    return Run(directory.path, config, classes, detector)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no {path.name} in {path.parent}, specify a run directory") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}), restore it or train again") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{path} is damaged (not a JSON object), restore it or train again")
+    return document
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

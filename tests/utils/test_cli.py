@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli import Parser, fraction, parse_size, positive, run, seed
+from utils.cli import Parser, above_zero, fraction, parse_size, positive, run, seed
 from utils.errors import JobError, UserError
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +21,8 @@ def make_parser():
     return parser
 
 
-def exit_of(capsys, main, *argv):
-    """Runs `main` and returns its exit code and the lines on standard error."""
+def run_until_exit(capsys, main, *argv):
+    """Runs `main`; returns the exit code and the lines on standard error."""
     with pytest.raises(SystemExit) as stopped:
         run(main, make_parser(), list(argv))
     captured = capsys.readouterr()
@@ -43,10 +43,11 @@ def _restore(monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
 
-def test_main_gets_the_parsed_flags():
-    seen = []
-    run(seen.append, make_parser(), ["--yolo", "v3"])
-    assert (seen[0].backbone, seen[0].yolo, seen[0].debug) == ("mobilenetv2", "v3", False)
+def test_main_receives_the_parsed_flags():
+    received = []
+    run(received.append, make_parser(), ["--yolo", "v3"])
+    (args,) = received
+    assert (args.backbone, args.yolo, args.debug) == ("mobilenetv2", "v3", False)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +61,8 @@ def test_main_gets_the_parsed_flags():
         (["--epochs", "ten"], "error: argument --epochs: invalid int value: 'ten'"),
     ],
 )
-def test_usage_errors_are_one_line_and_exit_2(capsys, argv, expected):
-    code, lines = exit_of(capsys, raising(AssertionError), *argv)
+def test_a_usage_error_is_one_line_and_exits_with_2(capsys, argv, expected):
+    code, lines = run_until_exit(capsys, raising(AssertionError), *argv)
     assert code == 2
     assert lines == [expected]
 
@@ -89,12 +90,12 @@ def test_usage_errors_are_one_line_and_exit_2(capsys, argv, expected):
         ),
     ],
 )
-def test_errors_are_one_line_with_an_exit_code(capsys, error, code, expected):
-    assert exit_of(capsys, raising(error)) == (code, [expected])
+def test_an_error_is_one_line_and_exits_with_its_code(capsys, error, code, expected):
+    assert run_until_exit(capsys, raising(error)) == (code, [expected])
 
 
-def test_debug_shows_the_traceback_before_the_line(capsys):
-    code, lines = exit_of(capsys, raising(UserError("no images")), "--debug")
+def test_debug_prints_the_traceback_before_the_line(capsys):
+    code, lines = run_until_exit(capsys, raising(UserError("no images")), "--debug")
     assert code == 2
     assert lines[0].startswith("Traceback")
     assert lines[-1] == "error: no images"
@@ -113,19 +114,19 @@ def run_script(body, *argv, **environment):
     )
 
 
-def test_any_other_exception_is_one_line_and_exit_1():
+def test_any_other_exception_is_one_line_and_exits_with_1():
     done = run_script("{}['key']")
     assert done.returncode == 1
     assert done.stderr == "error: KeyError: 'key' (--debug shows the traceback)\n"
 
 
-def test_any_other_exception_shows_its_traceback_with_debug():
+def test_debug_prints_the_traceback_of_any_other_exception():
     done = run_script("{}['key']", "--debug")
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
 
 
-def test_tensorflow_starts_without_a_word(tmp_path):
+def test_importing_tensorflow_prints_nothing(tmp_path):
     (tmp_path / "tensorflow.py").write_text("import os\nos.write(2, b'note')")
     body = (
         "from utils.cli import import_tensorflow; import_tensorflow(); print('on', file=sys.stderr)"
@@ -133,10 +134,10 @@ def test_tensorflow_starts_without_a_word(tmp_path):
     done = run_script(f"import sys; {body}", PYTHONPATH=str(tmp_path))
     assert done.stderr == "on\n"
     noisy = run_script("import tensorflow", PYTHONPATH=str(tmp_path))
-    assert noisy.stderr == "note"  # it is this one that is imported
+    assert noisy.stderr == "note"  # the fake module above was imported
 
 
-def test_a_reader_that_left_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     script = "from utils.cli import Parser, run\nrun(lambda args: print('x' * 100_000), Parser(''))"
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
@@ -157,6 +158,7 @@ def test_parse_size(text, size):
     ("text", "hint"),
     [
         ("400", "use 384 or 416"),
+        ("100", "input size 100x100: 100 is not a multiple of 32, use 96 or 128"),
         ("416x330", "330 is not a multiple of 32, use 320 or 352"),
         ("0", "use 32"),
         ("10", "use 32"),
@@ -166,7 +168,7 @@ def test_parse_size(text, size):
         ("", "neither N nor HxW"),
     ],
 )
-def test_parse_size_refuses_what_the_network_cannot_take(text, hint):
+def test_parse_size_rejects_other_sizes(text, hint):
     with pytest.raises(UserError, match=hint):
         parse_size(text)
 
@@ -176,23 +178,24 @@ def test_parse_size_refuses_what_the_network_cannot_take(text, hint):
     [
         (fraction, ["0", "0.5", "1"], ["-0.1", "1.1", "nan"]),
         (positive, ["1", "7"], ["0", "-1"]),
+        (above_zero, ["1e-9", "7"], ["0", "-1", "inf", "nan"]),
     ],
 )
-def test_numbers_out_of_range_are_usage_errors(kind, good, bad):
+def test_numbers_out_of_range_are_rejected(kind, good, bad):
     assert [kind(text) for text in good] == [float(text) for text in good]
     for text in bad:
         with pytest.raises(ArgumentTypeError, match="is "):
             kind(text)
 
 
-def test_seeds_fit_into_32_bits():
+def test_seeds_have_32_bits():
     assert (seed("0"), seed("4294967295")) == (0, 4294967295)
     for text in ("-1", "4294967296"):
         with pytest.raises(ArgumentTypeError, match=r"0\.\.4294967295"):
             seed(text)
 
 
-def test_names_that_are_not_utf_8_are_printed(tmp_path):
+def test_file_names_that_are_not_utf_8_can_be_printed(tmp_path):
     code = (
         "from utils.cli import Parser, run\n"
         "name = b'\\xb1\\xbb.jpg'.decode('utf-8', 'surrogateescape')\n"

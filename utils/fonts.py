@@ -1,0 +1,44 @@
+"""Finds fonts that can display a text."""
+
+from collections.abc import Set
+from functools import cache
+from pathlib import Path
+
+from matplotlib import font_manager, ft2font
+
+PLAIN_FAMILY = "DejaVu Sans"  # part of Matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew
+
+
+@cache
+def plain_font() -> Path:
+    """Returns the path of DejaVu Sans."""
+    return Path(font_manager.findfont(PLAIN_FAMILY))
+
+
+def missing_letters(text: str) -> str:
+    """Returns the letters of a text that DejaVu Sans does not have."""
+    known = _letters_of(plain_font())
+    return "".join(letter for letter in text if ord(letter) not in known)
+
+
+def find_font(text: str) -> Path | None:
+    """Finds an installed font that has every letter of a text; None if there is none."""
+    letters = set(map(ord, text))
+    return next((font for font in _system_fonts() if letters <= _letters_of(font)), None)
+
+
+@cache
+def _system_fonts() -> list[Path]:
+    # The regular font of a family has the shortest file name.
+    return sorted(map(Path, font_manager.findSystemFonts()), key=lambda path: len(path.name))
+
+
+@cache
+def _letters_of(font: Path) -> Set[int]:
+    try:
+        face = ft2font.FT2Font(str(font))
+    except RuntimeError:  # not a font that FreeType can read
+        return frozenset()
+    # Bitmap fonts, such as coloured emoji, have one size only.
+    scalable = ft2font.FaceFlags.SCALABLE in face.face_flags
+    return frozenset(face.get_charmap()) if scalable else frozenset()

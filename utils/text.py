@@ -1,0 +1,61 @@
+"""Formats text: suggestions, lists, file names and tables."""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+MAX_FILE_NAME = 100  # characters; most file systems allow 255 bytes
+FORBIDDEN_IN_FILE_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns the end of an error message about an unknown word: a suggestion of a known one."""
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0)[0]
+    return f"did you mean {nearest}?"
+
+
+def first_few(names: Iterable[str], limit: int = 5) -> str:
+    """Joins the first names in alphabetical order, and says how many more there are."""
+    names = sorted(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def clean_file_name(text: str) -> str:
+    """Turns a text into a file name without suffix that is valid on every file system."""
+    return FORBIDDEN_IN_FILE_NAMES.sub("_", text)[:MAX_FILE_NAME] or "_"
+
+
+def unique_file_names(texts: Iterable[str]) -> list[str]:
+    """Makes one file name without suffix per text. They differ even if case is ignored."""
+    names, taken = [], set()
+    for text in texts:
+        plain = name = clean_file_name(text)
+        copy = 1
+        while name.casefold() in taken:
+            copy += 1
+            name = f"{plain}_{copy}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Formats rows as lines: the first column is aligned left, the others right."""
+    widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        row[0]
+        + " " * (widths[0] - _columns(row[0]))
+        + "".join(
+            "  " + " " * (width - _columns(cell)) + cell
+            for cell, width in zip(row[1:], widths[1:], strict=True)
+        )
+        for row in rows
+    )
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _columns(text: str) -> int:
+    """Width of a text in a terminal, in which a Chinese character takes two columns."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
