@@ -1,7 +1,7 @@
-"""Turns weights of other projects into a file for --weights, or a detector into a run for --run.
+"""Converts weights of other projects into a file for --weights, or a detector into a run for --run.
 
-The other way, a run over a Darknet backbone becomes Darknet's files: give the run and --out
-FILE.weights.
+The reverse: the run of a detector over a Darknet backbone is converted into files of Darknet if
+SRC is that run and --out is FILE.weights.
 """
 
 import argparse
@@ -9,84 +9,86 @@ from pathlib import Path
 
 from utils.cli import Parser, import_tensorflow, run
 from utils.errors import UserError
-
-TORCH = ("torchvision", "timm")
-DARKNET = "darknet"
-PREDECESSORS = ("yolo3-efficientnet", "yolo4-mobilenet")
+from utils.weights.origins import ORIGINS, TORCH_LIBRARIES
 
 
 def main(args: argparse.Namespace) -> None:
-    """Reads, checks and writes the weights."""
+    """Reads, checks and writes the weights, and prints a report."""
     if args.source.is_dir():
-        _refuse_all_but_out(args)
-        import_tensorflow()
-        from utils.weights.convert import write_darknet
-
-        print(write_darknet(args.source, args.out))
-        return
-    backbone = args.origin in TORCH or (args.origin == DARKNET and args.backbone)
-    _check(args, bool(backbone))
-    import_tensorflow()
-    from utils.weights import convert
-
-    if args.origin in TORCH:
-        said = convert.convert_torch_backbone(
-            args.source, args.origin, args.backbone, args.width, args.out
-        )
-    elif backbone:
-        said = convert.convert_darknet_backbone(
-            args.source, args.cfg, args.backbone, args.width, args.out
-        )
+        print(_convert_run(args))
+    elif args.origin in TORCH_LIBRARIES or (args.origin == "darknet" and args.backbone):
+        print(_convert_backbone(args))
     else:
-        said = convert.convert_detector(args.source, args.origin, args.classes, args.out, args.cfg)
-    print(said)
+        print(_convert_detector(args))
 
 
-def _check(args: argparse.Namespace, backbone: bool) -> None:
-    if not args.origin:
-        raise UserError(f"--from is missing, say whose file {args.source} is")
-    if (args.cfg is None) is (args.origin == DARKNET):
-        raise UserError("a .cfg belongs to Darknet's weights, use --from darknet --cfg FILE")
-    if backbone:
-        if not args.backbone:
-            raise UserError("a backbone's file does not say what it is of, add --backbone NAME")
-        if args.out.suffix != ".safetensors":
-            raise UserError(f"--out {args.out}: name a file that ends in .safetensors")
-        if args.classes:
-            raise UserError("a backbone has no classes, drop --classes")
-    else:
-        if args.backbone or args.width:
-            raise UserError(
-                "a detector's file says what its backbone is, drop --backbone and --width"
-            )
-        if not args.classes:
-            raise UserError("a detector's classes are not in its file, name them by --classes FILE")
-
-
-def _refuse_all_but_out(args: argparse.Namespace) -> None:
+def _convert_run(args: argparse.Namespace) -> str:
     if args.origin or args.backbone or args.width or args.cfg or args.classes:
-        raise UserError(f"{args.source} is a run and says itself what it is, give --out alone")
+        raise UserError(f"{args.source} is a run, which needs no other flag, give --out alone")
     if args.out.suffix != ".weights":
-        raise UserError(f"--out {args.out}: a run becomes Darknet's files, name a FILE.weights")
+        raise UserError(f"--out {args.out}: a run is converted for Darknet, name a FILE.weights")
+    import_tensorflow()
+    from utils.weights.convert import write_darknet
+
+    return write_darknet(args.source, args.out)
+
+
+def _convert_backbone(args: argparse.Namespace) -> str:
+    _check_cfg(args)
+    if not args.backbone:
+        raise UserError(f"{args.source} does not name its backbone, add --backbone NAME")
+    if args.out.suffix != ".safetensors":
+        raise UserError(f"--out {args.out}: name a file that ends in .safetensors")
+    if args.classes:
+        raise UserError("a backbone has no classes, drop --classes")
+    import_tensorflow()
+    from utils.weights.convert import convert_darknet_backbone, convert_torch_backbone
+
+    name, width = args.backbone, args.width
+    if args.origin in TORCH_LIBRARIES:
+        return convert_torch_backbone(args.source, args.origin, name, width, args.out)
+    return convert_darknet_backbone(args.source, args.cfg, name, width, args.out)
+
+
+def _convert_detector(args: argparse.Namespace) -> str:
+    if not args.origin:
+        raise UserError(f"--from is missing, name the project that {args.source} comes from")
+    _check_cfg(args)
+    if args.backbone or args.width:
+        raise UserError(
+            "the backbone of a detector is known from its file, drop --backbone and --width"
+        )
+    if not args.classes:
+        raise UserError(f"{args.source} does not name its classes, add --classes FILE")
+    import_tensorflow()
+    from utils.weights.convert import convert_detector
+
+    return convert_detector(args.source, args.origin, args.classes, args.out, args.cfg)
+
+
+def _check_cfg(args: argparse.Namespace) -> None:
+    if (args.cfg is None) is (args.origin == "darknet"):
+        raise UserError(
+            "Darknet's weights need their .cfg, no others do: use --from darknet --cfg FILE"
+        )
 
 
 def build_parser() -> Parser:
-    """The flags of the contract."""
+    """Builds the parser of the flags."""
     parser = Parser(__doc__)
     add = parser.add_argument
     add("source", type=Path, metavar="SRC", help="a .safetensors, .pth, .h5 or .weights, or a run")
-    origins = (*TORCH, DARKNET, *PREDECESSORS)
-    add("--from", dest="origin", choices=origins, help="whose file it is")
-    add("--backbone", metavar="NAME", help="what the weights are of; a detector's file says it")
-    add("--width", type=float, metavar="F", help="the backbone's width factor, default 1")
-    add("--cfg", type=Path, metavar="FILE", help="the .cfg that belongs to Darknet's weights")
-    add("--classes", type=Path, metavar="FILE", help="a detector's classes, one a line")
+    add("--from", dest="origin", choices=ORIGINS, help="project that the file comes from")
+    add("--backbone", metavar="NAME", help="backbone of the weights; not for a detector")
+    add("--width", type=float, metavar="F", help="width multiplier of the backbone, default 1")
+    add("--cfg", type=Path, metavar="FILE", help="the .cfg of Darknet's weights")
+    add("--classes", type=Path, metavar="FILE", help="classes of a detector, one per line")
     add(
         "--out",
         type=Path,
         required=True,
         metavar="PATH",
-        help="a .safetensors, a run directory, or a .weights for a run",
+        help="the .safetensors or run directory to write, or the .weights if SRC is a run",
     )
     return parser
 

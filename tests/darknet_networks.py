@@ -1,7 +1,7 @@
-"""Darknet's networks as its own files spell them, in their order, and random weights for them.
+"""Darknet's networks, written in the order of its own .cfg files, with random weights.
 
-Shares nothing with utils/darknet*.py or nets/: what is read of these files here is compared with
-what OpenCV reads of them.
+Shares nothing with utils/weights/darknet/ or nets/: what these read from the files is compared with
+what OpenCV 4 reads.
 """
 
 import subprocess
@@ -14,20 +14,20 @@ V3_ANCHORS = "10,13, 16,30, 33,23, 30,61, 62,45, 59,119, 116,90, 156,198, 373,32
 V4_ANCHORS = "12,16, 19,36, 40,28, 36,75, 76,55, 72,146, 142,110, 192,243, 459,401"
 TINY_ANCHORS = "10,14, 23,27, 37,58, 81,82, 135,169, 344,319"
 
-OPENCV4 = Path(sys.prefix) / "opencv4"  # `make venv` puts it there, out of OpenCV 5's way
+OPENCV4 = Path(sys.prefix) / "opencv4"  # installed by `make venv`, apart from OpenCV 5
 
 
 class Cfg:
-    """The text of a .cfg as it grows, and the shapes of its convolutions."""
+    """Collects the text of a .cfg and the shapes of its convolutions."""
 
     def __init__(self, height, width, classes):
         self.text = f"[net]\n# random\nbatch=1\nwidth={width}\nheight={height}\nchannels=3\n"
         self.classes = classes
-        self.channels = []  # of each layer's output
-        self.convolutions = []  # filters, inputs, size, whether normalized
+        self.channels = []  # of the output of each layer
+        self.convolutions = []  # (filters, input channels, size, whether normalized)
 
     @property
-    def end(self):
+    def last(self):
         return len(self.channels) - 1
 
     def layer(self, kind, channels, **options):
@@ -49,7 +49,7 @@ class Cfg:
         channels = sum(self.channels[i] for i in layers)
         self.layer("route", channels, layers=",".join(map(str, layers)))
 
-    def latter_half(self):
+    def second_half(self):
         self.layer("route", self.channels[-1] // 2, layers=-1, groups=2, group_id=1)
 
     def shortcut(self):
@@ -88,7 +88,7 @@ def yolov3(cfg, pooled=False):
         for _ in range(blocks):
             cfg.convs((channels // 2, 1), (channels, 3))
             cfg.shortcut()
-        ends.append(cfg.end)
+        ends.append(cfg.last)
     if pooled:
         cfg.convs((512, 1), (1024, 3), (512, 1))
         spp(cfg)
@@ -140,7 +140,7 @@ def yolov4(cfg):
         cfg.conv(part, activation="mish")
         cfg.route(-1, -3 * blocks - 4)
         cfg.conv(channels, activation="mish")
-        ends.append(cfg.end)
+        ends.append(cfg.last)
     cfg.convs((512, 1), (1024, 3), (512, 1))
     spp(cfg)
     cfg.convs((512, 1), (1024, 3), (512, 1))
@@ -168,7 +168,7 @@ def yolov4_tiny(cfg):
     cfg.conv(64, 3, 2)
     for channels in (64, 128, 256):
         cfg.conv(channels, 3)
-        cfg.latter_half()
+        cfg.second_half()
         cfg.convs((channels // 2, 3), (channels // 2, 3))
         cfg.route(-1, -2)
         cfg.conv(channels)
@@ -184,12 +184,12 @@ def yolov4_tiny(cfg):
     cfg.yolo("1,2,3", TINY_ANCHORS, scale_x_y=1.05)
 
 
-# Scales of 3x3 convolutions: lower where sums of residuals grow, so that boxes stay boxes.
+# Smallest scales of 3x3 convolutions: lower where residuals add up, so that boxes stay finite.
 GAINS = {yolov3: 0.35, yolov3_spp: 0.35}
 
 
 def write(folder, network, size, classes):
-    """A .cfg and random .weights for it: their paths."""
+    """Writes a .cfg and random .weights for it, and returns their paths."""
     cfg = Cfg(*size, classes)
     network(cfg)
     paths = folder / f"{network.__name__}.cfg", folder / f"{network.__name__}.weights"
@@ -199,12 +199,13 @@ def write(folder, network, size, classes):
         file.write(np.array([0, 2, 0], "<i4").tobytes() + np.array([32_013_312], "<i8").tobytes())
         for filters, inputs, kernel, normalized in cfg.convolutions:
             values = [rng.normal(0, 0.2, filters)]
-            if normalized:  # biases, then scales, means and variances
+            if normalized:  # scales, means and variances follow the biases
                 low = GAINS.get(network, 0.6) if kernel == 3 else 0.5
                 values += [rng.uniform(low, 3 * low, filters), rng.normal(0, 0.2, filters)]
                 values += [rng.uniform(0.5, 1.5, filters)]
-            sees = inputs * kernel**2
-            values.append(rng.standard_normal(filters * sees, np.float32) * np.float32(sees**-0.5))
+            fan_in = inputs * kernel**2
+            kernels = rng.standard_normal(filters * fan_in, np.float32)
+            values.append(kernels * np.float32(fan_in**-0.5))
             file.write(np.concatenate(values).astype("<f4").tobytes())
     return paths
 
@@ -219,14 +220,14 @@ net = cv2.dnn.readNetFromDarknet(cfg, weights)
 net.setInput(np.ascontiguousarray(np.load(pixels).astype("float32").transpose(0, 3, 1, 2) / 255))
 yolos = [name for name in net.getLayerNames() if name.startswith("yolo_")]
 logits = [f"conv_{int(name.split('_')[1]) - 1}" for name in yolos]
-found = net.forward(yolos + logits)
-found = {"boxes": found[:len(yolos)], "logits": found[len(yolos):]}
-np.savez(out, **{f"{kind}{i}": x for kind in found for i, x in enumerate(found[kind])})
+outputs = net.forward(yolos + logits)
+outputs = {"boxes": outputs[:len(yolos)], "logits": outputs[len(yolos):]}
+np.savez(out, **{f"{kind}{i}": x for kind in outputs for i, x in enumerate(outputs[kind])})
 """
 
 
 def run_in_opencv(cfg, weights, pixels, folder):
-    """Logits (P, 5 + C) and boxes (P, 4) by OpenCV 4, the smallest stride first."""
+    """Logits (P, 5 + C) and boxes (P, 4) of OpenCV 4, smallest stride first."""
     np.save(folder / "pixels.npy", pixels)
     command = [sys.executable, "-c", READ, cfg, weights, folder / "pixels.npy", folder / "out.npz"]
     subprocess.run(command, env={"PYTHONPATH": str(OPENCV4)}, check=True, timeout=300)

@@ -1,1 +1,1 @@
-"""In: weights files of this and of other projects. Out: tensors under this project's names."""
+"""Takes weight files of this and other projects; returns tensors named as our layers are."""

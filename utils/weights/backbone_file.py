@@ -1,4 +1,4 @@
-"""A backbone's weights in one file that says what they are of: a `.safetensors` with metadata."""
+"""The weights of a backbone in one self-describing file: a `.safetensors` with metadata."""
 
 import dataclasses
 import json
@@ -10,22 +10,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from nets.conventions import Convention
+from utils.config import from_json
 from utils.errors import UserError
 from utils.files import written_whole
-from utils.weights.transfer import weights_by_key
+from utils.weights.layer_tensors import weights_by_key
 
 FORMAT = "swapyolo backbone"
 
 
 @dataclasses.dataclass(frozen=True)
 class BackboneHeader:
-    """What the tensors of a file belong to.
+    """The metadata of a backbone file.
 
     Attributes:
-        backbone: registered name.
-        width: its width factor.
-        convention: padding, epsilon and pixel scaling that the weights were trained with.
-        source: the file that they came from.
+        backbone: Registered name of the backbone.
+        width: Width multiplier.
+        convention: Padding, epsilon and pixel scaling that the weights were trained with.
+        source: Name of the file that the weights were converted from.
     """
 
     backbone: str
@@ -35,7 +36,13 @@ class BackboneHeader:
 
 
 def save_backbone(path: Path, model: keras.Model, header: BackboneHeader) -> None:
-    """Writes the weights of a backbone, by layer and position, whole or not at all."""
+    """Writes the weights of a backbone, named "layer/index".
+
+    Args:
+        path: The `.safetensors` to write, in an existing folder.
+        model: The backbone.
+        header: Its metadata.
+    """
     tensors = {
         key: np.ascontiguousarray(weight.numpy()) for key, weight in weights_by_key(model).items()
     }
@@ -44,11 +51,11 @@ def save_backbone(path: Path, model: keras.Model, header: BackboneHeader) -> Non
         save_file(tensors, part, metadata)
 
 
-def read_header(path: Path) -> BackboneHeader | None:
-    """What a `.safetensors` of `save_backbone` says of itself; None for any other file.
+def read_backbone_header(path: Path) -> BackboneHeader | None:
+    """Reads the header of a file that `save_backbone` wrote; None for any other file.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: The file is damaged.
     """
     if path.suffix != ".safetensors" or not path.is_file():
         return None
@@ -58,9 +65,6 @@ def read_header(path: Path) -> BackboneHeader | None:
         if metadata.get("format") != FORMAT:
             return None
         header = json.loads(metadata["header"])
-        convention = header["convention"]
-        for key in ("mean", "std"):
-            convention[key] = tuple(convention[key])
-        return BackboneHeader(**{**header, "convention": Convention(**convention)})
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is damaged ({error}), get it again") from error
+    return from_json(BackboneHeader, header, str(path))

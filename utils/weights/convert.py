@@ -1,51 +1,59 @@
-"""Weights of other projects -> our files, and runs -> Darknet's files."""
+"""Converts weights of other projects into files of this one, and runs into files of Darknet."""
 
-import shutil
 from pathlib import Path
 
 import keras
 
-from nets.backbones import build_backbone, resolve, usable_width
+from nets.backbones import build_backbone, convention_named, resolve, usable_width
 from utils.config import Recipe, RunConfig
-from utils.data.anchors import save_anchors
-from utils.data.annotation import read_classes
+from utils.data.classes import read_classes
 from utils.errors import UserError
-from utils.files import part_of, refuse_existing
-from utils.run import ANCHORS, BEST_WEIGHTS, CLASSES, CONFIG, build_detector, load_run
-from utils.training.checkpoint import save_weights
+from utils.files import is_in_use, refuse_existing, written_whole
+from utils.run import RunDirectory, build_detector, load_run
 from utils.weights import legacy_keras
 from utils.weights.backbone_file import BackboneHeader, save_backbone
 from utils.weights.darknet import reader, writer
 from utils.weights.foreign import ForeignDetector
-from utils.weights.loading import convention_of, load_exactly, load_weights, origin_of
+from utils.weights.loading import load_exactly, load_weights, open_file
+from utils.weights.origins import TORCH_LIBRARIES, DetectorOrigin, TorchLibrary
 
-SMALLEST_INPUT = (64, 64, 3)  # the weights of a backbone do not depend on it
+SMALL_INPUT = (64, 64, 3)  # the weights of a backbone do not depend on the size
 
 
 def convert_torch_backbone(
-    source: Path, origin: str, backbone: str, width: float | None, out: Path
+    source: Path,
+    library: TorchLibrary,
+    backbone: str,
+    width: float | None,
+    out: Path,
 ) -> str:
-    """Writes a backbone of torch as a file for `--weights`.
+    """Writes a backbone of timm or torchvision as a file for `--weights`.
 
     Args:
-        source: a `.safetensors`, `.pth` or `.pt`.
-        origin: `torchvision` or `timm`.
-        backbone: registered name.
-        width: its width factor, the default one if None.
-        out: the `.safetensors` to write.
+        source: A `.safetensors`, `.pth` or `.pt`.
+        library: Library that published the file.
+        backbone: Registered name of the backbone.
+        width: Width multiplier; None for the backbone's default.
+        out: The `.safetensors` to write.
 
     Returns:
-        What was done, in words.
+        A report as text.
 
     Raises:
-        UserError: the file cannot be read or does not fit, or `out` is there already; nothing is
-            written then.
+        UserError: The file cannot be read or does not fit, or `out` exists; nothing is written.
     """
     refuse_existing(out)
-    if (found := origin_of(source)) != origin:
-        raise UserError(f"tensors of {source} are named as {found}'s, use --from {found}")
-    model, header = _build(source, backbone, width)
-    report = load_weights(model, str(source), header.backbone, header.width)
+    name, width = _resolve(backbone, width)
+    weights = open_file(source, name)
+    if weights.library != library:
+        raise UserError(
+            f"tensors of {source} are named as in {weights.library}, use --from {weights.library}"
+            if weights.library in TORCH_LIBRARIES
+            else f"{source} needs no conversion, give it to train.py with --weights"
+        )
+    model = build_backbone(name, SMALL_INPUT, width, weights.convention)
+    report = load_weights(model, weights)
+    header = BackboneHeader(name, width, weights.convention, source.name)
     return f"{report.message}\n{_write_backbone(model, header, out)}"
 
 
@@ -55,61 +63,68 @@ def convert_darknet_backbone(
     """Writes the backbone of a Darknet detector as a file for `--weights`.
 
     Args:
-        source: its `.weights`, or the beginning of them such as darknet53.conv.74.
-        cfg: its `.cfg`.
-        backbone: registered name.
-        width: its width factor, the default one if None.
-        out: the `.safetensors` to write.
+        source: The `.weights`, or the first part of one, such as darknet53.conv.74.
+        cfg: The `.cfg` of the whole detector.
+        backbone: Registered name of the backbone.
+        width: Width multiplier; None for the backbone's default.
+        out: The `.safetensors` to write.
 
     Returns:
-        What was done, in words.
+        A report as text.
 
     Raises:
-        UserError: the files cannot be read or do not fit, or `out` is there already; nothing is
-            written then.
+        UserError: The files cannot be read or do not fit, or `out` exists; nothing is written.
     """
     refuse_existing(out)
-    model, header = _build(source, backbone, width)
-    tensors = reader.read_backbone(source, cfg, header.backbone)
+    name, width = _resolve(backbone, width)
+    convention = convention_named(resolve(name), None)
+    model = build_backbone(name, SMALL_INPUT, width, convention)
+    tensors = reader.read_backbone(source, cfg, name)
     load_exactly(model, tensors, source)
+    header = BackboneHeader(name, width, convention, source.name)
     return f"{len(tensors)} tensors loaded from {source}\n{_write_backbone(model, header, out)}"
 
 
 def convert_detector(
-    source: Path, origin: str, classes_file: Path, out: Path, cfg: Path | None = None
+    source: Path,
+    origin: DetectorOrigin,
+    classes_file: Path,
+    out: Path,
+    cfg: Path | None = None,
 ) -> str:
     """Writes a detector of another project as a run directory.
 
     Args:
-        source: their `.h5`, or Darknet's `.weights`.
-        origin: `yolo3-efficientnet`, `yolo4-mobilenet` or `darknet`.
-        classes_file: names of the classes, one a line.
-        out: the run directory to make.
-        cfg: the `.cfg` of Darknet's weights.
+        source: The `.h5` of a predecessor, or Darknet's `.weights`.
+        origin: Project that the detector was trained with.
+        classes_file: Names of the classes, one per line.
+        out: The run directory to create.
+        cfg: The `.cfg` of Darknet's weights; None for a predecessor's.
 
     Returns:
-        What was done, in words.
+        A report as text.
 
     Raises:
-        UserError: the file cannot be read or does not fit; nothing is written then.
+        UserError: The files cannot be read or do not fit, or `out` is in use; nothing is written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if is_in_use(out):
         raise UserError(f"{out} is not empty, name a new directory")
     classes = read_classes(classes_file)
     found = (
-        reader.read_detector(source, cfg)
+        reader.read_darknet(source, cfg)
         if origin == "darknet"
-        else legacy_keras.read_detector(source, origin)
+        else legacy_keras.read_legacy_keras(source, origin)
     )
     if found.num_classes != len(classes):
         raise UserError(
-            f"{source} tells {found.num_classes} classes apart, {classes_file} names {len(classes)}"
+            f"{source} has {found.num_classes} classes and {classes_file} {len(classes)}, "
+            "name the file of its classes"
         )
     _write_run(found, classes, source, out)
     return (
         f"{len(found.tensors)} tensors of {found.backbone} {found.yolo.name}, width "
         f"{found.width:g}, {len(classes)} classes\n"
-        f"written {out}; use it: python predict.py SOURCE --run {out}"
+        f"written {out}; predict with it: python predict.py SOURCE --run {out}"
     )
 
 
@@ -117,15 +132,15 @@ def write_darknet(run_directory: Path, out: Path) -> str:
     """Writes the detector of a run as `.weights`, `.cfg` and `.names`.
 
     Args:
-        run_directory: of a detector with plain convolutions over a Darknet backbone.
-        out: the `.weights`; the others get its name.
+        run_directory: Run of a detector with plain convolutions over a Darknet backbone.
+        out: The `.weights` to write; the other files get the same name.
 
     Returns:
-        What was done, in words.
+        A report as text.
 
     Raises:
-        UserError: there is no such run, Darknet cannot compute what its detector does, or a file is
-            there already; nothing is written then.
+        UserError: There is no such run, Darknet cannot compute its detector, or a file exists;
+            nothing is written.
     """
     run = load_run(run_directory)
     cfg, names = writer.write_detector(run.detector, run.config.resize, run.classes, out)
@@ -134,16 +149,13 @@ def write_darknet(run_directory: Path, out: Path) -> str:
     )
 
 
-def _build(source: Path, backbone: str, width: float | None) -> tuple[keras.Model, BackboneHeader]:
-    """A backbone that the weights of `source` fit into, and what is to be said of them."""
+def _resolve(backbone: str, width: float | None) -> tuple[str, float]:
+    """Returns the registered name, without aliases, and the width; the default one for None."""
     try:
         spec = resolve(backbone)
-        width = usable_width(spec, width)
-        convention = convention_of(str(source), spec.name)
-        model = build_backbone(spec.name, SMALLEST_INPUT, width, convention)
+        return spec.name, usable_width(spec, width)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return model, BackboneHeader(spec.name, width, convention, source.name)
 
 
 def _write_backbone(model: keras.Model, header: BackboneHeader, out: Path) -> str:
@@ -165,16 +177,10 @@ def _write_run(found: ForeignDetector, classes: list[str], source: Path, out: Pa
         weights=str(source),
         resize=found.resize,
     )
-    detector = build_detector(config, len(classes), found.anchors)
+    detector = build_detector(config, len(classes))
     load_exactly(detector, found.tensors, source)
-
-    part = part_of(out)
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    save_weights(detector, part / BEST_WEIGHTS)
-    config.save(part / CONFIG)
-    (part / CLASSES).write_text("\n".join(classes) + "\n", encoding="utf-8")
-    save_anchors(part / ANCHORS, found.anchors)
-    if out.is_dir():
-        out.rmdir()
-    part.replace(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(out) as (part,):
+        directory = RunDirectory(part)
+        directory.describe(config, classes)
+        directory.save_best_weights(detector)

@@ -1,8 +1,8 @@
-"""ImageNet weights that Keras does not have, fetched from those who publish them.
+"""Downloads files of weights that Keras does not provide.
 
-A file is taken only if its SHA-256 is the one that its publisher tells. torchvision writes the
-first digits into the file's name, which stands here; of timm's files the Hugging Face hub tells it
-at the time, so that there damage is found out, but a file that was exchanged on the hub is not.
+A file is accepted only if its SHA-256 is the published one. torchvision puts the first digits into
+the names of its files. For files of timm, the Hugging Face hub is asked at the time of the
+download: this detects damage, but not a file that was replaced on the hub.
 """
 
 import hashlib
@@ -18,92 +18,70 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from utils.errors import UserError
+from utils.files import written_whole
 
-PYTORCH = "https://download.pytorch.org/models"
-HUB = "https://huggingface.co"
-
-# By backbone and width. torchvision: models/shufflenetv2.py; timm: the models with weights among
-# those of timm.list_pretrained(). All of them want the convention "torch".
-PUBLISHED = {
-    "efficientnet_lite0": {
-        1.0: f"{HUB}/timm/efficientnet_lite0.ra_in1k/resolve/main/model.safetensors"
-    },
-    "ghostnet": {1.0: f"{HUB}/timm/ghostnet_100.in1k/resolve/main/model.safetensors"},
-    "shufflenetv2": {
-        0.5: f"{PYTORCH}/shufflenetv2_x0.5-f707e7126e.pth",
-        1.0: f"{PYTORCH}/shufflenetv2_x1-5666bf0f80.pth",
-        1.5: f"{PYTORCH}/shufflenetv2_x1_5-3c479a10.pth",
-        2.0: f"{PYTORCH}/shufflenetv2_x2_0-8be3c8ee.pth",
-    },
-}
-
-TORCH_NAME = re.compile(r"-([0-9a-f]{8,})\.pth")  # as torch.hub.load_state_dict_from_url reads it
-HEADERS = {"User-Agent": "swapyolo"}  # some servers turn the name of Python's library away
+TORCH_NAME = re.compile(r"-([0-9a-f]{8,})\.pth")  # as in torch.hub
+HEADERS = {"User-Agent": "swapyolo"}  # some servers refuse Python's default
 HUB_ADDRESS = re.compile(r"(.+)/([^/]+/([^/]+))/resolve/main/([^/]+)")
 
 
 def fetch(url: str) -> Path:
-    """The file of that address, from the folder where Keras keeps its own or else from the network.
+    """Returns a published file, downloaded once into the folder of Keras' own downloads.
 
     Args:
-        url: one of `PUBLISHED`.
+        url: Address of a file of torchvision or on the Hugging Face hub.
 
     Returns:
-        The path, which holds a whole and checked file or, after an error, none.
+        Path of the complete and verified file.
 
     Raises:
-        UserError: the file cannot be fetched or kept, or is not the published one.
+        UserError: The file cannot be downloaded or saved, or is not the published one; no file is
+            left behind.
     """
     hub = HUB_ADDRESS.fullmatch(url)
     name = f"{hub[3]}{Path(url).suffix}" if hub else url.rpartition("/")[2]
     path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / name
     if path.is_file():
         return path
-    advice = "get this file elsewhere and give it with --weights FILE"
+    advice = "download this file elsewhere and give it with --weights FILE"
     try:
-        digits = _digits_of_hub(*hub.group(1, 2, 4)) if hub else TORCH_NAME.search(name)[1]
+        expected = _sha256_on_hub(*hub.group(1, 2, 4)) if hub else TORCH_NAME.search(name)[1]
         data = _download(url, name)
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise UserError(f"cannot fetch {url} ({reason}), {advice}") from error
+        raise UserError(f"cannot download {url} ({reason}), {advice}") from error
     except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"cannot fetch {url} (no word of its SHA-256), {advice}") from error
+        raise UserError(f"cannot download {url} (its SHA-256 is unknown), {advice}") from error
     found = hashlib.sha256(data).hexdigest()
-    if not found.startswith(digits):
-        raise UserError(f"{url} is not as published (SHA-256 {found}, not {digits}), {advice}")
+    if not found.startswith(expected):
+        raise UserError(
+            f"{url} is not the published file (SHA-256 {found} instead of {expected}), {advice}"
+        )
     try:
-        _keep(data, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path, shared=True) as (part,):  # several workers may download at once
+            part.write_bytes(data)
     except OSError as error:
         raise UserError(
-            f"cannot keep {path} ({error.strerror}), set KERAS_HOME to a folder to write in"
+            f"cannot save {path} ({error.strerror}), set KERAS_HOME to a folder that can be written"
         ) from error
     return path
 
 
-def _digits_of_hub(hub: str, repository: str, file: str) -> str:
-    """A large file's SHA-256, by which Git LFS names it."""
+def _sha256_on_hub(hub: str, repository: str, file: str) -> str:
+    """Returns the SHA-256 of a large file, which is its object ID in Git LFS."""
     entries = json.loads(_download(f"{hub}/api/models/{repository}/tree/main", file))
     digits = {entry["path"]: entry for entry in entries}[file]["lfs"]["oid"]
     if not re.fullmatch("[0-9a-f]{64}", digits):
-        raise ValueError(f"{digits} is no SHA-256")
+        raise ValueError(f"{digits} is not a SHA-256")
     return digits
 
 
 def _download(url: str, name: str) -> bytes:
     data = io.BytesIO()
     with (
-        urlopen(Request(url, headers=HEADERS)) as answer,
-        tqdm.wrapattr(answer, "read", total=answer.length, desc=name, delay=1) as body,
+        urlopen(Request(url, headers=HEADERS)) as response,
+        tqdm.wrapattr(response, "read", total=response.length, desc=name, delay=1) as body,
     ):
         shutil.copyfileobj(body, data)
     return data.getvalue()
-
-
-def _keep(data: bytes, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")  # several workers may fetch at once
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,28 +1,26 @@
-"""A detector of another project, as far as it is understood before it is built here."""
+"""The record that every reader of another project's detector returns."""
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from nets.conventions import Convention
 from nets.versions import YoloVersion
-from utils.weights.tensorfiles import LayerTensors
+from utils.config import Resize
+from utils.weights.layer_tensors import LayerTensors
 
 
 @dataclass(frozen=True)
 class ForeignDetector:
-    """What a file turned out to hold.
+    """A detector of another project, as read from its file; not yet built.
 
     Attributes:
-        backbone: registered name.
-        width: its width factor.
-        convention: padding, epsilon, pixel scaling and hard sigmoid.
-        yolo: the version, decoded as they do.
-        num_classes: number of classes.
-        anchors: (levels, 3, 2) pixels, the smallest stride first.
-        input_size: height and width in pixels.
-        resize: how they fit an image into the input, `letterbox` or `stretch`.
-        tensors: in our names.
+        backbone: Registered name of the backbone.
+        width: Width multiplier.
+        convention: Padding, epsilon, pixel scaling and hard sigmoid of that project.
+        yolo: The YOLO version, with that project's anchors and decoding.
+        num_classes: Number of classes.
+        input_size: Height and width in pixels.
+        resize: How that project fits an image into the network's input.
+        tensors: Tensors under the names of our layers.
     """
 
     backbone: str
@@ -30,7 +28,6 @@ class ForeignDetector:
     convention: Convention
     yolo: YoloVersion
     num_classes: int
-    anchors: np.ndarray
     input_size: tuple[int, int]
-    resize: str
+    resize: Resize
     tensors: LayerTensors

@@ -1,7 +1,7 @@
-"""Trained detectors of efficientnet-yolo3-keras and mobilenet-yolov4-keras, from their .h5 files.
+"""Reads trained detectors of efficientnet-yolo3-keras and mobilenet-yolov4-keras from .h5 files.
 
-Their backbones name every layer; neck and head are numbered by Keras 2 as they were made, each kind
-of layer by itself, in the order of the two files called nets/yolo.py.
+Their backbones name every layer. In neck and head, Keras 2 numbered the layers of each kind in the
+order of creation, which is the order of the calls in their nets/yolo.py.
 """
 
 import math
@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from nets.anchors import DEFAULT_ANCHORS
 from nets.backbones.efficientnet import STAGES, VARIANTS
 from nets.conventions import KERAS
 from nets.layers import make_divisible
 from nets.versions import VERSIONS
 from utils.errors import UserError
 from utils.weights.foreign import ForeignDetector
-from utils.weights.tensorfiles import LayerTensors, read_h5
+from utils.weights.layer_tensors import LayerTensors
+from utils.weights.origins import Predecessor
+from utils.weights.tensorfiles import read_h5
 
-# Pixels are divided by 255 and nothing else (preprocess_input in utils/utils.py).
-CONVENTION = replace(KERAS, mean=(0.0,) * 3, std=(255.0,) * 3)
-# hard_sigmoid was clip(0.2 x + 0.5) in Keras 2; their MobileNetV3 writes relu6(x + 3) / 6 itself.
-GHOSTNET_CONVENTION = replace(CONVENTION, hard_sigmoid_slope=0.2)
+# They divide pixels by 255 (preprocess_input in their utils/utils.py). hard_sigmoid, which only
+# their GhostNet uses, was clip(0.2 x + 0.5) in Keras 2.
+CONVENTION = replace(KERAS, mean=(0.0,) * 3, std=(255.0,) * 3, hard_sigmoid_slope=0.2)
 
 NUMBERED = re.compile(r"(conv2d|depthwise_conv2d|batch_normalization)(?:_(\d+))?$")
-# What their MobileNetV3 writes in a layer's name, and keras.applications since Keras 3.
+# Parts of layer names of their MobileNetV3, and of the same names in Keras 3's keras.applications.
 MOBILENETV3_WORDS = (
     ("/BatchNorm", "_bn"),
     ("squeeze_excite/Conv", "squeeze_excite_conv"),
@@ -37,46 +37,49 @@ MOBILENETV3_WORDS = (
 INPUT_SIZE = (416, 416)  # input_shape in their yolo.py
 
 
-def read_detector(path: Path, origin: str) -> ForeignDetector:
-    """Finds out which detector a file holds, and renames its tensors.
+def read_legacy_keras(path: Path, origin: Predecessor) -> ForeignDetector:
+    """Identifies the detector in a file and renames its tensors.
+
+    The anchors are the published ones of the version, as in their model_data/yolo_anchors.txt.
 
     Args:
-        path: their `.h5`.
-        origin: `yolo3-efficientnet` or `yolo4-mobilenet`.
+        path: The `.h5`.
+        origin: Project that the detector was trained with.
 
     Raises:
-        UserError: it is damaged, or not such a detector.
+        UserError: The file is damaged, or does not hold such a detector.
     """
     tensors = read_h5(path)
     if origin == "yolo3-efficientnet":
         version, order = VERSIONS["v3"], list(_fpn_order())
-        backbone, width = _efficientnet_of(tensors), 1.0
+        backbone, width = _efficientnet_of(tensors, path), 1.0
     else:
-        # Their v4 decodes without Darknet's stretch.
+        # Their v4 does not use Darknet's scale_x_y.
         version, order = replace(VERSIONS["v4"], scale_xy=(1.0, 1.0, 1.0)), list(_panet_order())
-        backbone, width = _mobilenet_of(tensors)
-    renamed = _rename(tensors, order, origin)
+        backbone, width = _mobilenet_of(tensors, path)
+    renamed = _rename(tensors, order, origin, path)
     name, logits = renamed["head_p3_logits/0"]
     num_classes, rest = divmod(logits.shape[-1], 3)
     if rest or num_classes < 6:
         raise UserError(
-            f"{name} has {logits.shape[-1]} outputs, not three anchors of 5 and classes"
+            f"{path}: {name} has {logits.shape[-1]} outputs instead of 3 * (5 + classes), "
+            "use a file with three anchors per level"
         )
-    convention = GHOSTNET_CONVENTION if backbone == "ghostnet" else CONVENTION
     return ForeignDetector(
         backbone=backbone,
         width=width,
-        convention=convention,
+        convention=CONVENTION,
         yolo=version,
         num_classes=num_classes - 5,
-        anchors=DEFAULT_ANCHORS[version.name],  # those of their model_data/yolo_anchors.txt
         input_size=INPUT_SIZE,
-        resize="stretch",  # letterbox_image is off in their yolo.py
+        resize="stretch",  # letterbox_image is False in their yolo.py
         tensors=renamed,
     )
 
 
-def _rename(tensors: LayerTensors, order: list[tuple[str, str]], origin: str) -> LayerTensors:
+def _rename(
+    tensors: LayerTensors, order: list[tuple[str, str]], origin: Predecessor, path: Path
+) -> LayerTensors:
     numbered: dict[str, dict[int, str]] = {}
     for layer in dict.fromkeys(key.rpartition("/")[0] for key in tensors):
         if found := NUMBERED.fullmatch(layer):
@@ -84,25 +87,26 @@ def _rename(tensors: LayerTensors, order: list[tuple[str, str]], origin: str) ->
     names: dict[str, str] = {}
     for kind in ("conv2d", "depthwise_conv2d", "batch_normalization"):
         theirs = [layer for _, layer in sorted(numbered.get(kind, {}).items())]
-        ours = [layer for made, layer in order if made == kind]
+        ours = [layer for created, layer in order if created == kind]
         if len(theirs) != len(ours):
             raise UserError(
-                f"the file has {len(theirs)} layers called {kind}_N, {origin} has {len(ours)}; "
-                "name the project that it was trained with by --from"
+                f"{path} has {len(theirs)} layers called {kind}_N, {origin} has {len(ours)}; "
+                "name the project that trained it with --from"
             )
         names.update(zip(theirs, ours, strict=True))
     renamed = {}
     for key, value in tensors.items():
         layer, _, index = key.rpartition("/")
         if layer not in names:
-            for word, ours in MOBILENETV3_WORDS:
-                layer = layer.replace(word, ours)
+            for old, new in MOBILENETV3_WORDS:
+                layer = layer.replace(old, new)
             layer = re.sub(r"^Conv(?=$|_bn$)", "conv", layer)
         renamed[f"{names.get(layer, layer)}/{index}"] = value
     return renamed
 
 
 def _fpn_order() -> Iterator[tuple[str, str]]:
+    """Kind and our name of each layer, in the order of creation in their v3."""
     for level in ("p5", "p4", "p3"):
         for number in range(1, 6):
             yield from _plain(f"neck_{level}_{number}")
@@ -113,6 +117,7 @@ def _fpn_order() -> Iterator[tuple[str, str]]:
 
 
 def _panet_order() -> Iterator[tuple[str, str]]:
+    """Kind and our name of each layer, in the order of creation in their v4."""
     for number in range(1, 7):
         yield from (_separable if number in (2, 5) else _plain)(f"neck_spp_{number}")
     yield from _plain("neck_p5_lateral")
@@ -145,22 +150,23 @@ def _separable(name: str) -> Iterator[tuple[str, str]]:
     yield from _plain(f"{name}_pointwise")
 
 
-def _efficientnet_of(tensors: LayerTensors) -> str:
-    """Which of B0 to B7 it is, by the number of blocks and the width of the last."""
+def _efficientnet_of(tensors: LayerTensors, path: Path) -> str:
+    """Identifies B0 to B7 by the number of blocks and the width of the last one."""
     last = [key for key in tensors if re.fullmatch(r"block7[a-z]_project_conv/0", key)]
     blocks = {key for key in tensors if re.fullmatch(r"block\d[a-z]_project_conv/0", key)}
     if last:
         found = len(blocks), tensors[last[0]][1].shape[-1]
-        *_, (_, _, channels, _, _) = STAGES
-        for name, (widening, deepening) in VARIANTS.items():
-            depth = sum(math.ceil(repeats * deepening) for *_, repeats, _ in STAGES)
-            if (depth, make_divisible(channels * widening)) == found:
+        for name, variant in VARIANTS.items():
+            depth = sum(math.ceil(stage.repeats * variant.deepening) for stage in STAGES)
+            if (depth, make_divisible(STAGES[-1].channels * variant.widening)) == found:
                 return name
-    raise UserError("the file holds no EfficientNet, use --from yolo4-mobilenet if it should")
+    raise UserError(
+        f"{path} holds no EfficientNet, use --from yolo4-mobilenet for a MobileNet or GhostNet"
+    )
 
 
-def _mobilenet_of(tensors: LayerTensors) -> tuple[str, float]:
-    """Backbone and width, by the names and the width of the first block."""
+def _mobilenet_of(tensors: LayerTensors, path: Path) -> tuple[str, float]:
+    """Identifies backbone and width by the names of layers and the width of the first block."""
     if "conv_pw_1/0" in tensors:
         return "mobilenetv1", tensors["conv_pw_1/0"][1].shape[-1] / 64
     if "block_1_expand/0" in tensors:
@@ -171,7 +177,7 @@ def _mobilenet_of(tensors: LayerTensors) -> tuple[str, float]:
     if "blocks.0.0.ghost1.primary_conv.0/0" in tensors:
         return "ghostnet", 1.0
     raise UserError(
-        "the file holds no MobileNet and no GhostNet, use --from yolo3-efficientnet if it should"
+        f"{path} holds no MobileNet or GhostNet, use --from yolo3-efficientnet for an EfficientNet"
     )
 
 
@@ -179,7 +185,7 @@ def _width_of(tensors: LayerTensors, key: str, widths: dict[int, float]) -> floa
     name, values = tensors.get(key, (key, np.zeros(0)))
     if values.shape[-1] not in widths:
         raise UserError(
-            f"{name} has {values.shape[-1]} channels; of this backbone the widths "
-            f"{', '.join(map(str, widths.values()))} can be read"
+            f"{name} has {values.shape[-1]} channels, which is no known width of this backbone; "
+            f"use a file of width {', '.join(map(str, widths.values()))}"
         )
     return widths[values.shape[-1]]

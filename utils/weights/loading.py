@@ -1,12 +1,10 @@
 """Weights to start from: ImageNet's, those of another project, or those of an earlier run."""
 
-import contextlib
 import dataclasses
 import json
-import socket
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import keras
@@ -14,37 +12,65 @@ import numpy as np
 
 from nets.backbones import BackboneSpec, convention_named, resolve, usable_width
 from nets.conventions import Convention
-from utils.config import RunConfig
+from nets.pretrained import TorchFiles
 from utils.errors import UserError
-from utils.weights.backbone_file import read_header
-from utils.weights.downloads import PUBLISHED, fetch
-from utils.weights.tensorfiles import TORCH_SUFFIXES, LayerTensors, read_h5, read_torch
+from utils.run import read_convention
+from utils.weights.backbone_file import read_backbone_header
+from utils.weights.imagenet import read_imagenet
+from utils.weights.layer_tensors import LayerTensors, weights_by_key
+from utils.weights.tensorfiles import TORCH_SUFFIXES, read_h5, read_torch
 from utils.weights.torch_names import is_timm, modules_of, translate
-from utils.weights.transfer import copy_by_name, weights_by_key
 
-CONNECT_SECONDS = 10.0  # without a network a download must fail soon, not hang
+AUTO, IMAGENET, NONE = "auto", "imagenet", "none"
 
-# keras.applications' name of each backbone whose ImageNet weights Keras downloads.
-APPLICATIONS = {
-    "mobilenetv1": "MobileNet",
-    "mobilenetv2": "MobileNetV2",
-    "mobilenetv3_large": "MobileNetV3Large",
-    "mobilenetv3_small": "MobileNetV3Small",
-    **{f"efficientnetb{n}": f"EfficientNetB{n}" for n in range(8)},
-}
 
-# Of torchvision's models these normalize with Keras' epsilon (norm_layer in their files); all other
-# models of torchvision and timm with torch's, which is the backbones' convention "torch".
-TORCHVISION_EPSILON = 1e-3
-TORCHVISION_EPSILON_OF = (
-    "mobilenetv3_large",
-    "mobilenetv3_small",
-    "efficientnetb5",
-    "efficientnetb6",
-    "efficientnetb7",
-)
-# timm's recipes of these scale pixels to -1..1 instead of by ImageNet's mean and deviation.
-TIMM_PLAIN_SCALE = ("mobilenetv1",)
+@dataclass(frozen=True)
+class Contents:
+    """The tensors of a source.
+
+    Attributes:
+        tensors: Tensors under the names of our layers.
+        unused: Names of other tensors, each with the reason why no layer uses it.
+        warning: Why there are no tensors although some were requested; empty otherwise.
+    """
+
+    tensors: LayerTensors = field(default_factory=dict)
+    unused: list[tuple[str, str]] = field(default_factory=list)
+    warning: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Weights to start from, each source read once.
+
+    Attributes:
+        source: `imagenet`, `none` or the path of a file.
+        backbone: Name of the backbone.
+        library: Library that published the weights, a key into the conventions of the backbone;
+            None for random weights and files of this project.
+        convention: Convention that a network must be built with to use the weights.
+        read: Reads the contents; called when they are first needed, since it may download.
+    """
+
+    source: str
+    backbone: str
+    library: str | None
+    convention: Convention
+    read: Callable[[], Contents]
+
+    @cached_property
+    def contents(self) -> Contents:
+        """The tensors and what was found beside them.
+
+        Raises:
+            UserError: ImageNet weights are required and cannot be downloaded.
+        """
+        return self.read()
+
+    @property
+    def tensors(self) -> LayerTensors:
+        """Tensors under the names of our layers; empty for random weights."""
+        return self.contents.tensors
 
 
 @dataclass(frozen=True)
@@ -52,10 +78,10 @@ class WeightsReport:
     """What was loaded.
 
     Attributes:
-        source: `imagenet`, `none` or a file.
-        loaded: paths of the network's tensors that now hold the source's values.
-        skipped: tensors of either side without a counterpart, each with the reason.
-        warning: why the weights stayed random though others were wished for.
+        source: `imagenet`, `none` or the path of a file.
+        loaded: Paths of the variables that now hold values of the source.
+        skipped: Variables and tensors without a counterpart, each with the reason.
+        warning: Why the weights stayed random although others were requested; empty otherwise.
     """
 
     source: str
@@ -65,7 +91,7 @@ class WeightsReport:
 
     @property
     def message(self) -> str:
-        """The report in words, a line for every reason."""
+        """The report as text, one line per reason."""
         if self.warning:
             return f"warning: {self.warning}; training starts from random weights"
         if not self.loaded:
@@ -78,210 +104,174 @@ class WeightsReport:
         return "\n".join(lines)
 
 
-def convention_of(source: str, backbone: str) -> Convention:
-    """The convention that a network must be built with for the weights of `source`.
+def open_weights(source: str, backbone: str, width: float | None = None) -> Weights:
+    """Opens the weights that a network starts from. Files are read now, downloads start later.
 
     Args:
-        source: what `load_weights` takes. With `auto` and `imagenet` the backbone decides, whether
-            or not its weights can be had. A file in a run directory has that run's convention; one
-            beside the `config.json` of a timm model on the Hugging Face hub scales pixels as that
-            says.
-        backbone: name of the backbone.
+        source: `none`; `imagenet`, which is downloaded; `auto`, the same, but with a warning
+            instead of an error if that fails; or the path of a file, see `open_file`.
+        backbone: Name of the backbone.
+        width: Width multiplier; None for the backbone's default.
 
     Raises:
-        UserError: the file, or the config beside it, cannot be read, or weights of that kind are
-            not known of that backbone.
-    """
-    path, spec = Path(source), resolve(backbone)
-    if source in ("auto", "imagenet") and spec.name in PUBLISHED:
-        return spec.conventions["torch"]
-    if not path.name:
-        raise UserError(f"no weights file {source!r}, name one, or auto, imagenet or none")
-    if header := read_header(path):
-        return header.convention
-    config = path.with_name("config.json")
-    if path.suffix in TORCH_SUFFIXES:
-        return _torch_convention(path, config, spec)
-    if path.suffix == ".h5" and config.is_file():
-        return RunConfig.load(config).convention
-    if path.suffix == ".h5":
-        return _convention(spec, "keras", path)
-    return convention_named(spec, None)
-
-
-def origin_of(path: Path) -> str:
-    """Whose names the tensors of a file bear: `timm` or `torchvision`.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    return "timm" if is_timm(modules_of(read_torch(path))) else "torchvision"
-
-
-def _convention(spec: BackboneSpec, name: str, path: Path) -> Convention:
-    if name not in spec.conventions:
-        raise UserError(f"{path} is a file of {name}, {spec.name} has no such weights: use another")
-    return spec.conventions[name]
-
-
-def _torch_convention(path: Path, config: Path, spec: BackboneSpec) -> Convention:
-    convention = _convention(spec, "torch", path)
-    if origin_of(path) == "torchvision":
-        if spec.name in TORCHVISION_EPSILON_OF:
-            convention = dataclasses.replace(convention, bn_epsilon=TORCHVISION_EPSILON)
-        return convention
-    scale = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if spec.name in TIMM_PLAIN_SCALE else {}
-    if config.is_file():
-        try:
-            scale = json.loads(config.read_text(encoding="utf-8")).get("pretrained_cfg", scale)
-        except ValueError as error:
-            raise UserError(f"{config} is damaged ({error}), get it again") from error
-    of_255 = {key: tuple(255 * v for v in scale[key]) for key in ("mean", "std") if key in scale}
-    return dataclasses.replace(convention, **of_255)
-
-
-def load_weights(
-    model: keras.Model, source: str, backbone: str, width: float | None = None
-) -> WeightsReport:
-    """Loads weights into a network that was built with `convention_of(source)`.
-
-    The backbone is filled as a whole or not at all; the layers of a detector behind it are filled
-    as far as they fit. Everything is checked before the first tensor changes.
-
-    Args:
-        model: a detector, a backbone or a classifier.
-        source: `none`; `imagenet`, which is downloaded; `auto`, the same but a warning where it
-            cannot be had; or a file: `.h5` as Keras writes it, `.safetensors` or `.pth`
-            of timm or torchvision.
-        backbone: name of the backbone.
-        width: its width factor, the default one if None.
-
-    Raises:
-        UserError: ImageNet weights cannot be had, or the file is missing, damaged, dangerous or
-            of another backbone.
+        UserError: A file is missing, damaged, dangerous, or of another backbone.
     """
     spec = resolve(backbone)
-    width = usable_width(spec, width)
-    if source == "none":
-        return WeightsReport("none")
-    if source == "imagenet":
-        return _load_imagenet(model, spec.name, width)
-    if source == "auto":
-        try:
-            return _load_imagenet(model, spec.name, width)
-        except UserError as error:
-            return WeightsReport("none", warning=str(error))
-    return _load_file(model, Path(source), spec.name)
+    if source == NONE:
+        return Weights(NONE, spec.name, None, convention_named(spec, None), Contents)
+    if source in (AUTO, IMAGENET):
+        return _open_imagenet(spec, usable_width(spec, width), required=source == IMAGENET)
+    return open_file(Path(source), backbone)
 
 
-def _load_imagenet(model: keras.Model, backbone: str, width: float) -> WeightsReport:
-    if backbone in PUBLISHED:
-        files = PUBLISHED[backbone]
-        if width not in files:
-            widths = ", ".join(f"{known:g}" for known in files)
-            raise UserError(
-                f"no ImageNet weights are published for {backbone} of width {width:g}, "
-                f"use width {widths}, a file or none"
-            )
-        with _impatient_sockets():
-            path = fetch(files[width])
-        return dataclasses.replace(_load_file(_trunk(model), path, backbone), source="imagenet")
-    if backbone not in APPLICATIONS:
-        raise UserError(f"no ImageNet weights to download for {backbone}, use a file or none")
-    options = {} if backbone.startswith("efficientnet") else {"alpha": width}
-    build = getattr(keras.applications, APPLICATIONS[backbone])
-    try:
-        with _impatient_sockets(), contextlib.redirect_stdout(sys.stderr):
-            source = build(
-                input_shape=(224, 224, 3), include_top=False, weights="imagenet", **options
-            )
-    except Exception as error:
-        # A failed download is a bare Exception of Keras, or one of the socket's own.
-        if type(error) is not Exception and not isinstance(error, OSError):
-            raise
-        raise UserError(f"no ImageNet weights for {backbone}: {error}") from error
-    trunk = _trunk(model)
-    layers, missing = copy_by_name(source, trunk)
-    loaded = [weight.path for name in layers for weight in trunk.get_layer(name).weights]
-    return WeightsReport("imagenet", loaded, [(name, "unknown to Keras") for name in missing])
+def open_file(path: Path, backbone: str) -> Weights:
+    """Opens a file of weights.
 
+    Args:
+        path: `.h5` as Keras writes it, or `.safetensors`, `.pth` or `.pt` of this project, timm or
+            torchvision. A `.h5` in a run directory has the convention of that run. A file of timm
+            beside its config.json from the Hugging Face hub scales pixels as that file says.
+        backbone: Name of the backbone.
 
-@contextlib.contextmanager
-def _impatient_sockets() -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(CONNECT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _load_file(model: keras.Model, path: Path, backbone: str) -> WeightsReport:
+    Raises:
+        UserError: The file is missing, damaged, dangerous, or of another backbone.
+    """
+    spec = resolve(backbone)
     if not path.is_file():
-        raise UserError(f"no weights file {path}, give auto, imagenet, none or a file that exists")
-    skipped = []
-    if header := read_header(path):
-        if header.backbone != backbone:
-            raise UserError(
-                f"{path} has weights of {header.backbone}, train with --backbone of that"
-            )
-        tensors = {name: (name, values) for name, values in read_torch(path).items()}
-    elif path.suffix in TORCH_SUFFIXES:
-        tensors, skipped = translate(read_torch(path), backbone)
-    elif path.suffix == ".h5":
-        tensors = read_h5(path)
-    else:
         raise UserError(
-            f"{path} is not a kind of weights known here, use .h5, .safetensors or .pth"
+            f"no weights file {str(path)!r}, give auto, imagenet, none or a file that exists"
         )
+    if header := read_backbone_header(path):
+        if header.backbone != spec.name:
+            raise UserError(
+                f"{path} has weights of {header.backbone}, use --backbone {header.backbone}"
+            )
+        library, convention = None, header.convention
+        contents = Contents({key: (key, values) for key, values in read_torch(path).items()})
+    elif path.suffix in TORCH_SUFFIXES:
+        state = read_torch(path)
+        library = "timm" if is_timm(modules_of(state)) else "torchvision"
+        convention = _convention_of(library, spec, path)
+        if library == "timm":
+            convention = _scaled_by_config(convention, path.with_name("config.json"))
+        contents = Contents(*translate(state, spec.layer_names))
+    elif path.suffix == ".h5":
+        convention = read_convention(path.parent)
+        library = None if convention else "keras"
+        convention = convention or _convention_of("keras", spec, path)
+        contents = Contents(read_h5(path))
+    else:
+        raise UserError(f"{path} has an unknown format, use .h5, .safetensors or .pth")
+    return Weights(str(path), spec.name, library, convention, lambda: contents)
 
-    trunk = {id(weight) for weight in _trunk(model).weights}
+
+def load_weights(model: keras.Model, weights: Weights) -> WeightsReport:
+    """Loads weights into a network that was built with their convention.
+
+    The backbone is filled completely; the layers of a detector behind it are filled as far as they
+    fit. Everything is checked before the first variable changes.
+
+    Args:
+        model: A detector, a backbone or a classifier.
+        weights: From `open_weights`.
+
+    Raises:
+        UserError: The weights cannot be downloaded, or do not fit the backbone.
+    """
+    contents = weights.contents
+    if weights.source == NONE or contents.warning:
+        return WeightsReport(NONE, warning=contents.warning)
+    trunk = getattr(model, "backbone", model)
+    target = trunk if weights.source == IMAGENET else model
+    in_trunk = {id(weight) for weight in trunk.weights}
+    tensors, skipped = dict(weights.tensors), list(contents.unused)
     fitting = []
-    for key, weight in weights_by_key(model).items():
+    for key, weight in weights_by_key(target).items():
         name, values = tensors.pop(key, (weight.path, None))
         if values is None:
             reason = detail = "not in the file"
         elif values.shape != tuple(weight.shape):
             reason = "of another shape in the file"
             detail = f"{values.shape} in the file, {tuple(weight.shape)} in the network"
-        elif not np.isfinite(values).all():
-            raise UserError(f"{path} is damaged: {name} holds NaN or infinity, get it again")
         else:
+            _require_finite(values, name, weights.source)
             fitting.append((weight, values))
             continue
-        if id(weight) in trunk:
+        if id(weight) in in_trunk:
             raise UserError(
-                f"{path} does not fit {backbone}: {name} is {detail}, "
+                f"{weights.source} does not fit {weights.backbone}: {name} is {detail}, "
                 "name the backbone and width that the file was made for"
             )
         skipped.append((weight.path, reason))
     skipped += [(name, "not part of this network") for name, _ in tensors.values()]
     for weight, values in fitting:
         weight.assign(values)
-    return WeightsReport(str(path), [weight.path for weight, _ in fitting], skipped)
+    return WeightsReport(weights.source, [weight.path for weight, _ in fitting], skipped)
 
 
 def load_exactly(model: keras.Model, tensors: LayerTensors, path: Path) -> None:
-    """Fills a network with tensors that are its own: each there, none besides, or none is taken.
+    """Fills a network with exactly its own tensors, or changes nothing.
+
+    Args:
+        model: The network.
+        tensors: Its tensors.
+        path: File that they come from, for error messages.
 
     Raises:
-        UserError: names the tensor that does not match.
+        UserError: A tensor is missing, superfluous, not finite or of another shape; names it.
     """
     weights = weights_by_key(model)
     for key, weight in weights.items():
         if key not in tensors:
-            raise UserError(f"{path} lacks {weight.path}, it is not whole or of another network")
+            raise UserError(f"{path} lacks {weight.path}, it is incomplete or of another network")
         name, values = tensors[key]
         if values.shape != tuple(weight.shape):
             shapes = f"{values.shape} in the file, {tuple(weight.shape)} in the network"
             raise UserError(f"{path} does not fit: {name} is {shapes}")
-        if not np.isfinite(values).all():
-            raise UserError(f"{path} is damaged: {name} holds NaN or infinity, get it again")
+        _require_finite(values, name, path)
     if extra := [name for key, (name, _) in tensors.items() if key not in weights]:
         raise UserError(f"{path} has a tensor too many: {extra[0]}")
     for key, weight in weights.items():
         weight.assign(tensors[key][1])
 
 
-def _trunk(model: keras.Model) -> keras.Model:
-    return getattr(model, "backbone", model)
+def _require_finite(values: np.ndarray, name: str, source: str | Path) -> None:
+    if not np.isfinite(values).all():
+        raise UserError(f"{source} is damaged: {name} holds NaN or infinity, get it again")
+
+
+def _open_imagenet(spec: BackboneSpec, width: float, required: bool) -> Weights:
+    def read() -> Contents:
+        try:
+            return Contents(*read_imagenet(spec, width))
+        except UserError as error:
+            if required:
+                raise
+            return Contents(warning=str(error))
+
+    published = spec.pretrained
+    library = published.library if isinstance(published, TorchFiles) else "keras"
+    # Without published weights, training starts from random ones under the first convention.
+    convention = spec.conventions.get(library) or convention_named(spec, None)
+    return Weights(IMAGENET, spec.name, library, convention, read)
+
+
+def _convention_of(library: str, spec: BackboneSpec, path: Path) -> Convention:
+    if library not in spec.conventions:
+        raise UserError(
+            f"{path} is a file of {library}, which publishes no weights of {spec.name}, "
+            "use another file"
+        )
+    return spec.conventions[library]
+
+
+def _scaled_by_config(convention: Convention, config: Path) -> Convention:
+    """The convention with the pixel scaling of a config.json of the Hugging Face hub, if any."""
+    if not config.is_file():
+        return convention
+    try:
+        scale = json.loads(config.read_text(encoding="utf-8")).get("pretrained_cfg", {})
+    except ValueError as error:
+        raise UserError(f"{config} is damaged ({error}), get it again") from error
+    of_255 = {key: tuple(255 * v for v in scale[key]) for key in ("mean", "std") if key in scale}
+    return dataclasses.replace(convention, **of_255)

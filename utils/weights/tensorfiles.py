@@ -1,4 +1,4 @@
-"""Files of tensors, read as data: nothing in them is ever executed."""
+"""Reads files of tensors as data: code in them is never executed."""
 
 import pickle
 import re
@@ -10,18 +10,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from utils.errors import UserError
+from utils.weights.layer_tensors import LayerTensors
 
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 
-# A file's tensors: "layer/index of the weight" -> its name in the file, its values.
-LayerTensors = dict[str, tuple[str, np.ndarray]]
-
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a `.safetensors`, or of a `.pth` or `.pt` by means of torch.
+    """Reads the tensors of a `.safetensors`, or, with torch, of a `.pth` or `.pt`.
+
+    Returns:
+        Float32 arrays by name.
 
     Raises:
-        UserError: the file is missing, damaged, or would run code; or torch is not installed.
+        UserError: The file is missing, damaged, or would run code; or torch is not installed.
     """
     if not path.is_file():
         raise UserError(f"no weights file {path}, name one that exists")
@@ -29,10 +30,10 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_h5(path: Path) -> LayerTensors:
-    """Reads a file of Keras 3 (`.weights.h5`) or of Keras 2, such as those Keras downloads.
+    """Reads a `.weights.h5` of Keras 3, or a `.h5` of Keras 2, such as those that Keras downloads.
 
     Raises:
-        UserError: the file is missing, damaged, or has code in it.
+        UserError: The file is missing, damaged, or contains code.
     """
     if not path.is_file():
         raise UserError(f"no weights file {path}, name one that exists")
@@ -40,7 +41,7 @@ def read_h5(path: Path) -> LayerTensors:
     try:
         with h5py.File(path) as file:
             if '"Lambda"' in _text(file.attrs.get("model_config", "")):
-                raise UserError(f"{path} has code in it (a Lambda layer), save its weights only")
+                raise UserError(f"{path} contains code (a Lambda layer), save its weights only")
             group = file.get("model_weights", file)
             if "layer_names" in group.attrs:
                 for layer in map(_text, group.attrs["layer_names"]):
@@ -60,8 +61,8 @@ def read_h5(path: Path) -> LayerTensors:
     return tensors
 
 
-def _text(words: str | bytes) -> str:
-    return words.decode() if isinstance(words, bytes) else str(words)
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -75,19 +76,19 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"reading {path} takes torch, install it: pip install torch") from error
+        raise UserError(f"torch is needed to read {path}, install it: pip install torch") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
-                f"{path} would run code when loaded ({code[1]}), use a file of tensors only"
+                f"{path} would run code when loaded ({code[1]}), use a file that holds tensors only"
             ) from error
         raise UserError(f"{path} is damaged, get it again") from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged, get it again") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]  # as training scripts keep it, beside epoch and optimizer
+        state = state["state_dict"]  # training scripts save it beside epoch and optimizer
     if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
-        raise UserError(f"{path} is no state dict of tensors, save model.state_dict()")
+        raise UserError(f"{path} is not a state dict of tensors, save model.state_dict()")
     return {name: tensor.float().numpy() for name, tensor in state.items()}

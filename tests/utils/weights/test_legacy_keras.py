@@ -1,8 +1,4 @@
-"""Detectors as the predecessors built and saved them, against what becomes of their files here.
-
-`theirs` is written from the description of their networks with plain Keras layers, numbered as
-Keras 2 did, on backbones of keras.applications and a GhostNet; it shares nothing with nets/.
-"""
+"""Detectors of the predecessors, built of plain Keras layers, against their converted files."""
 
 import json
 
@@ -10,217 +6,13 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from keras import applications, layers
 
-from nets.anchors import V3_ANCHORS, V4_ANCHORS
+from nets.versions import VERSIONS
+from tests import predecessor_networks as networks
+from tests.predecessor_networks import CLASSES
 from utils.errors import UserError
 from utils.run import load_run
 from utils.weights.convert import convert_detector
-
-CLASSES = ["cat", "dog"]
-OUTPUTS = 3 * (5 + len(CLASSES))
-SIZE = 416
-
-
-class Numbered:
-    """Layers without names of their own, called conv2d_1, conv2d_2... as they are made."""
-
-    def __init__(self, activation):
-        self.counts = {}
-        self.activation = activation
-
-    def make(self, kind, layer, *args, **options):
-        number = self.counts[kind] = self.counts.get(kind, 0) + 1
-        return layer(*args, name=f"{kind}_{number}", **options)
-
-    def norm(self, x):
-        x = self.make("batch_normalization", layers.BatchNormalization, epsilon=1e-3)(x)
-        return self.activation()(x)
-
-    def conv(self, x, filters, kernel=1):
-        options = {"padding": "same", "use_bias": False}
-        return self.norm(self.make("conv2d", layers.Conv2D, filters, kernel, **options)(x))
-
-    def separable(self, x, filters, strides=1):
-        options = {"strides": strides, "padding": "same", "use_bias": False}
-        x = self.make("depthwise_conv2d", layers.DepthwiseConv2D, 3, **options)(x)
-        return self.conv(self.norm(x), filters)
-
-    def output(self, x):
-        return self.make("conv2d", layers.Conv2D, OUTPUTS, 1)(x)
-
-
-def their_v3(feat1, feat2, feat3):
-    net = Numbered(lambda: layers.LeakyReLU(negative_slope=0.1))
-
-    def five(x, n):
-        for filters, kernel in ((n, 1), (2 * n, 3), (n, 1), (2 * n, 3), (n, 1)):
-            x = net.conv(x, filters, kernel)
-        return x
-
-    n3, n4, n5 = (feature.shape[-1] for feature in (feat1, feat2, feat3))
-    x = five(feat3, n5)
-    p5 = net.output(net.conv(x, 2 * n5, 3))
-    x = layers.Concatenate()([layers.UpSampling2D(2)(net.conv(x, n4)), feat2])
-    x = five(x, n4)
-    p4 = net.output(net.conv(x, 2 * n4, 3))
-    x = layers.Concatenate()([layers.UpSampling2D(2)(net.conv(x, n3)), feat1])
-    x = five(x, n3)
-    return [p5, p4, net.output(net.conv(x, 2 * n3, 3))]
-
-
-def their_v4(feat1, feat2, feat3, alpha):
-    net = Numbered(lambda: layers.ReLU(6.0))
-    n3, n4, n5 = (int(n * alpha) for n in (128, 256, 512))
-
-    def five(x, n):
-        x = net.separable(net.conv(x, n), 2 * n)
-        return net.conv(net.separable(net.conv(x, n), 2 * n), n)
-
-    p5 = net.conv(net.separable(net.conv(feat3, n5), 2 * n5), n5)
-    pools = [layers.MaxPooling2D(n, strides=1, padding="same")(p5) for n in (13, 9, 5)]
-    p5 = net.conv(layers.Concatenate()([*pools, p5]), n5)
-    p5 = net.conv(net.separable(p5, 2 * n5), n5)
-    up = layers.UpSampling2D(2)(net.conv(p5, n4))
-    p4 = five(layers.Concatenate()([net.conv(feat2, n4), up]), n4)
-    up = layers.UpSampling2D(2)(net.conv(p4, n3))
-    p3 = five(layers.Concatenate()([net.conv(feat1, n3), up]), n3)
-    out3 = net.output(net.separable(p3, 2 * n3))
-    p4 = five(layers.Concatenate()([net.separable(p3, n4, 2), p4]), n4)
-    out4 = net.output(net.separable(p4, 2 * n4))
-    p5 = five(layers.Concatenate()([net.separable(p4, n5, 2), p5]), n5)
-    return [net.output(net.separable(p5, 2 * n5)), out4, out3]
-
-
-# Blocks of their GhostNet: kernel size, hidden channels, channels, whether squeezed, strides.
-GHOSTNET = {
-    "0.0": (3, 16, 16, False, 1),
-    "1.0": (3, 48, 24, False, 2),
-    "2.0": (3, 72, 24, False, 1),
-    "3.0": (5, 72, 40, True, 2),
-    "4.0": (5, 120, 40, True, 1),
-    "5.0": (3, 240, 80, False, 2),
-    "6.0": (3, 200, 80, False, 1),
-    "6.1": (3, 184, 80, False, 1),
-    "6.2": (3, 184, 80, False, 1),
-    "6.3": (3, 480, 112, True, 1),
-    "6.4": (3, 672, 112, True, 1),
-    "7.0": (5, 672, 160, True, 2),
-    "8.0": (5, 960, 160, False, 1),
-    "8.1": (5, 960, 160, True, 1),
-    "8.2": (5, 960, 160, False, 1),
-    "8.3": (5, 960, 160, True, 1),
-}
-
-
-def their_ghostnet(images):
-    """Features of their GhostNet, at the ends of blocks 4.0, 6.4 and 8.3."""
-
-    def conv(x, filters, name, norm, relu=False, kernel=1, strides=1):
-        options = {"strides": strides, "padding": "same", "use_bias": False, "name": name}
-        if filters is None:
-            x = layers.DepthwiseConv2D(kernel, **options)(x)
-        else:
-            x = layers.Conv2D(filters, kernel, **options)(x)
-        x = layers.BatchNormalization(name=norm)(x)
-        return layers.ReLU()(x) if relu else x
-
-    def ghost(x, filters, name, relu):
-        first, second = f"{name}.primary_conv", f"{name}.cheap_operation"
-        x = conv(x, filters // 2, f"{first}.0", f"{first}.1", relu)
-        cheap = conv(x, None, f"{second}.0", f"{second}.1", relu, kernel=3)
-        return layers.Concatenate()([x, cheap])
-
-    def gate(x, name):
-        channels = x.shape[-1]
-        # A quarter in steps of 4, half a step going up: their _make_divisible.
-        squeezed = (channels // 4 + 2) // 4 * 4
-        y = layers.GlobalAveragePooling2D(keepdims=True)(x)
-        y = layers.Conv2D(squeezed, 1, activation="relu", name=f"{name}.se.conv_reduce")(y)
-        y = layers.Conv2D(channels, 1, name=f"{name}.se.conv_expand")(y)
-        # hard_sigmoid, as Keras had it until version 3.
-        return layers.Multiply()([x, keras.ops.clip(0.2 * y + 0.5, 0, 1)])
-
-    x, ends = conv(images, 16, "conv_stem", "bn1", relu=True, kernel=3, strides=2), {}
-    for block, (kernel, hidden, filters, squeezed, strides) in GHOSTNET.items():
-        inputs, name = x, f"blocks.{block}"
-        x = ghost(inputs, hidden, f"{name}.ghost1", relu=True)
-        if strides == 2:
-            x = conv(x, None, f"{name}.conv_dw", f"{name}.bn_dw", kernel=kernel, strides=2)
-        if squeezed:
-            x = gate(x, name)
-        x = ghost(x, filters, f"{name}.ghost2", relu=False)
-        if strides == 2 or inputs.shape[-1] != filters:
-            name = f"{name}.shortcut"
-            options = {"kernel": kernel, "strides": strides}
-            inputs = conv(inputs, None, f"{name}.0", f"{name}.1", **options)
-            inputs = conv(inputs, filters, f"{name}.2", f"{name}.3")
-        ends[block] = x = layers.Add()([inputs, x])
-    return [ends[block] for block in ("4.0", "6.4", "8.3")]
-
-
-def build_theirs(kind, alpha):
-    """A network from pixels of 0..1 to their three outputs."""
-    shape = {"input_shape": (SIZE, SIZE, 3), "include_top": False, "weights": None}
-    if kind == "ghostnet":
-        images = keras.Input((SIZE, SIZE, 3))
-        return keras.Model(images, their_v4(*their_ghostnet(images), alpha))
-    if kind.startswith("efficientnet"):
-        trunk = getattr(applications, f"EfficientNetB{kind[-1]}")(**shape)
-        # What enters stages 4 and 6 and what leaves stage 7, behind the scaling, which theirs lack.
-        following = ("block4a_expand_conv", "block6a_expand_conv", "top_conv")
-        features = [trunk.get_layer(layer).input for layer in following]
-        return keras.Model(trunk.get_layer("stem_conv_pad").input, their_v3(*features))
-    if kind == "mobilenetv1":
-        trunk = applications.MobileNet(alpha=alpha, **shape)
-        taps = ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu")
-    elif kind == "mobilenetv2":
-        trunk = applications.MobileNetV2(alpha=alpha, **shape)
-        taps = ("block_5_add", "block_12_add", "block_16_project_BN")
-    else:
-        trunk = applications.MobileNetV3Large(alpha=alpha, include_preprocessing=False, **shape)
-        taps = [f"expanded_conv_{number}_add" for number in (5, 11, 14)]
-    features = [trunk.get_layer(tap).output for tap in taps]
-    return keras.Model(trunk.input, their_v4(*features, alpha))
-
-
-def randomize(model):
-    rng = np.random.default_rng(0)
-    for weight in model.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif weight.name in ("beta", "moving_mean", "bias"):
-            weight.assign(rng.normal(0, 0.3, weight.shape))
-        else:
-            sees = weight.shape[:2] if weight.shape[-1] == 1 else weight.shape[:-1]
-            weight.assign(rng.normal(0, np.prod(sees) ** -0.5, weight.shape))
-
-
-def their_name(layer):
-    """Their MobileNetV3 has slashes where keras.applications has underscores now."""
-    name = layer.name
-    if name in ("conv", "conv_bn"):
-        return {"conv": "Conv", "conv_bn": "Conv/BatchNorm"}[name]
-    if not name.startswith("expanded_conv"):
-        return name
-    for part in ("expand", "depthwise", "project"):
-        name = name.replace(f"_{part}_bn", f"/{part}/BatchNorm")
-        name = name.removesuffix(f"_{part}") + (f"/{part}" if name.endswith(f"_{part}") else "")
-    return name.replace("_squeeze_excite_conv", "/squeeze_excite/Conv")
-
-
-def write_h5(path, model, rename=lambda layer: layer.name, group=None):
-    """The weights as Keras 2 wrote them."""
-    with h5py.File(path, "a") as file:
-        root = file.create_group(group) if group else file
-        root.attrs["layer_names"] = [rename(layer).encode() for layer in model.layers]
-        for layer in model.layers:
-            name = rename(layer)
-            weights = [f"{name}/{weight.name}:0" for weight in layer.weights]
-            where = root.require_group(name)
-            where.attrs["weight_names"] = [weight.encode() for weight in weights]
-            for key, value in zip(weights, layer.get_weights(), strict=True):
-                where.create_dataset(key, data=value)
 
 
 @pytest.fixture
@@ -231,7 +23,7 @@ def classes_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("origin", "kind", "alpha"),
+    ("origin", "backbone", "alpha"),
     [
         ("yolo3-efficientnet", "efficientnetb0", 1.0),
         ("yolo4-mobilenet", "mobilenetv1", 0.25),
@@ -245,18 +37,26 @@ def classes_file(tmp_path):
         ],
     ],
 )
-def test_a_run_made_of_their_file_gives_their_outputs(tmp_path, classes_file, origin, kind, alpha):
-    theirs = build_theirs(kind, alpha)
-    randomize(theirs)
-    write_h5(tmp_path / "theirs.h5", theirs, their_name if "v3" in kind else lambda x: x.name)
-    said = convert_detector(tmp_path / "theirs.h5", origin, classes_file, tmp_path / "run")
-    assert kind in said
+def test_converted_run_returns_the_outputs_of_the_predecessor(
+    tmp_path, classes_file, origin, backbone, alpha
+):
+    theirs = networks.build(backbone, alpha)
+    networks.randomize(theirs)
+    names = {"rename": networks.mobilenetv3_name} if "v3" in backbone else {}
+    networks.write_h5(tmp_path / "theirs.h5", theirs, **names)
+    report = convert_detector(tmp_path / "theirs.h5", origin, classes_file, tmp_path / "run")
+    assert backbone in report
 
     run = load_run(tmp_path / "run")
-    assert (run.config.backbone, run.config.width, run.classes) == (kind, alpha, CLASSES)
+    assert (run.config.backbone, run.config.width, run.classes) == (backbone, alpha, CLASSES)
     assert (run.config.resize, run.config.yolo.scale_xy) == ("stretch", (1.0, 1.0, 1.0))
-    np.testing.assert_array_equal(run.anchors, V3_ANCHORS if "yolo3" in origin else V4_ANCHORS)
-    pixels = np.random.default_rng(1).uniform(0, 255, (1, SIZE, SIZE, 3)).astype("float32")
+    version = VERSIONS["v3" if "yolo3" in origin else "v4"]
+    np.testing.assert_array_equal(run.detector.anchors, version.anchor_array)
+    pixels = (
+        np.random.default_rng(1)
+        .uniform(0, 255, (1, networks.SIZE, networks.SIZE, 3))
+        .astype("float32")
+    )
     rows = [np.reshape(output, (-1, 5 + len(CLASSES))) for output in theirs(pixels / 255)]
     expected = np.concatenate(rows[::-1])
     assert 0.03 < expected.std() < 30
@@ -266,10 +66,10 @@ def test_a_run_made_of_their_file_gives_their_outputs(tmp_path, classes_file, or
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The smallest of their detectors, saved whole with its architecture beside the weights."""
-    model = build_theirs("mobilenetv1", 0.25)
+    """The smallest of their detectors, in a file that holds more than the weights."""
+    model = networks.build("mobilenetv1", 0.25)
     path = tmp_path_factory.mktemp("theirs") / "small.h5"
-    write_h5(path, model, group="model_weights")
+    networks.write_h5(path, model, group="model_weights")
     return path
 
 
@@ -277,31 +77,31 @@ def layer_names(root):
     return [n.decode() if isinstance(n, bytes) else n for n in root.attrs["layer_names"]]
 
 
-def change(source, path, action):
+def write_changed(source, path, change):
     path.write_bytes(source.read_bytes())
     with h5py.File(path, "a") as file:
-        action(file["model_weights"])
+        change(file["model_weights"])
 
 
-def test_what_does_not_fit_is_named_and_nothing_is_left(small, tmp_path, classes_file):
-    def refused(action, match, origin="yolo4-mobilenet", classes=classes_file):
-        change(small, tmp_path / "bad.h5", action)
+def test_unsuitable_files_are_refused_and_nothing_is_written(small, tmp_path, classes_file):
+    def assert_refused(change, match, origin="yolo4-mobilenet", classes=classes_file):
+        write_changed(small, tmp_path / "bad.h5", change)
         with pytest.raises(UserError, match=match):
             convert_detector(tmp_path / "bad.h5", origin, classes, tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
     def without(name):
-        def action(root):
+        def change(root):
             root.attrs["layer_names"] = [n.encode() for n in layer_names(root) if n != name]
 
-        return action
+        return change
 
     def reshape(root):
         group = root["conv_pw_3"]
         del group["conv_pw_3/kernel:0"]
         group.create_dataset("conv_pw_3/kernel:0", data=np.zeros((1, 1, 3, 3)))
 
-    def spoil(root):
+    def set_nan(root):
         root["conv1/conv1/kernel:0"][0, 0, 0, 0] = np.nan
 
     def add(root):
@@ -310,36 +110,38 @@ def test_what_does_not_fit_is_named_and_nothing_is_left(small, tmp_path, classes
         group.attrs["weight_names"] = [b"extra/kernel:0"]
         root.attrs["layer_names"] = [n.encode() for n in (*layer_names(root), "extra")]
 
-    refused(reshape, r"conv_pw_3/kernel:0 is \(1, 1, 3, 3\) in the file")
-    refused(without("conv_dw_2"), "lacks .*conv_dw_2")
-    refused(without("conv2d_7"), r"layers called conv2d_N.*--from")
-    refused(spoil, "conv1/kernel:0 holds NaN")
-    refused(add, "a tensor too many: extra/kernel:0")
-    refused(lambda root: None, "no EfficientNet", origin="yolo3-efficientnet")
+    assert_refused(reshape, r"conv_pw_3/kernel:0 is \(1, 1, 3, 3\) in the file")
+    assert_refused(without("conv_dw_2"), "lacks .*conv_dw_2")
+    assert_refused(without("conv2d_7"), r"layers called conv2d_N.*--from")
+    assert_refused(set_nan, "conv1/kernel:0 holds NaN")
+    assert_refused(add, "a tensor too many: extra/kernel:0")
+    assert_refused(lambda root: None, "no EfficientNet", origin="yolo3-efficientnet")
     (tmp_path / "more.txt").write_text("a\nb\nc\n")
-    refused(lambda root: None, "tells 2 classes apart", classes=tmp_path / "more.txt")
+    assert_refused(
+        lambda root: None, "bad.h5 has 2 classes and .*more.txt 3", classes=tmp_path / "more.txt"
+    )
 
 
-def test_a_file_with_code_in_it_is_refused_unrun(small, tmp_path, classes_file):
+def test_code_in_a_file_is_not_run(small, tmp_path, classes_file):
     path = tmp_path / "lambda.h5"
     path.write_bytes(small.read_bytes())
     with h5py.File(path, "a") as file:
         lambda_layer = {"class_name": "Lambda", "config": {"function": ["4wEAAAAA", None, None]}}
         file.attrs["model_config"] = json.dumps({"config": {"layers": [lambda_layer]}}).encode()
-    with pytest.raises(UserError, match="has code in it"):
+    with pytest.raises(UserError, match="contains code"):
         convert_detector(path, "yolo4-mobilenet", classes_file, tmp_path / "run")
 
 
-@pytest.mark.parametrize("kept", [0, 100, 5000])
-def test_a_file_cut_short_is_damaged(small, tmp_path, classes_file, kept):
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_truncated_file_is_refused(small, tmp_path, classes_file, size):
     path = tmp_path / "cut.h5"
-    path.write_bytes(small.read_bytes()[:kept])
+    path.write_bytes(small.read_bytes()[:size])
     with pytest.raises(UserError, match="is damaged"):
         convert_detector(path, "yolo4-mobilenet", classes_file, tmp_path / "run")
 
 
-def test_the_first_layer_may_have_no_number(small, tmp_path, classes_file):
-    """Newer Keras begins without a number."""
+def test_first_layer_may_have_no_number(small, tmp_path, classes_file):
+    """Later versions of Keras count conv2d, conv2d_1, conv2d_2, ..."""
 
     def renumber(root):
         names = layer_names(root)
@@ -347,6 +149,6 @@ def test_the_first_layer_may_have_no_number(small, tmp_path, classes_file):
         root.attrs["layer_names"] = [name.encode() for name in names]
         root.move("conv2d_1", "conv2d")
 
-    change(small, tmp_path / "small.h5", renumber)
+    write_changed(small, tmp_path / "small.h5", renumber)
     convert_detector(tmp_path / "small.h5", "yolo4-mobilenet", classes_file, tmp_path / "run")
     assert (tmp_path / "run" / "best.weights.h5").is_file()

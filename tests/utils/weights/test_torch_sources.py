@@ -1,4 +1,4 @@
-"""Backbones of timm and torchvision, run by themselves, against ours with the same tensors."""
+"""Backbones of timm and torchvision, run by these libraries, against ours with their tensors."""
 
 import itertools
 import json
@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from nets.backbones import build_backbone
-from utils.weights.downloads import PUBLISHED
-from utils.weights.loading import convention_of, load_weights
+from nets.backbones import build_backbone, resolve
+from utils.weights.loading import load_weights, open_weights
 from utils.weights.torch_names import is_timm, layers_of
 
 TOLERANCE = 1e-4
 
-# Our name and width, theirs, and where the features are: stages of timm's `blocks`, entries of
-# torchvision's `features`, or names of modules.
+# Our name and width, their name, and their features: indices into timm's `blocks` or torchvision's
+# `features`, or numbers of stages.
 TIMM = [
     ("mobilenetv1", 1.0, "mobilenetv1_100", (2, 3, 4)),
     *[
@@ -44,8 +43,8 @@ TORCHVISION = [
     *[(f"efficientnetb{n}", 1.0, f"efficientnet_b{n}", (3, 5, 7)) for n in range(8)],
 ]
 SIZES = ((416, 416), (320, 256))
-# Run by default, at the smaller size: one of each family and library. All others are marked slow.
-USUAL = {
+# One of each family and library runs by default, at the smaller size; all others are marked slow.
+DEFAULT = {
     "mobilenetv1_100",
     "mobilenetv2_035",
     "mobilenetv3_large_100",
@@ -61,17 +60,17 @@ USUAL = {
 
 def cases(models, library):
     for model, size in itertools.product(models, SIZES):
-        marks = () if model[2] in USUAL and size == SIZES[1] else pytest.mark.slow
+        marks = () if model[2] in DEFAULT and size == SIZES[1] else pytest.mark.slow
         name = f"{library}-{model[2]}-{size[0]}x{size[1]}"
         yield pytest.param(library, *model, size, id=name, marks=marks)
 
 
 @pytest.fixture(scope="module")
 def torch():
-    # torchvision's compiled operators want the torch that they were built for, and describing them
-    # fails with another; no backbone uses them.
+    # torchvision's compiled operators can only be registered with the torch they were built for; no
+    # backbone uses them.
     sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("none"))
-    return pytest.importorskip("torch", reason="torch, the oracle of these, is not installed")
+    return pytest.importorskip("torch", reason="torch, the oracle of these tests, is not installed")
 
 
 def make_theirs(library, name):
@@ -81,9 +80,9 @@ def make_theirs(library, name):
 
 
 def randomize(torch, model, low=0.5):
-    """Values under which features stay of the order of 1, statistics of normalization included.
+    """Sets random weights and statistics that keep features of the order of 1.
 
-    `low` is the least of what a normalization multiplies with, and a third of the greatest.
+    The scales of normalizations lie in low..3 * low.
     """
     generator = torch.Generator().manual_seed(0)
     for name, tensor in model.state_dict().items():
@@ -98,7 +97,7 @@ def randomize(torch, model, low=0.5):
 
 
 def features_of(torch, model, taps, pixels, convention):
-    """Their three features (B, H, W, C) of our pixels, which are scaled as the convention says."""
+    """Their three features (B, H, W, C) of pixels 0..255, scaled as the convention says."""
     found = []
     modules = (
         [getattr(model, f"stage{tap}") for tap in taps]
@@ -106,7 +105,7 @@ def features_of(torch, model, taps, pixels, convention):
         else [(model.blocks if hasattr(model, "blocks") else model.features)[tap] for tap in taps]
     )
     hooks = [
-        module.register_forward_hook(lambda module, given, output: found.append(output))
+        module.register_forward_hook(lambda module, inputs, output: found.append(output))
         for module in modules
     ]
     scaled = (pixels - np.array(convention.mean)) / np.array(convention.std)
@@ -121,21 +120,22 @@ def features_of(torch, model, taps, pixels, convention):
     ("library", "ours", "width", "theirs", "taps", "size"),
     [*cases(TIMM, "timm"), *cases(TORCHVISION, "torchvision")],
 )
-def test_features_equal_those_of_the_source(
+def test_features_equal_those_of_the_library(
     torch, tmp_path, library, ours, width, theirs, taps, size
 ):
     source = make_theirs(library, theirs)
     randomize(torch, source, 0.25 if ours == "ghostnet" else 0.5)  # its sums of halves grow
     path = tmp_path / "model.safetensors"
     save_file({name: tensor.numpy() for name, tensor in source.state_dict().items()}, path)
-    convention = convention_of(str(path), ours)
-    backbone = build_backbone(ours, (*size, 3), width, convention)
-    report = load_weights(backbone, str(path), ours, width)
+    weights = open_weights(str(path), ours, width)
+    assert weights.library == library
+    backbone = build_backbone(ours, (*size, 3), width, weights.convention)
+    report = load_weights(backbone, weights)
     assert len(report.loaded) == len(backbone.weights)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype("float32")
-    expected = features_of(torch, source, taps, pixels, convention)
+    expected = features_of(torch, source, taps, pixels, weights.convention)
     for feature, their_feature in zip(backbone(pixels), expected, strict=True):
-        assert 0.03 < their_feature.std() < 30, "features too small or too large to tell anything"
+        assert 0.03 < their_feature.std() < 30, "features too small or too large to compare"
         np.testing.assert_allclose(feature, their_feature, atol=TOLERANCE, rtol=0)
     keras.backend.clear_session(free_memory=True)
 
@@ -144,17 +144,18 @@ def test_features_equal_those_of_the_source(
     ("config", "mean"),
     [(None, 123.675), ({"pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}, 127.5)],
 )
-def test_a_config_beside_a_timm_file_says_how_pixels_are_scaled(tmp_path, config, mean):
+def test_config_beside_a_timm_file_determines_pixel_scaling(tmp_path, config, mean):
     path = tmp_path / "model.safetensors"
     save_file({"conv_stem.weight": np.zeros((16, 3, 3, 3), np.float32)}, path)
     if config:
         (tmp_path / "config.json").write_text(json.dumps(config))
-    assert convention_of(str(path), "mobilenetv2").mean[0] == pytest.approx(mean)
+    convention = open_weights(str(path), "mobilenetv2").convention
+    assert convention.mean[0] == pytest.approx(mean)
 
 
-def test_downloads_are_what_the_sources_publish_for_the_convention(torch):
+def test_addresses_are_those_that_the_libraries_publish(torch):
     timm, models = pytest.importorskip("timm"), pytest.importorskip("torchvision.models")
-    for width, url in PUBLISHED["shufflenetv2"].items():
+    for width, url in resolve("shufflenetv2").pretrained.urls.items():
         name = f"shufflenet_v2_x{width:.1f}".replace(".", "_")
         assert url == models.get_model_weights(name).DEFAULT.url
     for name, pattern in {
@@ -162,9 +163,9 @@ def test_downloads_are_what_the_sources_publish_for_the_convention(torch):
         "ghostnet": "ghostnet_*",
     }.items():
         (tag,) = timm.list_pretrained(pattern)
-        (url,) = PUBLISHED[name].values()
+        (url,) = resolve(name).pretrained.urls.values()
         assert url == f"https://huggingface.co/timm/{tag}/resolve/main/model.safetensors"
-        convention = convention_of("imagenet", name)
+        convention = open_weights("imagenet", name).convention
         config = timm.get_pretrained_cfg(tag)
         for scale, ours in ((config.mean, convention.mean), (config.std, convention.std)):
             assert ours == pytest.approx([255 * value for value in scale])
@@ -172,12 +173,12 @@ def test_downloads_are_what_the_sources_publish_for_the_convention(torch):
 
 @pytest.mark.parametrize("backbone", ["mobilenetv2", "mobilenetv3_large", "efficientnetb0"])
 @pytest.mark.parametrize("last", ["conv", "conv_pwl"])
-def test_names_of_another_network_are_translated_as_far_as_they_go(backbone, last):
+def test_names_of_another_network_are_translated_where_possible(backbone, last):
     modules = {"conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0.bn1", f"blocks.1.0.{last}"}
-    assert layers_of(modules, backbone).keys() <= modules
+    assert layers_of(modules, resolve(backbone).layer_names).keys() <= modules
 
 
-def test_names_are_translated_whatever_their_order():
+def test_order_of_names_does_not_matter():
     modules = [
         "features.10.conv.2",
         "classifier.1",
@@ -186,4 +187,5 @@ def test_names_are_translated_whatever_their_order():
         "features.0.0",
     ]
     assert not is_timm(modules)
-    assert layers_of(modules, "mobilenetv2")["features.0.0"] == "Conv1"
+    names = resolve("mobilenetv2").layer_names
+    assert layers_of(modules, names)["features.0.0"] == "Conv1"

@@ -1,1 +1,1 @@
-"""In: Darknet's .cfg and .weights. Out: a detector of this project, and the other way round."""
+"""Takes the .cfg and .weights of a Darknet detector; returns ours, and vice versa."""

@@ -1,16 +1,16 @@
-"""Darknet's .cfg files: sections of options, one a layer, in the order of the layers."""
+"""Reads and writes .cfg files of Darknet: one section of options per layer, in order."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from utils.cli import did_you_mean
 from utils.errors import UserError
+from utils.text import did_you_mean
 
 T = TypeVar("T", int, float)
 
-# Options that say what a layer computes. More may stand in the sections that say how it is trained.
+# Options that determine the output of a layer. Others are errors, except in sections on training.
 LAYERS = {
     "convolutional": ("batch_normalize", "filters", "size", "stride", "pad", "activation"),
     "maxpool": ("size", "stride"),
@@ -18,8 +18,8 @@ LAYERS = {
     "shortcut": ("from", "activation"),
     "route": ("layers", "groups", "group_id"),
 }
-TRAINS = ("net", "yolo")
-TRAINS_ONLY = ("stopbackward",)
+TRAINING_SECTIONS = ("net", "yolo")
+TRAINING_OPTIONS = ("stopbackward",)
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Section:
     """One section of a file.
 
     Attributes:
-        kind: its heading, without brackets.
-        options: by name, as written.
-        where: file and line, for messages.
+        kind: Its heading, without brackets.
+        options: Text of its options, by name.
+        where: File and line, for error messages.
     """
 
     kind: str
@@ -37,10 +37,14 @@ class Section:
     where: str = ""
 
     def text(self, name: str, default: str | None = None) -> str:
-        """An option as it is written.
+        """Returns the text of an option.
+
+        Args:
+            name: Name of the option.
+            default: Text used if the option is missing; None if it must not be.
 
         Raises:
-            UserError: it is not there and has no default.
+            UserError: The option is missing and has no default.
         """
         value = self.options.get(name, default)
         if value is None:
@@ -48,10 +52,10 @@ class Section:
         return value
 
     def numbers(self, name: str, default: str | None = None) -> list[float]:
-        """The numbers of an option, which commas part: at least one, all finite.
+        """Returns the comma-separated numbers of an option, at least one.
 
         Raises:
-            UserError: they are not there, or no numbers.
+            UserError: The option is missing, or something in it is not a finite number.
         """
         text = self.text(name, default)
         try:
@@ -59,24 +63,24 @@ class Section:
         except ValueError:
             numbers = []
         if not numbers or not all(map(math.isfinite, numbers)):
-            raise UserError(f"{self.where}: {name}={text} is no number, correct it")
+            raise UserError(f"{self.where}: {name}={text} is not a number, correct it")
         return numbers
 
     def whole_numbers(self, name: str, default: str | None = None) -> list[int]:
-        """As `numbers`, but whole ones."""
+        """Returns the comma-separated whole numbers of an option, at least one."""
         numbers = self.numbers(name, default)
         if not all(map(float.is_integer, numbers)):
             raise UserError(
-                f"{self.where}: {name}={self.text(name)} is no whole number, correct it"
+                f"{self.where}: {name}={self.text(name)} is not a whole number, correct it"
             )
         return [int(number) for number in numbers]
 
     def number(self, name: str, default: str | None = None) -> float:
-        """One number."""
+        """Returns the only number of an option."""
         return self._one(name, self.numbers(name, default))
 
     def whole(self, name: str, default: str | None = None, least: float = 0) -> int:
-        """One whole number of at least `least`."""
+        """Returns the only number of an option, a whole one of at least `least`."""
         number = self._one(name, self.whole_numbers(name, default))
         if number < least:
             raise UserError(f"{self.where}: {name}={number} is less than {least}, correct it")
@@ -89,13 +93,16 @@ class Section:
 
 
 def read_cfg(path: Path) -> list[Section]:
-    """Reads a file, whose first section is [net], or [network], which becomes it.
+    """Reads a .cfg.
+
+    Returns:
+        Its sections. The first one is [net], even if the file calls it [network].
 
     Raises:
-        UserError: it is missing or no such file, or has a layer or an option that is not known.
+        UserError: The file is missing or not a .cfg, or has an unknown layer or option.
     """
     try:
-        # Comments may be in any encoding; what counts is ASCII.
+        # Comments may be in any encoding; everything else is ASCII.
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except FileNotFoundError as error:
         raise UserError(f"no file {path}, name the .cfg of the weights") from error
@@ -107,7 +114,7 @@ def read_cfg(path: Path) -> list[Section]:
             kind = line[1:-1].strip()
             sections.append(Section("net" if kind == "network" else kind, {}, where))
         elif line and not (sections and "=" in line):
-            raise UserError(f"{where}: {line[:40]!r} is no option=value, name a .cfg of Darknet")
+            raise UserError(f"{where}: {line[:40]!r} is not option=value, name a .cfg of Darknet")
         elif line:
             name, _, value = line.partition("=")
             sections[-1].options[name.strip()] = value.strip()
@@ -119,16 +126,16 @@ def read_cfg(path: Path) -> list[Section]:
 
 
 def _check(section: Section) -> None:
-    if section.kind in TRAINS:
+    if section.kind in TRAINING_SECTIONS:
         return
     known = LAYERS.get(section.kind)
     if known is None:
         raise UserError(
-            f"{section.where}: layers [{section.kind}] are not known here, "
+            f"{section.where}: layers [{section.kind}] are not supported, "
             "see the README for the networks that are"
         )
     for name in section.options:
-        if name not in known + TRAINS_ONLY:
+        if name not in known + TRAINING_OPTIONS:
             raise UserError(
                 f"{section.where}: unknown option {name!r} of [{section.kind}], "
                 f"{did_you_mean(name, known)}"
@@ -136,7 +143,7 @@ def _check(section: Section) -> None:
 
 
 def format_cfg(sections: list[Section]) -> str:
-    """The text of a file with these sections."""
+    """Returns the text of a .cfg with these sections."""
     return "\n".join(
         f"[{section.kind}]\n"
         + "".join(f"{name}={value}\n" for name, value in section.options.items())

@@ -1,52 +1,54 @@
-"""Our detectors as Darknet's files."""
+"""Writes our detectors as files of Darknet."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nets.backbones.darknet import DARKNET
+from nets.conventions import DARKNET
 from nets.detector import Detector
 from nets.versions import ANCHORS_PER_LEVEL
+from utils.config import Resize
 from utils.errors import UserError
 from utils.files import refuse_existing, written_whole
 from utils.weights.darknet.cfg import Section, format_cfg
-from utils.weights.darknet.graph import Node, graph_of_detector
+from utils.weights.darknet.detector_graph import graph_of_detector
+from utils.weights.darknet.graph import Node
 from utils.weights.darknet.weights_file import Tensors, keys_of, write_weights
-from utils.weights.transfer import weights_by_key
+from utils.weights.layer_tensors import weights_by_key
 
 
 def write_detector(
-    detector: Detector, resize: str, classes: Sequence[str], weights: Path
+    detector: Detector, resize: Resize, classes: Sequence[str], weights: Path
 ) -> tuple[Path, Path]:
-    """Writes a detector over a Darknet backbone so that Darknet and OpenCV 4 read it.
+    """Writes a detector over a Darknet backbone in the files that Darknet and OpenCV 4 read.
 
     Args:
-        detector: with plain convolutions.
-        resize: how it is given images, `letterbox` or `stretch`.
-        classes: names, by label.
-        weights: the `.weights` to write.
+        detector: A detector with plain convolutions.
+        resize: How images are fitted into its input.
+        classes: Names of the classes, by label.
+        weights: The `.weights` to write.
 
     Returns:
         The `.cfg` and the `.names` that were written beside it.
 
     Raises:
-        UserError: Darknet cannot compute what the detector does, or one of the files is there
-            already; nothing is written.
+        UserError: Darknet cannot compute the detector, or one of the files exists; nothing is
+            written.
     """
     cfg, names = weights.with_suffix(".cfg"), weights.with_suffix(".names")
     refuse_existing(weights, cfg, names)
     convention = detector.convention
     if (convention.mean, convention.std) != (DARKNET.mean, DARKNET.std):
         raise UserError(
-            "the detector scales pixels otherwise than Darknet, it cannot be written: train over "
+            "the detector scales pixels differently from Darknet and cannot be written, train over "
             "one of Darknet's backbones"
         )
     writer = _CfgWriter(detector, resize)
     for level, output in reversed(list(enumerate(graph_of_detector(detector)))):
         writer.write_level(level, output.node)
     values = {key: weight.numpy() for key, weight in weights_by_key(detector).items()}
-    # What Darknet adds to the variances is fixed: the rest of ours goes into them.
+    # Darknet's epsilon is fixed: the difference to ours is added to the variances.
     more = convention.bn_epsilon - DARKNET.bn_epsilon
 
     weights.parent.mkdir(parents=True, exist_ok=True)
@@ -59,24 +61,35 @@ def write_detector(
 
 
 class _CfgWriter:
-    """Puts layers into a row, each after those that it reads.
+    """Puts the layers of a graph into a sequence, each behind its inputs.
 
     Attributes:
-        sections: of the .cfg so far.
-        convolutions: in the order of their sections.
+        sections: The sections written so far.
+        convolutions: The convolutions among them, in the same order.
     """
 
-    def __init__(self, detector: Detector, resize: str):
+    def __init__(self, detector: Detector, resize: Resize) -> None:
+        """Starts with the section [net].
+
+        Args:
+            detector: The detector.
+            resize: How images are fitted into its input.
+        """
         height, width = detector.input_size
         net = {"batch": 1, "width": width, "height": height, "channels": 3}
         net["letter_box"] = int(resize == "letterbox")
         self.sections = [Section("net", _text_of(net))]
         self.convolutions: list[Node] = []
         self._detector = detector
-        self._places: dict[Node, int] = {}
+        self._indices: dict[Node, int] = {}
 
     def write_level(self, level: int, node: Node) -> None:
-        """Writes what leads to the logits of a level, and how they are read."""
+        """Writes a level: the layers that its logits depend on, then how they are decoded.
+
+        Args:
+            level: Index of the level, 0 for the smallest stride.
+            node: The convolution that returns the logits.
+        """
         self._write(node)
         version, anchors = self._detector.version, self._detector.anchors.reshape(-1, 2)
         mask = range(level * ANCHORS_PER_LEVEL, (level + 1) * ANCHORS_PER_LEVEL)
@@ -92,32 +105,33 @@ class _CfgWriter:
         self.sections.append(Section("yolo", _text_of(options)))
 
     def _write(self, node: Node) -> None:
-        if node.kind == "image" or node in self._places:
+        if node.kind == "image" or node in self._indices:
             return
         for source in node.inputs:
             self._write(source)
         options = dict(node.settings)
         if node.kind in ("route", "split"):
-            layers = {"layers": ",".join(str(self._places[source]) for source in node.inputs)}
-            self._place(node, "route", layers | options)
+            layers = {"layers": ",".join(str(self._indices[source]) for source in node.inputs)}
+            self._append(node, "route", layers | options)
             return
+        # The input of a layer is the section before it, or else a route that repeats its input.
         before = node.inputs[0]
-        if before in self._places and self._places[before] != self._last:
-            self.sections.append(Section("route", {"layers": str(self._places[before])}))
+        if before in self._indices and self._indices[before] != self._last:
+            self.sections.append(Section("route", {"layers": str(self._indices[before])}))
         if node.kind == "shortcut":
-            options |= {"from": self._places[node.inputs[1]], "activation": "linear"}
+            options |= {"from": self._indices[node.inputs[1]], "activation": "linear"}
         if node.kind == "convolutional":
             options["pad"] = 1
             self.convolutions.append(node)
-        self._place(node, node.kind, options)
+        self._append(node, node.kind, options)
 
     @property
     def _last(self) -> int:
-        return len(self.sections) - 2  # layers are counted behind [net]
+        return len(self.sections) - 2  # [net] is not counted as a layer
 
-    def _place(self, node: Node, kind: str, options: dict[str, int | str]) -> None:
+    def _append(self, node: Node, kind: str, options: dict[str, int | str]) -> None:
         self.sections.append(Section(kind, _text_of(options)))
-        self._places[node] = self._last
+        self._indices[node] = self._last
 
 
 def _text_of(options: dict[str, int | float | str]) -> dict[str, str]:
@@ -125,9 +139,15 @@ def _text_of(options: dict[str, int | float | str]) -> dict[str, str]:
 
 
 def _tensors_of(node: Node, values: dict[str, np.ndarray], more: float) -> Tensors:
-    """What the file holds of a convolution, in its order."""
-    held = {name: values[key] for name, key in keys_of(*node.layers).items()}
-    held["weights"] = held["weights"].transpose(3, 2, 0, 1)
-    if "variances" in held:
-        held["variances"] = held["variances"] + more
-    return held
+    """The tensors of a convolution, named and arranged as in the file.
+
+    Args:
+        node: The convolution.
+        values: All weights of the detector, by key.
+        more: Added to the variances.
+    """
+    tensors = {name: values[key] for name, key in keys_of(*node.layers).items()}
+    tensors["weights"] = tensors["weights"].transpose(3, 2, 0, 1)
+    if "variances" in tensors:
+        tensors["variances"] = tensors["variances"] + more
+    return tensors
