@@ -3,102 +3,167 @@
 import argparse
 import time
 from pathlib import Path
+from typing import get_args
 
-from nets.versions import VERSIONS
-from utils.cli import Parser, above_zero, import_tensorflow, positive, run, seed
+from nets.versions import VERSIONS, Conv, with_conv
+from utils.cli import Parser, above_zero, import_tensorflow, parse_size, positive, run, seed
+from utils.config import Optimizer, Strategy
 from utils.errors import UserError
-from utils.precision import AUTO, PRECISIONS
+from utils.precision import PRECISIONS
+from utils.training.recipes import RECIPES, Overrides, override
+from utils.training.settings import TrainingSettings
 
 STARTED = time.monotonic()
+DEVKIT = Path("VOCdevkit")
 
 
 def build_parser() -> Parser:
-    """The flags of the contract."""
+    """Builds the parser of the flags."""
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--backbone", default="mobilenetv2", metavar="NAME", help="default %(default)s")
-    add("--list-backbones", action="store_true", help="print the names and widths, and leave")
-    add("--width", type=float, metavar="F", help="width factor of backbones that scale")
-    add("--yolo", choices=tuple(VERSIONS), default="v4", help="head version, default %(default)s")
-    add("--conv", choices=("plain", "separable"), help="3x3 convolutions, default by version")
-    add("--data", type=Path, metavar="DIR", help="default VOCdevkit, or where the run had it")
-    add("--train-set", metavar="SETS", help="such as 2007:trainval,2012:trainval")
+    add("--list-backbones", action="store_true", help="print names and widths, and exit")
+    add("--width", type=float, metavar="F", help="width multiplier, for backbones that have one")
+    add("--yolo", choices=tuple(VERSIONS), default="v4", help="version, default %(default)s")
+    add("--conv", choices=get_args(Conv), help="3x3 convolutions, default by version")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="default VOCdevkit, or the folder of a resumed run",
+    )
+    add("--train-set", metavar="SETS", help="for example 2007:trainval,2012:trainval")
     add("--val-set", metavar="SETS", help="default val, or a seeded 10%% of the training images")
     add("--classes", type=Path, metavar="FILE", help="default: those of the training annotations")
-    add("--strict", action="store_true", help="any fault in the data is an error")
+    add("--strict", action="store_true", help="treat any fault in the data as an error")
     add("--input-size", default="416", metavar="N|HxW", help="multiple of 32, default %(default)s")
     add(
         "--recipe",
-        choices=("default", "fast", "classic"),
+        choices=tuple(RECIPES),
         default="default",
-        help="fast: 30 epochs, most of them on smaller images; classic: the predecessors'",
+        help="fast: 30 epochs, most of them on smaller images; classic: like the predecessors",
     )
     add(
         "--epochs",
         type=positive,
         metavar="N",
-        help="default 100 (fast 30, classic 300), or --max-minutes alone",
+        help="default 100 (fast 30, classic 300), no limit with --max-minutes",
     )
     add(
         "--freeze-epochs",
         type=int,
         metavar="N",
-        help="default 10%% of the run, 0 from random weights",
+        help="epochs with a frozen backbone, default 10%% of the run, or 0 with random weights",
     )
     add("--batch-size", type=positive, metavar="N", help="default 8")
     add(
         "--lr",
         type=above_zero,
         metavar="F",
-        help="peak, default 1e-3 for adamw, 0.1 for sgd; 1.25e-3 in classic",
+        help="peak learning rate, default 1e-3 for adamw, 0.1 for sgd, 1.25e-3 in classic",
     )
-    add("--optimizer", choices=("adamw", "sgd"), help="default adamw")
-    add("--max-minutes", type=above_zero, metavar="M", help="end cleanly at M minutes")
+    add("--optimizer", choices=get_args(Optimizer), help="default adamw (classic sgd)")
+    add("--max-minutes", type=above_zero, metavar="M", help="finish cleanly within M minutes")
     add(
         "--patience",
         type=positive,
         metavar="N",
-        help="epochs without better mAP, default 50; none with --max-minutes",
+        help="epochs without a better mAP before stopping, default 50, no limit with --max-minutes",
     )
-    add("--weights", default="auto", metavar="auto|imagenet|none|FILE", help="where to start from")
+    add(
+        "--weights",
+        default="auto",
+        metavar="auto|imagenet|none|FILE",
+        help="initial weights; auto: ImageNet's if they can be downloaded, otherwise random",
+    )
     add("--run", type=Path, metavar="DIR", help="default logs/<time>-<backbone>-<yolo>")
-    add("--resume", type=Path, metavar="DIR", help="go on with a run as though never stopped")
+    add("--resume", type=Path, metavar="DIR", help="continue the run in DIR from its last state")
     add("--seed", type=seed, default=0, metavar="N", help="default %(default)s")
     add(
         "--precision",
-        choices=(AUTO, *PRECISIONS),
-        help="default auto: mixed_bfloat16 on CPUs that compute in it, else float32",
+        choices=PRECISIONS,
+        help="default auto: mixed_bfloat16 on CPUs with bfloat16 units, otherwise float32",
     )
-    add("--jit", action="store_true", help="compile the step with XLA, for GPUs")
-    add("--strategy", choices=("single", "mirrored", "multiworker"), default="single")
+    add("--jit", action="store_true", help="compile the training step with XLA, for GPUs")
+    add("--strategy", choices=get_args(Strategy), default="single", help="default %(default)s")
     return parser
 
 
 def main(flags: argparse.Namespace) -> None:
-    """Reads the data, builds or takes up the run, trains it."""
+    """Trains a new or a resumed run."""
     if flags.list_backbones:
-        list_backbones()
+        print_backbones()
         return
     if flags.resume:
-        refuse_other_flags(flags)
+        reject_other_flags(flags)
+    settings = settings_from(flags)
     import_tensorflow()
-    from utils.training.session import prepare, resume, train
+    from utils.training.job import train
+    from utils.training.session import prepare, resume
 
-    session = resume(flags.resume, flags.data, flags.strict) if flags.resume else prepare(flags)
+    path = flags.resume
+    session = resume(path, flags.data, flags.strict) if path else prepare(settings)
     train(session, STARTED)
 
 
-def refuse_other_flags(flags: argparse.Namespace) -> None:
-    """A run goes on with its own settings; a flag that would change them is not passed over."""
+def settings_from(flags: argparse.Namespace) -> TrainingSettings:
+    """Returns the settings of a new run.
+
+    Raises:
+        UserError: Flags contradict each other.
+    """
+    preset = RECIPES[flags.recipe]
+    version = preset.adapt(VERSIONS[flags.yolo])
+    if flags.conv:
+        version = with_conv(version, flags.conv)
+    overrides = Overrides(
+        epochs=flags.epochs,
+        max_minutes=flags.max_minutes,
+        freeze_epochs=flags.freeze_epochs,
+        batch_size=flags.batch_size,
+        optimizer=flags.optimizer,
+        learning_rate=flags.lr,
+        patience=flags.patience,
+        precision=flags.precision,
+        seed=flags.seed,
+        jit=flags.jit,
+        strategy=flags.strategy,
+    )
+    return TrainingSettings(
+        backbone=flags.backbone,
+        width=flags.width,
+        version=version,
+        input_size=parse_size(flags.input_size),
+        recipe=override(preset.recipe, overrides),
+        cluster_anchors=preset.cluster_anchors,
+        data=flags.data or DEVKIT,
+        train_set=flags.train_set,
+        val_set=flags.val_set,
+        classes_file=flags.classes,
+        strict=flags.strict,
+        weights=flags.weights,
+        freeze_random_backbone=flags.freeze_epochs is not None,
+        run=flags.run,
+    )
+
+
+def reject_other_flags(flags: argparse.Namespace) -> None:
+    """Rejects flags that would change the settings of a resumed run.
+
+    Raises:
+        UserError: Such a flag is set.
+    """
     parser = build_parser()
     for name, value in vars(flags).items():
         if name not in ("resume", "data", "strict", "debug") and value != parser.get_default(name):
             flag = "--" + name.replace("_", "-")
-            raise UserError(f"{flag} with --resume: a run keeps its settings, drop {flag}")
+            raise UserError(
+                f"{flag} cannot be used with --resume: a run keeps its settings, remove {flag}"
+            )
 
 
-def list_backbones() -> None:
-    """Prints what there is."""
+def print_backbones() -> None:
+    """Prints all backbones with their widths."""
     import_tensorflow()
     from nets.backbones import list_backbones, resolve
 

@@ -1,8 +1,9 @@
-"""All families of backbones by one recipe: `python -m benchmarks.all_backbones --data DIR`.
+"""Compares all families of backbones: `python -m benchmarks.all_backbones --data DIR`.
 
-Each is trained for as many minutes by train.py, scored once on the test set by get_map.py, and then
-all predict in turn, photos in memory to boxes. Prints the table and draws mAP against latency. What
-was trained is not trained again, so the job can be stopped and goes on.
+Trains each with train.py for the same time, and scores it once on the test set with get_map.py.
+Then times the predictions of all in turn, from images in memory to boxes. Prints a table and plots
+mAP against latency. Finished runs are not repeated, so the benchmark can be interrupted and
+continued.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from utils import cli
 if TYPE_CHECKING:
     from utils.run import Run
 
-# One size of each design; --backbones takes any other.
+# One or two sizes per family; --backbones accepts others.
 FAMILIES = (
     "efficientnetb0",
     "efficientnet_lite0",
@@ -37,7 +38,7 @@ BATCHES = (1, 8)
 
 
 def main(args: argparse.Namespace) -> None:
-    """Trains and scores what is missing, times all, and writes table and picture."""
+    """Trains and scores the missing runs, times all, and writes the table and the plot."""
     settings = ("data", "yolo", "input_size", "minutes", "weights", "seed")
     kept = {name: getattr(args, name) for name in settings}
     keep_settings(args.out, kept | {"preset": preset_of("default")})
@@ -50,39 +51,41 @@ def main(args: argparse.Namespace) -> None:
     cli.import_tensorflow()
     from utils.run import load_run
 
-    runs = {name: load_run(one.run) for name, one in trained.items()}
+    runs = {name: load_run(run.run) for name, run in trained.items()}
     speeds = time_predictions(runs, args.repeats)
-    rows = [table_row(name, one, runs[name], speeds[name]) for name, one in trained.items()]
-    precisions = sorted({one.precision for one in trained.values()})
+    rows = [backbone_result(name, run, runs[name], speeds[name]) for name, run in trained.items()]
+    precisions = sorted({run.precision for run in trained.values()})
     title = (
         f"{args.yolo} at {args.input_size}, {args.minutes:g} minutes each in "
         f"{'/'.join(precisions)} from --weights {args.weights}, seed {args.seed}, "
         f"{args.data.name}; predictions: {args.repeats} interleaved repeats"
     )
     report(title, rows, args.out / "backbones.json")
-    draw(rows, args.out / "backbones.png")
+    draw_scatter(rows, args.out / "backbones.png")
 
 
 def time_predictions(runs: dict[str, "Run"], repeats: int) -> dict[str, dict[int, float]]:
-    """Images a second of each backbone at each batch size, all timed in turn."""
+    """Returns images per second by backbone and batch size, all timed in turn."""
     import numpy as np
+
+    from utils.inference.thresholds import Thresholds
 
     photo = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     speeds: dict[str, dict[int, float]] = {name: {} for name in runs}
     for batch in BATCHES:
-        works = {}
+        functions = {}
         for name, run in runs.items():
-            predictor = run.predictor(0.5, 0.3, 100, batch_size=batch)
-            works[name] = lambda p=predictor, n=batch: p([photo] * n)
-        for name, seconds in interleaved(works, repeats).items():
+            predictor = run.predictor(Thresholds(), batch)
+            functions[name] = lambda p=predictor, n=batch: p([photo] * n)
+        for name, seconds in interleaved(functions, repeats).items():
             speeds[name][batch] = batch / statistics.median(seconds)
     return speeds
 
 
-def table_row(
+def backbone_result(
     name: str, trained: Trained, run: "Run", speeds: dict[int, float]
 ) -> dict[str, object]:
-    """All that was found out about a backbone."""
+    """Returns the figures of a backbone."""
     from summary import summarize
 
     figures = summarize(run.detector)
@@ -99,22 +102,22 @@ def table_row(
     }
 
 
-def draw(rows: list[dict[str, object]], path: Path) -> None:
-    """mAP50 against the time of one image."""
+def draw_scatter(rows: list[dict[str, object]], path: Path) -> None:
+    """Plots mAP50 against the time per image."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    # Names stand to the right and to the left in turn, so that near ones do not meet.
+    # Names are placed alternately right and left, so that adjacent ones do not overlap.
     sides = itertools.cycle([(7, "left"), (-7, "right")])
     by_score = sorted(rows, key=lambda row: row["mAP50"])
     for row, (offset, side) in zip(by_score, sides, strict=False):
-        place = 1e3 / row["images/s, batch 1"], row["mAP50"]
-        axes.plot(*place, "o")
-        axes.annotate(row["backbone"], place, (offset, -3), textcoords="offset points", ha=side)
-    axes.set(xlabel="milliseconds an image, batch 1", ylabel="mAP50 on test")
+        point = 1e3 / row["images/s, batch 1"], row["mAP50"]
+        axes.plot(*point, "o")
+        axes.annotate(row["backbone"], point, (offset, -3), textcoords="offset points", ha=side)
+    axes.set(xlabel="milliseconds per image, batch 1", ylabel="mAP50 on test")
     axes.set_xlim(0, 1.3 * max(1e3 / row["images/s, batch 1"] for row in rows))  # room for names
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
@@ -122,17 +125,22 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
 
 
 def build_parser() -> cli.Parser:
-    """The flags."""
+    """Builds the parser of the flags."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default %(default)s")
     add("--backbones", nargs="+", default=FAMILIES, metavar="NAME", help="default: all families")
     add("--yolo", default="v4", help="default %(default)s")
     add("--input-size", default="416", help="N or HxW, default %(default)s")
-    add("--minutes", type=cli.above_zero, default=20, help="of each training, default %(default)s")
+    add(
+        "--minutes",
+        type=cli.above_zero,
+        default=20,
+        help="minutes per training, default %(default)s",
+    )
     add("--weights", default="none", help="as in train.py, default %(default)s")
     add("--seed", type=cli.seed, default=0, help="default %(default)s")
-    add("--repeats", type=cli.positive, default=20, help="of predictions, default %(default)s")
+    add("--repeats", type=cli.positive, default=20, help="timed predictions, default %(default)s")
     add("--out", type=Path, default=Path("logs/backbones"), help="default %(default)s")
     return parser
 

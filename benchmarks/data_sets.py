@@ -1,4 +1,4 @@
-"""The data sets that benchmarks train on, as they are named on the command line."""
+"""Datasets that benchmarks train on, and how command lines specify them."""
 
 import argparse
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set and the input size that it is trained at.
+    """A dataset and the input size to train at.
 
     Attributes:
-        name: for the table.
-        data: a VOCdevkit.
-        size: input size, as `--input-size` has it.
+        name: Name in the table.
+        data: The VOCdevkit.
+        size: Input size, `N` or `HxW`.
     """
 
     name: str
@@ -21,7 +21,7 @@ class DataSet:
 
 
 def parse_set(text: str) -> DataSet:
-    """The `type` of NAME=DIR@SIZE."""
+    """Parses NAME=DIR@SIZE, as the `type` of an argument."""
     name, _, rest = text.partition("=")
     data, _, size = rest.rpartition("@")
     if not (name and data and size):

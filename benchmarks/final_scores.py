@@ -1,8 +1,8 @@
-"""What recipes reach on a test set: `python -m benchmarks.final_scores NAME=DIR@SIZE --minutes M`.
+"""Scores recipes on a test set: `python -m benchmarks.final_scores NAME=DIR@SIZE --minutes M`.
 
-Each recipe is trained by train.py for as many minutes from as many seeds, and the weights that are
-best on validation images are scored on the test set once. The table has medians over the seeds;
-what was trained is not trained again.
+Trains each recipe with train.py for the same time with several seeds. Scores the weights with the
+best validation once on the test set, with get_map.py. The table has medians over the seeds.
+Finished runs are not repeated.
 """
 
 import argparse
@@ -18,33 +18,40 @@ from utils import cli
 
 
 def main(args: argparse.Namespace) -> None:
-    """Trains and scores what is missing, and prints the table."""
-    one = args.set
+    """Trains and scores the missing runs, and prints the table."""
+    data_set = args.set
     settings = {name: getattr(args, name) for name in ("minutes", "weights", "train_set")}
-    out = args.out / f"{one.name}@{one.size}"
+    out = args.out / f"{data_set.name}@{data_set.size}"
     for recipe in args.recipes:
-        keep_settings(out / recipe, settings | {"data": one.data, "preset": preset_of(recipe)})
-    shared = ["--input-size", one.size, "--weights", args.weights, "--max-minutes", args.minutes]
+        keep_settings(out / recipe, settings | {"data": data_set.data, "preset": preset_of(recipe)})
+    shared = [
+        "--input-size",
+        data_set.size,
+        "--weights",
+        args.weights,
+        "--max-minutes",
+        args.minutes,
+    ]
     if args.train_set:
         shared += ["--train-set", args.train_set]
     jobs = [(recipe, seed) for seed in range(args.seeds) for recipe in args.recipes]
     trained: dict[str, list[Trained]] = {recipe: [] for recipe in args.recipes}
     for recipe, seed in tqdm(jobs, unit="run"):
         flags = [*shared, "--recipe", recipe, "--seed", seed]
-        trained[recipe].append(train_and_score(out / recipe / str(seed), one.data, flags))
+        trained[recipe].append(train_and_score(out / recipe / str(seed), data_set.data, flags))
     precisions = sorted({run.precision for runs in trained.values() for run in runs})
     title = (
-        f"{one.name} at {one.size}, {args.minutes:g} minutes in {'/'.join(precisions)} "
+        f"{data_set.name} at {data_set.size}, {args.minutes:g} minutes in {'/'.join(precisions)} "
         f"from {Path(args.weights).name}"
     )
     report(title, [_row(recipe, runs) for recipe, runs in trained.items()], out / "scores.json")
 
 
 def _row(recipe: str, runs: list[Trained]) -> dict[str, object]:
-    """The figures of a recipe over its seeds."""
+    """Returns the table row of a recipe."""
     scores = {
-        "mAP50": [run.scores["voc"]["map"] for run in runs],
-        "mAP": [run.scores["coco"]["map"] for run in runs],
+        "mAP50 on test": [run.scores["voc"]["map"] for run in runs],
+        "mAP on test": [run.scores["coco"]["map"] for run in runs],
         "mAP50 on validation": [run.result["best_map50"] for run in runs],
     }
     speeds = [run.result["images_per_second"] for run in runs]
@@ -61,15 +68,17 @@ def _row(recipe: str, runs: list[Trained]) -> dict[str, object]:
 
 
 def build_parser() -> cli.Parser:
-    """The flags."""
+    """Builds the parser of the flags."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("set", type=parse_set, metavar="NAME=DIR@SIZE", help="a VOCdevkit and its input size")
     add("--recipes", nargs="+", default=["default"], metavar="NAME", help="default %(default)s")
-    add("--minutes", type=cli.above_zero, default=20, help="a run, default %(default)s")
-    add("--seeds", type=cli.positive, default=1, help="from 0, default %(default)s")
-    add("--train-set", metavar="SETS", help="as train.py has it")
-    add("--weights", required=True, metavar="FILE", help="pretrained, as train.py has it")
+    add("--minutes", type=cli.above_zero, default=20, help="minutes per run, default %(default)s")
+    add(
+        "--seeds", type=cli.positive, default=1, help="number of seeds, from 0, default %(default)s"
+    )
+    add("--train-set", metavar="SETS", help="as in train.py")
+    add("--weights", required=True, metavar="FILE", help="pretrained weights, as in train.py")
     add("--out", type=Path, default=Path("logs/final-scores"), help="default %(default)s")
     return parser
 

@@ -1,4 +1,4 @@
-"""A training by train.py and its score by get_map.py, each once: what is done is not done again."""
+"""Trains with train.py and scores with get_map.py; finished steps are not repeated."""
 
 import dataclasses
 import json
@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.timing import peak_gib
-from utils.cli import did_you_mean
+from utils.cli import import_tensorflow
 from utils.errors import JobError, UserError
+from utils.text import did_you_mean
+from utils.training.recipes import RECIPES
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What there is to know of a run.
+    """A finished run and its scores.
 
     Attributes:
-        run: its directory.
-        result: its `result.json`.
-        scores: what get_map.py found on the test set.
-        peak_gib: the most memory that training held since it was last started.
-        precision: that it was trained in.
+        run: The run directory.
+        result: Content of its `result.json`.
+        scores: Output of get_map.py for the test set.
+        peak_gib: Peak memory of the last training process.
+        precision: Numeric precision of the training.
     """
 
     run: Path
@@ -33,54 +35,58 @@ class Trained:
     precision: str
 
 
-def preset_of(recipe: str) -> dict:
-    """What a name for `--recipe` stands for now, to be kept beside what was trained by it.
+def preset_of(name: str) -> dict:
+    """Returns the current preset of a recipe, to be saved with the results.
 
     Raises:
-        UserError: there is no such recipe.
+        UserError: There is no such preset.
     """
-    from utils.training.recipes import RECIPES  # --help must not wait for Keras
-
-    if recipe not in RECIPES:
-        raise UserError(f"no recipe {recipe!r}, {did_you_mean(recipe, RECIPES)}")
-    preset = RECIPES[recipe]
+    if name not in RECIPES:
+        raise UserError(f"no recipe {name!r}, {did_you_mean(name, RECIPES)}")
+    preset = RECIPES[name]
     return dataclasses.asdict(preset) | {"adapt": preset.adapt.__name__}
 
 
 def train_and_score(folder: Path, data: Path, flags: list[object]) -> Trained:
-    """Trains in a process of its own, and measures the best weights on the test set.
+    """Trains in a separate process and scores the best weights on the test set.
 
     Args:
-        folder: for the run, the logs and the figures; a training that was cut off goes on.
-        data: a VOCdevkit.
-        flags: more of train.py's.
+        folder: Folder of run, logs and scores. If it has an interrupted training, that is resumed.
+        data: The VOCdevkit.
+        flags: Further flags of train.py.
 
     Raises:
-        JobError: one of the scripts failed.
+        JobError: One of the scripts failed.
     """
-    run, peak_file, scores_file = (folder / n for n in ("run", "peak_gib.txt", "scores.json"))
+    import_tensorflow()
+    from utils.run import RunDirectory
+
+    run = RunDirectory(folder / "run")
+    peak_file, scores_file = folder / "peak_gib.txt", folder / "scores.json"
     if not peak_file.is_file():
-        command = ["train.py", "--resume", run]
-        if not (run / "last.npz").is_file():
-            shutil.rmtree(run, ignore_errors=True)
+        command = ["train.py", "--resume", run.path]
+        if not run.state.is_file():
+            shutil.rmtree(run.path, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
-            command = ["train.py", "--data", data, "--run", run, *flags]
-        _, peak = _script(folder / "train.log", command)
+            command = ["train.py", "--data", data, "--run", run.path, *flags]
+        _, peak = _run_script(folder / "train.log", command)
         peak_file.write_text(f"{peak:.2f}\n")
     if not scores_file.is_file():
-        command = ["get_map.py", "--run", run, "--data", data, "--set", "test", "--json"]
-        scores, _ = _script(folder / "get_map.log", [*command, "--out", folder / "map_out"])
+        command = ["get_map.py", "--run", run.path, "--data", data, "--set", "test", "--json"]
+        scores, _ = _run_script(folder / "get_map.log", [*command, "--out", folder / "map_out"])
         scores_file.write_text(scores)
-    result, config, scores = (
-        json.loads(path.read_text())
-        for path in (run / "result.json", run / "config.json", scores_file)
+    config, _ = run.read_description()
+    return Trained(
+        run=run.path,
+        result=json.loads(run.result.read_text()),
+        scores=json.loads(scores_file.read_text()),
+        peak_gib=float(peak_file.read_text()),
+        precision=config.recipe.precision,
     )
-    peak = float(peak_file.read_text())
-    return Trained(run, result, scores, peak, config["recipe"]["precision"])
 
 
-def _script(log: Path, command: list[object]) -> tuple[str, float]:
-    """Standard output of one of the scripts, and the most memory that it held, in GiB."""
+def _run_script(log: Path, command: list[object]) -> tuple[str, float]:
+    """Runs a script; returns its standard output and its peak memory in GiB."""
     words = [sys.executable, *map(str, command)]
     with log.open("a") as errors:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)

@@ -1,4 +1,4 @@
-"""The flags of the benchmarks that train a detector."""
+"""The flags that benchmarks of training share."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from utils import cli
 
 
 def training_parser(description: str) -> cli.Parser:
-    """A parser of what is trained on what, and where the table goes."""
+    """Builds a parser with the flags of detector, data and output."""
     parser = cli.Parser(description)
     add = parser.add_argument
     add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default %(default)s")
@@ -14,5 +14,5 @@ def training_parser(description: str) -> cli.Parser:
     add("--yolo", default="v4", help="default %(default)s")
     add("--input-size", default="416", help="N or HxW, default %(default)s")
     add("--batch-size", type=cli.positive, default=8, help="default %(default)s")
-    add("--out", type=Path, help="also write the table as JSON")
+    add("--out", type=Path, help="also write the table to this JSON file")
     return parser

@@ -1,9 +1,9 @@
-"""How near training comes to what the machine can do: `python -m benchmarks.training_speed`.
+"""Compares training with the peak of the machine: `python -m benchmarks.training_speed`.
 
-In one run: the rate of a float32 matrix product; the step on a batch that lies in memory, with the
-backbone trained and frozen; the step on batches that are made meanwhile; and the making of batches
-alone. A step is counted as three forward passes (forward, gradients of activations, gradients of
-weights), a frozen one as the backbone once and neck and head three times.
+Times these in turn: a float32 matrix product; the step on one batch in memory, with the backbone
+trained and frozen; the step on batches from the data pipeline; the pipeline alone. The FLOPs of a
+step are counted as three forward passes (forward, gradients of activations, gradients of weights).
+Those of a frozen step are one forward pass of the backbone and three of neck and head.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from utils import cli
 from utils.precision import AUTO, PRECISIONS, find_precision, use_precision
 
 STARTED = time.monotonic()
-SETTLED = 5  # steps of a block before it is timed, until the batches made ahead are used up
+WARM_UP = 5  # untimed steps per block, until the batches prepared in advance are used up
 MATRIX = 2048
 
 
 def main(args: argparse.Namespace) -> None:
-    """Times everything in turn and prints medians of the rounds."""
+    """Times everything in turn and prints the medians over the rounds."""
     cli.import_tensorflow()
     import numpy as np
     import tensorflow as tf
@@ -34,7 +34,9 @@ def main(args: argparse.Namespace) -> None:
     from nets.versions import VERSIONS
     from summary import count_flops
     from utils.data.annotation import read_training_samples
-    from utils.data.dataset import BatchStream, boxes_needed
+    from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
+    from utils.run import RunDirectory
+    from utils.training.progress import Progress
     from utils.training.recipes import RECIPES
     from utils.training.trainer import Trainer
 
@@ -48,9 +50,12 @@ def main(args: argparse.Namespace) -> None:
     version = preset.adapt(VERSIONS[args.yolo])
     detector = Detector(args.backbone, len(classes), version=version, input_size=size)
     needed = boxes_needed(samples, augmentation)
-    stream = BatchStream(samples, size, args.batch_size, needed, augmentation, 0)
+    batches = BatchSettings(size, args.batch_size, needed, augmentation, seed=0)
+    stream = BatchStream(samples, batches)
+    progress = Progress(recipe, stream.steps_per_epoch)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(detector, recipe, stream, Path(folder) / "last.npz", progress=False)
+        state = RunDirectory(Path(folder)).state
+        trainer = Trainer(detector, stream, progress, state, show_progress=False)
         steps = {}
         batches = stream.stream(0, lambda step: True)
         fixed = next(batches)[1:]
@@ -67,8 +72,8 @@ def main(args: argparse.Namespace) -> None:
 
     def run(step: Callable, source: Callable[[], tuple]) -> Callable[[], float]:
         def block() -> float:
-            for number in range(SETTLED + args.steps):
-                if number == SETTLED:
+            for number in range(WARM_UP + args.steps):
+                if number == WARM_UP:
                     start = time.perf_counter()
                 step(*source())["box"].numpy()
             return args.steps * args.batch_size / (time.perf_counter() - start)
@@ -76,9 +81,9 @@ def main(args: argparse.Namespace) -> None:
         return block
 
     def pipeline() -> float:
-        making = itertools.islice(stream.stream(0, lambda step: True), SETTLED + 4 * args.steps)
-        for number, _ in enumerate(making, start=1):
-            if number == SETTLED:
+        produced = itertools.islice(stream.stream(0, lambda step: True), WARM_UP + 4 * args.steps)
+        for number, _ in enumerate(produced, start=1):
+            if number == WARM_UP:
                 start = time.perf_counter()
         return 4 * args.steps * args.batch_size / (time.perf_counter() - start)
 
@@ -92,10 +97,10 @@ def main(args: argparse.Namespace) -> None:
     blocks = {
         "matrix product": matrix_product,
         "trained, batch in memory": run(steps["trained"], lambda: fixed),
-        "trained, batches made meanwhile": run(steps["trained"], lambda: next(batches)[1:]),
+        "trained, batches from the pipeline": run(steps["trained"], lambda: next(batches)[1:]),
         "frozen, batch in memory": run(steps["frozen"], lambda: fixed),
-        "frozen, batches made meanwhile": run(steps["frozen"], lambda: next(batches)[1:]),
-        "batches alone": pipeline,
+        "frozen, batches from the pipeline": run(steps["frozen"], lambda: next(batches)[1:]),
+        "pipeline alone": pipeline,
     }
     found = {name: [] for name in blocks}
     for _ in range(args.rounds):
@@ -110,35 +115,41 @@ def main(args: argparse.Namespace) -> None:
     for name, speeds in found.items():
         gflops = {"trained": 3 * whole, "frozen": 3 * whole - 2 * backbone}.get(name.split(",")[0])
         reached = np.array(speeds) * gflops if gflops else None
-        memory = name.replace("batches made meanwhile", "batch in memory")
+        share = round(float(np.median(reached / rate)), 3) if gflops else ""
+        memory = name.replace("batches from the pipeline", "batch in memory")
         rows.append(
             {
                 "what": name,
                 "images/s": f"{np.median(speeds):.1f} ({min(speeds):.1f} to {max(speeds):.1f})",
                 "GFLOP/s": round(float(np.median(reached))) if gflops else "",
-                "of the product": round(float(np.median(reached / rate)), 3) if gflops else "",
-                "of the batch in memory": round(
+                "ratio to the product": share,
+                "ratio to the batch in memory": round(
                     float(np.median(np.array(speeds) / found[memory])), 3
                 ),
             }
         )
-    rows[0] |= {"of the product": 1, "of the batch in memory": ""}
+    rows[0] |= {"ratio to the product": 1, "ratio to the batch in memory": ""}
     title = (
         f"{args.backbone} {args.yolo} at {size[0]}x{size[1]}, {find_precision(args.precision)}, "
-        f"batch {args.batch_size}, mosaic {args.mosaic}, {whole:.2f} GFLOP an image forward, "
+        f"batch {args.batch_size}, mosaic {args.mosaic}, {whole:.2f} GFLOPs per image forward, "
         f"{args.rounds} rounds of {args.steps} steps, {args.data}"
     )
     report(title, rows, args.out)
 
 
 def build_parser() -> cli.Parser:
-    """The flags."""
+    """Builds the parser of the flags."""
     parser = training_parser(__doc__)
     add = parser.add_argument
-    add("--precision", choices=(AUTO, *PRECISIONS), default=AUTO, help="default %(default)s")
-    add("--mosaic", type=cli.fraction, default=0.3, help="share of mosaics, default %(default)s")
+    add("--precision", choices=PRECISIONS, default=AUTO, help="default %(default)s")
+    add(
+        "--mosaic",
+        type=cli.fraction,
+        default=0.3,
+        help="probability of a mosaic, default %(default)s",
+    )
     add("--rounds", type=cli.positive, default=3, help="default %(default)s")
-    add("--steps", type=cli.positive, default=12, help="timed steps a block, default %(default)s")
+    add("--steps", type=cli.positive, default=12, help="timed steps per block, default %(default)s")
     return parser
 
 

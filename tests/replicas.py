@@ -1,8 +1,8 @@
-"""A step on two devices beside the same step on one: `python -m tests.replicas DATA`.
+"""Compares a step on two devices with the same step on one: `python -m tests.replicas DATA`.
 
-A process of its own, since a CPU can be divided only before TensorFlow has begun. Prints how far
-the weights moved on either, as the norm of all together, and how far apart the two ended: where
-gradients are clipped, and where they are not.
+This is a separate process, since a CPU can only be divided before TensorFlow is initialized. Prints
+the norm of the change of all weights on one device and on two, and the norm of the difference
+between the results, with and without gradient clipping.
 """
 
 import dataclasses
@@ -16,14 +16,16 @@ import numpy as np
 import tensorflow as tf
 
 from nets.detector import Detector
-from utils.config import Recipe
-from utils.data.annotation import find_classes, read_samples
-from utils.data.augment import Augmentation
-from utils.data.dataset import BatchStream
+from utils.config import Augmentation, Recipe
+from utils.data.annotation import read_samples
+from utils.data.classes import find_classes
+from utils.data.dataset import BatchSettings, BatchStream
 from utils.data.imagesets import list_images
+from utils.run import RunDirectory
+from utils.training.progress import Progress
 from utils.training.trainer import Trainer
 
-# Plain SGD, whose step shows the size of a gradient.
+# Plain SGD, whose steps are proportional to the gradients.
 RECIPE = Recipe(
     epochs=1, freeze_share=0.0, batch_size=2, optimizer="sgd", learning_rate=1.0,
     warmup_share=0.0, weight_decay=0.0, precision="float32",
@@ -31,7 +33,7 @@ RECIPE = Recipe(
 
 
 def main(data: Path) -> None:
-    """Takes each step on one device and on two, and prints the difference."""
+    """Runs each step on one device and on two, and prints the difference."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     refs = list_images(data, "all")
@@ -39,7 +41,7 @@ def main(data: Path) -> None:
     samples, _ = read_samples(refs, classes)
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     found = {}
-    for name, clip_norm in (("clipped", 0.01), ("whole", None)):  # every gradient exceeds 0.01
+    for name, clip_norm in (("clipped", 0.01), ("unclipped", None)):  # every gradient exceeds 0.01
         recipe = dataclasses.replace(RECIPE, clip_norm=clip_norm)
         steps = [step(recipe, on, samples, classes) for on in (tf.distribute.get_strategy(), two)]
         ends = [after for _, after in steps]
@@ -49,15 +51,17 @@ def main(data: Path) -> None:
 
 
 def step(recipe: Recipe, strategy, samples, classes) -> tuple[np.ndarray, np.ndarray]:
-    """All weights before and after a step."""
+    """Returns all weights before and after a step."""
     keras.utils.set_random_seed(1)
     with strategy.scope():
         detector = Detector("mobilenetv1", len(classes), input_size=(64, 64), width=0.25)
-    stream = BatchStream(samples, (64, 64), recipe.batch_size, 8, Augmentation(), seed=0)
+    settings = BatchSettings((64, 64), recipe.batch_size, 8, Augmentation(), seed=0)
+    stream = BatchStream(samples, settings)
     before = weights_of(detector)
+    progress = Progress(recipe, stream.steps_per_epoch)
     with tempfile.TemporaryDirectory() as folder:
-        state = Path(folder) / "last.npz"
-        Trainer(detector, recipe, stream, state, strategy, progress=False).run([])
+        state = RunDirectory(Path(folder)).state
+        Trainer(detector, stream, progress, state, strategy, show_progress=False).run([])
     return before, weights_of(detector)
 
 

@@ -1,4 +1,4 @@
-"""train.py as a user runs it, on a small set."""
+"""Runs train.py like a user, on a small dataset."""
 
 import json
 
@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 import train
-from nets.anchors import V4_ANCHORS
 from nets.backbones import list_backbones
+from nets.versions import VERSIONS
 from tests.vocset import add_image, add_list
 from utils import cli
 from utils.run import load_run, newest_run
-from utils.training.session import prepare
 
 SMALL = ("--backbone", "mobilenetv1", "--width", "0.25", "--input-size", "64", "--batch-size", "2")
 
@@ -32,7 +31,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def run_train(data, tmp_path, capsys):
-    """Runs train.py and gives its exit code, standard output and standard error."""
+    """Runs train.py; returns its exit code, standard output and standard error."""
 
     def call(*flags, data=data, run=tmp_path / "run"):
         argv = [*map(str, flags)]
@@ -49,7 +48,7 @@ def run_train(data, tmp_path, capsys):
     return call
 
 
-def test_a_run_directory_describes_itself(run_train, tmp_path):
+def test_run_directory_is_complete(run_train, tmp_path):
     code, out, err = run_train("--epochs", "2", "--yolo", "v3")
     assert code == 0, err
     path = tmp_path / "run"
@@ -67,16 +66,18 @@ def test_a_run_directory_describes_itself(run_train, tmp_path):
 
     run = load_run(path)
     assert run.config.width == 0.25 and run.config.input_size == (64, 64)
-    # All boxes are 52 x 42 in images 80 wide: 41.6 x 33.6 at 64.
-    np.testing.assert_allclose(run.anchors, np.tile(np.float32([41.6, 33.6]), (3, 3, 1)))
+    # All boxes are 52x42 pixels in images 80 pixels wide: 41.6x33.6 at 64.
+    np.testing.assert_allclose(
+        run.config.yolo.anchor_array, np.tile(np.float32([41.6, 33.6]), (3, 3, 1))
+    )
     assert run.config.yolo.neighbours and run.config.yolo.scale_xy == (2.0,) * 3
-    assert run.config.recipe.freeze_share == 0  # random weights are not worth freezing
+    assert run.config.recipe.freeze_share == 0  # random weights are not frozen
     found = run.detector.detect(np.zeros((1, 64, 64, 3), np.uint8), confidence=0.001)
     assert np.isfinite(found["boxes"]).all()
     assert newest_run(tmp_path) == path
 
 
-def test_the_predecessors_recipe_is_kept_in_the_run(run_train, tmp_path):
+def test_classic_recipe_is_recorded_in_the_run(run_train, tmp_path):
     flags = "--epochs", "1", "--recipe", "classic", "--yolo", "v4", "--precision", "mixed_bfloat16"
     code, _, err = run_train(*flags)
     assert code == 0, err
@@ -88,45 +89,10 @@ def test_the_predecessors_recipe_is_kept_in_the_run(run_train, tmp_path):
     assert recipe.small_share == 0.0
     assert (yolo.neighbours, yolo.scale_xy, yolo.match_iou) == (False, (1.0, 1.0, 1.0), 1.0)
     assert (yolo.box_weight, yolo.objectness_weight, yolo.class_weight) == (0.05, 5.0, 1.0)
-    np.testing.assert_array_equal(run.anchors, V4_ANCHORS)
+    np.testing.assert_array_equal(yolo.anchor_array, VERSIONS["v4"].anchor_array)
 
 
-def recipe_of(data, tmp_path, *flags):
-    argv = ["--data", str(data), "--run", str(tmp_path / "run"), *SMALL, *flags]
-    return prepare(train.build_parser().parse_args(argv)).config.recipe
-
-
-@pytest.mark.parametrize(
-    ("flags", "epochs"),
-    [((), 30), (("--max-minutes", "5"), None), (("--epochs", "7", "--max-minutes", "5"), 7)],
-)
-def test_the_fast_recipe_has_few_epochs_unless_told_otherwise(data, tmp_path, flags, epochs):
-    assert recipe_of(data, tmp_path, "--recipe", "fast", *flags).epochs == epochs
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ((), ("adamw", 1e-3, 0.05)),
-        (("--optimizer", "sgd"), ("sgd", 0.1, 5e-4)),
-        (("--optimizer", "sgd", "--lr", "0.03"), ("sgd", 0.03, 5e-4)),
-        (("--recipe", "classic", "--optimizer", "adamw"), ("adamw", 1e-3, 0.05)),
-    ],
-)
-def test_an_optimizer_brings_its_rate_and_decay(data, tmp_path, flags, expected):
-    recipe = recipe_of(data, tmp_path, *flags)
-    assert (recipe.optimizer, recipe.learning_rate, recipe.weight_decay) == expected
-
-
-@pytest.mark.parametrize(
-    ("flags", "patience"),
-    [((), 50), (("--max-minutes", "5"), None), (("--max-minutes", "5", "--patience", "9"), 9)],
-)
-def test_minutes_are_used_up_unless_patience_is_asked_for(data, tmp_path, flags, patience):
-    assert recipe_of(data, tmp_path, *flags).patience == patience
-
-
-def test_resume_refuses_images_that_have_changed(run_train, data, tmp_path):
+def test_resume_rejects_changed_images(run_train, data, tmp_path):
     assert run_train("--epochs", "1")[0] == 0
     before = (tmp_path / "run" / "config.json").read_text()
     add_list(data / "VOC2007", "train", [f"image {number}" for number in (0, 1, 2)])
@@ -135,7 +101,7 @@ def test_resume_refuses_images_that_have_changed(run_train, data, tmp_path):
     assert (tmp_path / "run" / "config.json").read_text() == before
 
 
-def test_resume_goes_on_and_refuses_other_settings(run_train, tmp_path):
+def test_resume_continues_and_rejects_other_settings(run_train, tmp_path):
     path = tmp_path / "run"
     assert run_train("--epochs", "1")[0] == 0
     config = json.loads((path / "config.json").read_text())
@@ -146,12 +112,12 @@ def test_resume_goes_on_and_refuses_other_settings(run_train, tmp_path):
     assert "at step 2" in err
     assert json.loads((path / "result.json").read_text())["epochs"] == 2
     code, _, err = run_train("--resume", path, "--epochs", "3")
-    assert code == 2 and "--epochs with --resume" in err
+    assert code == 2 and "--epochs cannot be used with --resume" in err
     code, _, err = run_train("--resume", tmp_path / "nowhere")
     assert code == 2 and "nowhere" in err
 
 
-def test_resume_finds_images_that_have_moved(run_train, data, tmp_path):
+def test_resume_accepts_moved_images(run_train, data, tmp_path):
     path = tmp_path / "run"
     assert run_train("--epochs", "1")[0] == 0
     data.rename(tmp_path / "elsewhere")
@@ -163,7 +129,7 @@ def test_resume_finds_images_that_have_moved(run_train, data, tmp_path):
 
 
 @pytest.mark.parametrize("lost", ["list", "images"])
-def test_a_test_set_that_cannot_be_used_does_not_stop_training(run_train, data, lost):
+def test_unusable_test_set_does_not_prevent_training(run_train, data, lost):
     voc = data / "VOC2007"
     if lost == "list":
         add_list(voc, "test", [])
@@ -175,21 +141,23 @@ def test_a_test_set_that_cannot_be_used_does_not_stop_training(run_train, data, 
     assert (lost == "images") == ("annotation without image: 2" in err)
 
 
-def test_images_to_validate_on_must_have_objects(run_train, data, tmp_path):
+def test_validation_images_without_objects_are_rejected(run_train, data, tmp_path):
     add_image(data / "VOC2007", "image 4")
-    add_image(data / "VOC2007", "image 5", [("cat", (8, 8, 60, 50), 1)])  # counts for nothing
+    add_image(
+        data / "VOC2007", "image 5", [("cat", (8, 8, 60, 50), 1)]
+    )  # difficult, so not counted
     code, _, err = run_train("--epochs", "1")
-    assert code == 2 and "no object to find in the 2 images to validate on" in err.splitlines()[-1]
+    assert code == 2 and "no object to find in the 2 validation images" in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
 
 
-def test_minutes_that_are_over_before_the_first_step_leave_nothing(run_train, tmp_path):
+def test_time_limit_before_the_first_step_writes_nothing(run_train, tmp_path):
     code, _, err = run_train("--max-minutes", "1e-9")
     assert code == 1 and "before the first step" in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
 
 
-def test_a_detector_starts_from_an_earlier_one_with_other_classes(run_train, data, tmp_path):
+def test_weights_of_a_detector_with_other_classes_are_loaded(run_train, data, tmp_path):
     assert run_train("--epochs", "1")[0] == 0
     classes = tmp_path / "classes.txt"
     classes.write_text("bird\ncat\ndog\n")
@@ -198,10 +166,25 @@ def test_a_detector_starts_from_an_earlier_one_with_other_classes(run_train, dat
         "--epochs", "1", "--classes", classes, "--weights", weights, run=tmp_path / "second"
     )
     assert code == 0, err
-    # Kernel and bias of the three heads, whose shapes go with the number of classes.
+    # Kernels and biases of the three heads, whose shapes depend on the number of classes.
     assert "tensors loaded" in err
     assert "6 not loaded, of another shape in the file: head_p3_logits/kernel" in err
     assert load_run(tmp_path / "second").config.recipe.freeze_share == 0.1
+
+
+def test_config_names_random_weights_if_the_download_failed(run_train, tmp_path, monkeypatch):
+    def offline(**options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(keras.applications, "MobileNet", offline)
+    code, _, err = run_train("--epochs", "1", "--weights", "auto")
+    assert code == 0, err
+    assert "no network; training starts from random weights" in err
+    config = load_run(tmp_path / "run").config
+    assert config.weights == "none" and config.recipe.freeze_share == 0
+    code, _, err = run_train("--weights", "imagenet", run=tmp_path / "second")
+    assert code == 2 and "no network" in err.splitlines()[-1]
+    assert not (tmp_path / "second").exists()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +195,7 @@ def test_a_detector_starts_from_an_earlier_one_with_other_classes(run_train, dat
         (["--width", "0.3"], "0.25"),
         (["--epoch", "3"], "--epochs"),
         (["--yolo", "v5"], "v4"),
-        (["--lr", "0"], "above zero"),
+        (["--lr", "0"], "greater than 0"),
         (["--freeze-epochs", "5", "--epochs", "5"], "0..4"),
         (["--freeze-epochs", "5", "--max-minutes", "5"], "--epochs"),
         (["--jit", "--strategy", "mirrored"], "one device"),
@@ -229,7 +212,7 @@ def test_bad_flags_are_one_line_and_exit_2(run_train, tmp_path, flags, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_bad_data_is_named_and_nothing_is_left_behind(run_train, data, tmp_path):
+def test_error_names_bad_data_and_nothing_is_written(run_train, data, tmp_path):
     voc = data / "VOC2007"
     code, _, err = run_train(data=tmp_path / "missing")
     assert code == 2 and "missing" in err
@@ -247,7 +230,7 @@ def test_bad_data_is_named_and_nothing_is_left_behind(run_train, data, tmp_path)
     assert code == 2 and "train" in err.splitlines()[-1]
 
 
-def test_a_directory_that_is_not_empty_or_cannot_be_made_is_refused(run_train, tmp_path):
+def test_unusable_run_directory_is_rejected(run_train, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
     code, _, err = run_train("--epochs", "1")
@@ -257,15 +240,15 @@ def test_a_directory_that_is_not_empty_or_cannot_be_made_is_refused(run_train, t
     assert code == 2 and "file" in err.splitlines()[-1]
 
 
-def test_a_damaged_run_is_refused_by_name(run_train, tmp_path):
+def test_error_names_the_damaged_file_of_a_run(run_train, tmp_path):
     from utils.errors import UserError
 
     assert run_train("--epochs", "1")[0] == 0
     path = tmp_path / "run"
     (path / "classes.txt").write_text("cat\ndog\ncow\n")
-    with pytest.raises(UserError, match=r"best\.weights\.h5 is damaged or of another") as raised:
+    with pytest.raises(UserError, match=r"best\.weights\.h5 is damaged or belongs to") as raised:
         load_run(path)
-    assert len(str(raised.value)) < 300, "a line to read, not all layers"
+    assert len(str(raised.value)) < 300, "one line, not all layers"
     weights = (path / "best.weights.h5").read_bytes()
     (path / "best.weights.h5").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(UserError, match=r"best\.weights\.h5"):

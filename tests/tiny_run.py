@@ -1,4 +1,4 @@
-"""A run small enough for tests: four images, three epochs of two steps, the smallest network."""
+"""A small run for tests: four images, three epochs of two steps, the smallest network."""
 
 import os
 import signal
@@ -8,11 +8,12 @@ import numpy as np
 
 from nets.detector import Detector
 from tests.vocset import add_image
-from utils.config import Recipe
+from utils.config import Augmentation, Recipe
 from utils.data.annotation import Sample, read_samples
-from utils.data.augment import Augmentation
-from utils.data.dataset import BatchStream
+from utils.data.dataset import BatchSettings, BatchStream
 from utils.data.imagesets import list_images
+from utils.run import RunDirectory
+from utils.training.progress import Progress
 from utils.training.trainer import Trainer
 
 CLASSES = ["cat", "dog"]
@@ -28,11 +29,20 @@ def four_samples(folder) -> list[Sample]:
     return found
 
 
-def make(samples, path, recipe=RECIPE, **options) -> Trainer:
+def make_trainer(samples, path, recipe=RECIPE, started=None) -> Trainer:
     keras.utils.set_random_seed(1)
     detector = Detector("mobilenetv1", 2, input_size=(64, 64), width=0.25)
-    stream = BatchStream(samples, (64, 64), recipe.batch_size, 8, Augmentation(), seed=recipe.seed)
-    return Trainer(detector, recipe, stream, path / "last.npz", progress=False, **options)
+    settings = BatchSettings((64, 64), recipe.batch_size, 8, Augmentation(), recipe.seed)
+    stream = BatchStream(samples, settings)
+    progress = Progress(recipe, stream.steps_per_epoch, started)
+    state = RunDirectory(path).state
+    return Trainer(detector, stream, progress, state, show_progress=False)
+
+
+def resume_trainer(*args, **options) -> Trainer:
+    trainer = make_trainer(*args, **options)
+    trainer.resume()
+    return trainer
 
 
 def weights_of(trainer) -> list[np.ndarray]:
@@ -40,12 +50,12 @@ def weights_of(trainer) -> list[np.ndarray]:
 
 
 def interrupt() -> None:
-    """Does what Ctrl-C does."""
+    """Sends this process the signal that Ctrl-C sends."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
-class At(keras.callbacks.Callback):
-    """Does something when an epoch begins."""
+class CallAtEpoch(keras.callbacks.Callback):
+    """Calls a function at the beginning of an epoch."""
 
     def __init__(self, epoch, action):
         super().__init__()

@@ -1,1 +1,1 @@
-"""In: settings and samples. Out: a run directory with trained weights."""
+"""Takes settings and a VOC folder; returns a run directory with trained weights and metrics."""

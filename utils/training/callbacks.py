@@ -1,10 +1,8 @@
-"""What happens at the end of an epoch: validation, curves, early stopping."""
+"""Callbacks at the end of an epoch: validation, curves and early stopping."""
 
-import csv
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 
@@ -12,120 +10,124 @@ from utils.data.annotation import Sample
 from utils.evaluation.evaluator import predict_samples
 from utils.evaluation.metrics import evaluate
 from utils.evaluation.plots import draw_history
-from utils.files import written_whole
+from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
 from utils.inference.predictor import Predictor
-from utils.training.checkpoint import save_weights
+from utils.run import RunDirectory
+from utils.training.progress import TERMS, Progress
 from utils.training.trainer import Trainer
 
-CONFIDENCE, NMS_IOU, MAX_BOXES = 0.001, 0.5, 100  # as get_map.py's
-BATCH_SIZE = 8
-ROUNDING = 1e-9  # three tenths, in floats, are less than 3 * 0.1
-SECONDS_TO_FINISH = 3.0  # weights, curves and result, after the last validation
+ROUNDING = 1e-9  # shares are floats: a computed 0.3 can be less than 3 * 0.1
+SECONDS_TO_FINISH = 3.0  # for weights, curves and result after the last validation
 
 
 class Validation(keras.callbacks.Callback):
-    """Measures mAP on the validation set and keeps the weights that have the best.
+    """Measures mAP on the validation set and saves the weights with the best one.
 
-    The weights that are measured, and kept, are the trainer's moving average. They are measured
-    at the first end of an epoch in each of `recipe.validations` equal parts of the run but the
-    first, and at the end of the run.
+    It uses the moving average of the weights. The run is divided into `recipe.validations` equal
+    parts. In each part except the first, validation takes place after the first epoch that ends in
+    this part. The last validation is at the end of the run.
     """
 
     def __init__(
-        self, trainer: Trainer, samples: Sequence[Sample], classes: Sequence[str], best_path: Path
+        self,
+        trainer: Trainer,
+        samples: Sequence[Sample],
+        classes: Sequence[str],
+        directory: RunDirectory,
     ) -> None:
-        """Args:
-        trainer: whose detector is measured.
-        samples: the validation set.
-        classes: names, by label.
-        best_path: where the best weights go, a `.weights.h5`.
+        """Initializes the callback.
+
+        Args:
+            trainer: Trainer of the detector.
+            samples: The validation set.
+            classes: Names of the classes, by label.
+            directory: Where the best weights are saved.
         """
         super().__init__()
         self._trainer = trainer
         self._samples = samples
         self._classes = classes
-        self._best_path = best_path
-        self._predictor = Predictor(trainer.detector, CONFIDENCE, NMS_IOU, MAX_BOXES, BATCH_SIZE)
+        self._directory = directory
+        self._predictor = Predictor(trainer.detector, THRESHOLDS, BATCH_SIZE)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Adds `map50` and `map` to the epoch's figures when it is time to measure them."""
-        trainer = self._trainer
-        last = trainer.measured[-1]["measured_at"] if trainer.measured else 0.0
-        if self._part(trainer.share) == self._part(last) and trainer.share < 1.0:
+        """Adds `map50` and `map` to the metrics of the epoch if a validation is due."""
+        progress = self._trainer.progress
+        last = progress.validated[-1]["measured_at"] if progress.validated else 0.0
+        if self._part(progress.share) == self._part(last) and progress.share < 1.0:
             return
         started = time.monotonic()
-        with trainer.averaged():
+        row = progress.history[-1]
+        with self._trainer.averaged():
             found = predict_samples(self._predictor, self._samples, progress=False)
-            scores = evaluate(self._samples, found, self._classes)
-            figures = {"map50": scores["voc"]["map"] or 0.0, "map": scores["coco"]["map"] or 0.0}
-            logs.update(figures)
-            trainer.history[-1].update(figures)
-            if trainer.best is trainer.history[-1]:
-                save_weights(self.model, self._best_path)
-        trainer.history[-1]["measured_at"] = trainer.share
-        trainer.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
+            metrics = evaluate(self._samples, found, self._classes).metrics
+            scores = {"map50": metrics["voc"]["map"] or 0.0, "map": metrics["coco"]["map"] or 0.0}
+            logs.update(scores)
+            row.update(scores)
+            if progress.best is row:
+                self._directory.save_best_weights(self.model)
+        row["measured_at"] = progress.share
+        progress.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
 
     def _part(self, share: float) -> int:
-        """The part of the run, of as many as there are validations, that a share lies in."""
+        """Returns the number of the part of the run that contains a share."""
         return math.floor(share * self._trainer.recipe.validations + ROUNDING)
 
 
 class Curves(keras.callbacks.Callback):
-    """Keeps history.csv and the pictures of loss and mAP up to date."""
+    """Keeps history.csv and the plots of loss and mAP up to date."""
 
-    def __init__(self, trainer: Trainer, folder: Path) -> None:
-        """Args:
-        trainer: whose history is drawn.
-        folder: the run directory.
+    def __init__(self, progress: Progress, directory: RunDirectory) -> None:
+        """Initializes the callback.
+
+        Args:
+            progress: Progress with the history.
+            directory: The run directory.
         """
         super().__init__()
-        self._trainer = trainer
-        self._folder = folder
+        self._progress = progress
+        self._directory = directory
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Writes the history, and draws it when mAP was measured."""
-        history = self._trainer.history
-        columns = list(dict.fromkeys(key for row in history for key in row))
-        with (
-            written_whole(self._folder / "history.csv") as (part,),
-            part.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(history)
+        """Writes the history; after a validation, also plots it."""
+        history, directory = self._progress.history, self._directory
+        directory.write_history(history)
         if "map50" in history[-1]:
-            terms = ("loss", "box", "objectness", "class")
-            draw_history(self._folder / "epoch_loss.png", history, terms, "Training loss")
-            draw_history(
-                self._folder / "epoch_map.png", history, ("map50", "map"), "mAP on validation"
-            )
+            draw_history(directory.loss_plot, history, ("loss", *TERMS), "Training loss")
+            draw_history(directory.map_plot, history, ("map50", "map"), "mAP on validation")
 
 
 class EarlyStopping(keras.callbacks.Callback):
-    """Stops when mAP has not become better for `recipe.patience` epochs and two validations.
+    """Stops training if mAP has not improved for `recipe.patience` epochs and two validations.
 
-    They count from when images have their full size, before which mAP is not what it will be. It
-    looks at the history and has no state of its own, so resuming changes nothing.
+    Both are counted from the first validation after training on images of full size, because mAP
+    is lower before. The callback has no state of its own but reads the history, so resuming a run
+    does not change when it stops.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        """Args:
-        trainer: whose history is looked at.
+    def __init__(self, progress: Progress) -> None:
+        """Initializes the callback.
+
+        Args:
+            progress: Progress with the history.
         """
         super().__init__()
-        self._trainer = trainer
+        self._progress = progress
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Asks a loop that goes on with a run that was stopped so to stop at once."""
-        self.on_epoch_end(self._trainer.epoch)
+        """Stops immediately if the resumed run had already stopped early."""
+        self._stop_if_due()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Asks the loop to stop after this epoch."""
-        trainer, recipe = self._trainer, self._trainer.recipe
-        full = [row for row in trainer.measured if row["measured_at"] >= recipe.small_share]
-        if recipe.patience is None or not full:
+        """Stops after this epoch if the patience is exhausted."""
+        self._stop_if_due()
+
+    def _stop_if_due(self) -> None:
+        progress, recipe = self._progress, self._progress.recipe
+        full_size = [r for r in progress.validated if r["measured_at"] >= recipe.small_share]
+        if recipe.patience is None or not full_size:
             return
-        best = trainer.best["epoch"]
-        later = [row["epoch"] for row in full if row["epoch"] > best]
-        if len(later) >= 2 and later[-1] - max(best, full[0]["epoch"]) >= recipe.patience:
+        best = progress.best["epoch"]
+        later = [row["epoch"] for row in full_size if row["epoch"] > best]
+        if len(later) >= 2 and later[-1] - max(best, full_size[0]["epoch"]) >= recipe.patience:
             self.model.stop_training = True

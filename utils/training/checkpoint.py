@@ -1,7 +1,6 @@
-"""The state of a run in one file, written whole or not at all."""
+"""Saves the state of a run atomically in one file, and restores it."""
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,41 +15,29 @@ from utils.files import written_whole
 Variables = Mapping[str, Sequence[keras.Variable]]
 
 
-def save_weights(model: keras.Model, path: Path) -> None:
-    """Writes a model's weights as Keras does, `path` being a `.weights.h5`."""
-    optimizer = getattr(model, "optimizer", None)
-    model.optimizer = None  # Keras would save its variables, too
-    try:
-        with written_whole(path) as (part,):
-            model.save_weights(part)
-    finally:
-        model.optimizer = optimizer
-
-
 def save_state(path: Path, variables: Variables, progress: dict[str, Any]) -> None:
-    """Writes everything that training needs to go on as though it had never stopped.
+    """Saves everything that resuming needs.
 
     Args:
-        path: file to replace.
-        variables: of the model, batch statistics and random states included, of the optimizer,
-            and so on, by their owner.
-        progress: what else there is to know, as JSON has it.
+        path: The file to write or replace.
+        variables: Variables of the model (including batch statistics and random states), of the
+            optimizer and of the average, by their owner.
+        progress: Everything else, as a JSON object.
     """
     arrays = {key: variable.numpy() for key, variable in _by_key(variables).items()}
-    with written_whole(path) as (part,), part.open("wb") as file:
-        np.savez(file, progress=np.array(json.dumps(progress)), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
+    with written_whole(path, durable=True) as (part,):
+        np.savez(part, progress=np.array(json.dumps(progress)), **arrays)
 
 
 def load_state(path: Path, variables: Variables) -> dict[str, Any]:
-    """Puts back what `save_state` wrote.
+    """Restores the variables that `save_state` wrote.
 
     Returns:
         The progress.
 
     Raises:
-        UserError: the file is missing, damaged, or of another model; nothing is changed then.
+        UserError: The file is missing, damaged or belongs to another model. The variables do not
+            change then.
     """
     by_key = _by_key(variables)
     try:

@@ -1,4 +1,4 @@
-"""Stopping between two steps instead of within one."""
+"""Lets Ctrl-C stop training between two steps instead of within a step."""
 
 import contextlib
 import os
@@ -7,32 +7,33 @@ from collections.abc import Iterator
 
 
 class StopRequest:
-    """Remembers that the user or the system asked to stop, so that the step under way can end.
+    """A request of the user or the system to stop, which lets the current step finish.
 
     Attributes:
-        asked: whether one of them did.
+        is_set: Whether a signal to stop has arrived.
     """
 
     def __init__(self) -> None:
-        """Nobody has asked yet."""
-        self.asked = False
+        """Initializes a request that is not set."""
+        self.is_set = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes Ctrl-C and the system's request to end for a while; the second raises at once.
+        """Handles SIGINT and SIGTERM inside a `with` block; a second signal raises.
 
         Raises:
-            KeyboardInterrupt: asked twice.
+            KeyboardInterrupt: A second signal arrived.
         """
 
-        def ask(number: int, frame: object) -> None:
-            if self.asked:
+        def handle(number: int, frame: object) -> None:
+            if self.is_set:
                 raise KeyboardInterrupt
-            self.asked = True
-            # Not by print: the signal may have come while something is printed.
-            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
+            self.is_set = True
+            # `print` is not reentrant, and the signal may interrupt a call of it.
+            os.write(2, b"\nstopping after this step; press Ctrl-C again to stop immediately\n")
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, handle) for number in signals}
         try:
             yield
         finally:

@@ -1,19 +1,17 @@
-"""The recipes that `--recipe` names: how a detector is trained unless other flags say otherwise."""
+"""The presets that `--recipe` selects, and the values that a user can override."""
 
-import argparse
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from nets.versions import YoloVersion, as_predecessors, with_neighbours
-from utils.config import Recipe
-from utils.data.augment import Augmentation
+from utils.config import Augmentation, Optimizer, Recipe, Strategy
 from utils.errors import UserError
-from utils.precision import find_precision
+from utils.precision import PrecisionFlag
 
-# What an optimizer needs where a recipe is made for the other one. Losses are means over positives,
-# so gradients are small and SGD wants ten times the rate that it has where they are sums.
-USUAL = {
+# Defaults of an optimizer that replaces the one of the recipe. Losses are means over positives, so
+# gradients are small, and SGD needs ten times the learning rate that is usual for sums.
+OPTIMIZER_DEFAULTS: dict[Optimizer, dict[str, float]] = {
     "adamw": {"learning_rate": Recipe.learning_rate, "weight_decay": Recipe.weight_decay},
     "sgd": {"learning_rate": 1e-1, "weight_decay": 5e-4},
 }
@@ -21,24 +19,24 @@ USUAL = {
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe and what goes with it.
+    """A recipe with the adaptation of the YOLO version and the choice of anchors.
 
     Attributes:
-        recipe: of the trainer; its `freeze_share` is for pretrained weights.
-        adapt: what becomes of a version's assignment and loss weights.
-        own_anchors: whether anchors are clustered from the training boxes, or the published ones.
+        recipe: How the detector is trained; its `freeze_share` applies to pretrained weights only.
+        adapt: Function that changes assignment and loss weights of a published version.
+        cluster_anchors: Whether anchors are clustered from the training boxes; otherwise the
+            published ones are used.
     """
 
     recipe: Recipe
     adapt: Callable[[YoloVersion], YoloVersion]
-    own_anchors: bool
+    cluster_anchors: bool
 
 
-# Of efficientnet-yolo3-keras and mobilenet-yolov4-keras, as their train.py has it: 300 epochs, 50
-# of them frozen; SGD with Nesterov momentum at 1e-2 times 8 / 64, for batches of 8; L2 of 5e-4,
-# whose gradient is 1e-3 w and which a momentum of 0.937 makes 16 times as strong; no clipping and
-# no average. Theirs besides: 16 images a step while frozen, and warm-up and cosine counted in whole
-# epochs.
+# As in train.py of efficientnet-yolo3-keras and mobilenet-yolov4-keras: 300 epochs, 50 of them
+# frozen; SGD with Nesterov momentum at 1e-2 times 8 / 64, for batches of 8; L2 of 5e-4, whose
+# gradient is 1e-3 w and which a momentum of 0.937 makes 16 times as strong; no clipping and no
+# average. Not reproduced: 16 images per step while frozen, and a schedule in whole epochs.
 _CLASSIC = Recipe(
     epochs=300,
     freeze_share=50 / 300,
@@ -51,53 +49,90 @@ _CLASSIC = Recipe(
     augmentation=Augmentation(),
 )
 
-# A detector to try, for a fifth of the default's work at 416: few epochs, most on small images.
+# For a first detector, at a fifth of the cost of the default at 416: few epochs, most of them on
+# small images.
 _FAST = Recipe(epochs=30, small_share=0.75, small_scale=0.6, validations=5)
 
 _DEFAULT = Recipe(small_share=0.5, small_scale=0.8)
 
 RECIPES = {
-    "default": Preset(_DEFAULT, with_neighbours, own_anchors=True),
-    "fast": Preset(_FAST, with_neighbours, own_anchors=True),
-    "classic": Preset(_CLASSIC, as_predecessors, own_anchors=False),
+    "default": Preset(_DEFAULT, with_neighbours, cluster_anchors=True),
+    "fast": Preset(_FAST, with_neighbours, cluster_anchors=True),
+    "classic": Preset(_CLASSIC, as_predecessors, cluster_anchors=False),
 }
 
 
-def recipe_from(flags: argparse.Namespace) -> Recipe:
-    """The recipe that the flags of train.py name, with what other flags say in its place.
+@dataclass(frozen=True)
+class Overrides:
+    """Values of the user that replace those of a preset; None keeps the value of the preset.
+
+    Attributes:
+        epochs: Number of epochs. If it is None and `max_minutes` is given, only the time is
+            limited.
+        max_minutes: Wall-clock time of the run.
+        freeze_epochs: Number of epochs with a frozen backbone.
+        batch_size: Images per step.
+        optimizer: Name of the optimizer. If it is not that of the preset, the defaults of learning
+            rate and weight decay change with it.
+        learning_rate: Peak learning rate.
+        patience: Epochs without a better mAP after which training stops.
+        precision: Numeric precision.
+        seed: Seed of weights, data order and augmentation.
+        jit: Whether the step is compiled by XLA.
+        strategy: Devices that train together.
+    """
+
+    epochs: int | None = None
+    max_minutes: float | None = None
+    freeze_epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: Optimizer | None = None
+    learning_rate: float | None = None
+    patience: int | None = None
+    precision: PrecisionFlag | None = None
+    seed: int = 0
+    jit: bool = False
+    strategy: Strategy = "single"
+
+
+def override(recipe: Recipe, user: Overrides) -> Recipe:
+    """Returns the recipe of a preset with the user's values in it.
 
     Raises:
-        UserError: flags that do not go together.
+        UserError: Values contradict each other.
     """
-    preset = RECIPES[flags.recipe].recipe
-    if flags.jit and flags.strategy != "single":
-        raise UserError("--jit compiles the step of one device, leave out --jit or --strategy")
-    if flags.max_minutes and flags.strategy == "multiworker":
-        raise UserError("machines have clocks of their own, give --epochs, not --max-minutes")
-    epochs = flags.epochs
-    if epochs is None and flags.max_minutes is None:
-        epochs = preset.epochs
-    freeze_share = preset.freeze_share
-    if flags.freeze_epochs is not None:
-        if epochs is None:
-            raise UserError("--freeze-epochs counts epochs, give --epochs with it")
-        if not 0 <= flags.freeze_epochs < epochs:
-            raise UserError(f"--freeze-epochs {flags.freeze_epochs} is not within 0..{epochs - 1}")
-        freeze_share = flags.freeze_epochs / epochs
-    # The learning rate of a limited run falls until the last minute, and with it mAP rises.
-    patience = flags.patience or (None if flags.max_minutes else preset.patience)
-    if flags.optimizer not in (None, preset.optimizer):
-        preset = dataclasses.replace(preset, optimizer=flags.optimizer, **USUAL[flags.optimizer])
+    if user.jit and user.strategy != "single":
+        raise UserError("--jit compiles the step for one device, drop --jit or --strategy")
+    if user.max_minutes and user.strategy == "multiworker":
+        raise UserError("the clocks of several machines differ, use --epochs, not --max-minutes")
+    epochs = user.epochs
+    if epochs is None and user.max_minutes is None:
+        epochs = recipe.epochs
+    # With a time limit the learning rate falls until the last minute, and mAP rises with it.
+    patience = user.patience or (None if user.max_minutes else recipe.patience)
+    if user.optimizer not in (None, recipe.optimizer):
+        defaults = OPTIMIZER_DEFAULTS[user.optimizer]
+        recipe = dataclasses.replace(recipe, optimizer=user.optimizer, **defaults)
     return dataclasses.replace(
-        preset,
+        recipe,
         epochs=epochs,
-        max_minutes=flags.max_minutes,
-        freeze_share=freeze_share,
-        batch_size=flags.batch_size or preset.batch_size,
-        learning_rate=flags.lr or preset.learning_rate,
+        max_minutes=user.max_minutes,
+        freeze_share=_freeze_share(recipe, user.freeze_epochs, epochs),
+        batch_size=user.batch_size or recipe.batch_size,
+        learning_rate=user.learning_rate or recipe.learning_rate,
         patience=patience,
-        seed=flags.seed,
-        precision=find_precision(flags.precision or preset.precision),
-        jit=flags.jit,
-        strategy=flags.strategy,
+        seed=user.seed,
+        precision=user.precision or recipe.precision,
+        jit=user.jit,
+        strategy=user.strategy,
     )
+
+
+def _freeze_share(recipe: Recipe, freeze_epochs: int | None, epochs: float | None) -> float:
+    if freeze_epochs is None:
+        return recipe.freeze_share
+    if epochs is None:
+        raise UserError("--freeze-epochs needs the number of epochs, also set --epochs")
+    if not 0 <= freeze_epochs < epochs:
+        raise UserError(f"--freeze-epochs {freeze_epochs} is not within 0..{epochs - 1}")
+    return freeze_epochs / epochs

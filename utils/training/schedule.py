@@ -1,7 +1,7 @@
-"""How far a run is, and what follows from it: learning rate, phase, augmentation.
+"""The training schedule: learning rate, frozen backbone, mosaic and image size.
 
-Everything is a function of the share that is done, 0..1, so a run that is limited by epochs and
-one that is limited by the clock go through the same schedule.
+All of these depend only on the share of the run that is done, 0..1. Runs that are limited by epochs
+and runs that are limited by time therefore follow the same schedule.
 """
 
 import math
@@ -9,13 +9,22 @@ import math
 from nets.versions import STRIDES
 from utils.config import Recipe
 
-# The smallest height and width at which smaller images at first were seen to gain; 128 lost.
-# See docs/recipes.md.
-SMALLEST = 192
+# Minimum height and width of smaller images. Starting with 192 pixels improved mAP, 128 reduced it;
+# see docs/recipes.md.
+MIN_TRAINING_SIDE = 192
 
 
 def share_done(recipe: Recipe, epochs: float, seconds: float) -> float:
-    """The share of a run that is done, by epochs or by the clock, whichever is further on."""
+    """Returns the share of a run that is done, 0..1.
+
+    Args:
+        recipe: Limits of the run.
+        epochs: Number of epochs trained so far.
+        seconds: Wall-clock time spent so far.
+
+    Returns:
+        The share of the epochs or of the minutes, whichever is larger.
+    """
     shares = [0.0]
     if recipe.epochs is not None:
         shares.append(epochs / recipe.epochs)
@@ -25,9 +34,9 @@ def share_done(recipe: Recipe, epochs: float, seconds: float) -> float:
 
 
 def learning_rate(recipe: Recipe, share: float) -> float:
-    """Cosine decay (Loshchilov and Hutter 2017) with a linear rise at the start of either phase.
+    """Cosine decay (Loshchilov and Hutter 2017) with a linear warm-up at the start of each phase.
 
-    The second rise is there because the optimizer has seen no gradient of the backbone before.
+    The second phase has a warm-up because the optimizer has not seen gradients of the backbone yet.
     """
     start = recipe.freeze_share if share >= recipe.freeze_share else 0.0
     warmup = recipe.warmup_share
@@ -47,15 +56,22 @@ def uses_mosaic(recipe: Recipe, share: float) -> bool:
     return share < recipe.mosaic_share
 
 
-def image_size(recipe: Recipe, share: float, input_size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the images: smaller at first, in whole cells of the coarsest level.
-
-    Both sides by one scale, so that photos fill them alike, and none below `SMALLEST`.
+def training_size(recipe: Recipe, share: float, input_size: tuple[int, int]) -> tuple[int, int]:
+    """Returns the height and width of the training images: smaller ones come first.
 
     Progressive resizing, as in EfficientNetV2 (Tan and Le 2021, arXiv 2104.00298).
+
+    Args:
+        recipe: The part of the run with smaller images, and their size.
+        share: Share of the run that is done, 0..1.
+        input_size: Height and width of the network's input in pixels.
+
+    Returns:
+        Both sides scaled by one factor, as multiples of 32. Neither is scaled below
+        `MIN_TRAINING_SIDE`.
     """
     if share >= recipe.small_share:
         return input_size
     cell = STRIDES[-1]
-    scale = min(1.0, max(recipe.small_scale, SMALLEST / min(input_size)))
+    scale = min(1.0, max(recipe.small_scale, MIN_TRAINING_SIDE / min(input_size)))
     return tuple(round(side * scale / cell) * cell for side in input_size)

@@ -1,19 +1,23 @@
-"""The devices and machines that train one detector together."""
+"""Distribution strategies, for training on several devices or machines."""
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
-STRATEGIES = {
+from utils.config import Strategy
+
+STRATEGIES: dict[Strategy, Callable[[], tf.distribute.Strategy]] = {
     "single": tf.distribute.get_strategy,
     "mirrored": tf.distribute.MirroredStrategy,
     "multiworker": tf.distribute.MultiWorkerMirroredStrategy,
 }
 
 
-def keeps_the_run(strategy: str) -> bool:
-    """Whether this process writes the run directory: of several machines only the first does.
+def is_chief(strategy: Strategy) -> bool:
+    """Whether this process writes the run directory.
 
-    Args:
-        strategy: one of `STRATEGIES`; machines find each other by the variable TF_CONFIG.
+    With `multiworker`, only one worker writes it: the chief in the environment variable TF_CONFIG,
+    or worker 0 if there is no chief in it.
     """
     if strategy != "multiworker":
         return True

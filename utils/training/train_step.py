@@ -1,4 +1,4 @@
-"""One step of training: batch -> loss, gradients, new weights, on all devices of a strategy."""
+"""One training step on all devices of a strategy: batch -> losses -> gradients -> new weights."""
 
 from collections.abc import Callable
 
@@ -7,22 +7,25 @@ import tensorflow as tf
 
 from nets.detector import Detector
 from utils.config import Recipe
-from utils.training.optimizer import TrainedWeights, join
+from utils.training.trained_weights import TrainedWeights
+from utils.training.vectors import join
 
 TrainStep = Callable[..., dict[str, tf.Tensor]]
 
 
 def make_train_step(detector: Detector, trained: TrainedWeights, recipe: Recipe) -> TrainStep:
-    """A step for the weights that are trainable now, traced at its first call for each image size.
+    """Makes a step that trains the weights that are trainable now.
+
+    It is traced at the first call for each image size.
 
     Args:
-        detector: the network and its loss.
-        trained: its weights.
-        recipe: how to train.
+        detector: The network and its loss.
+        trained: The weights of the network.
+        recipe: How to train.
 
     Returns:
-        A function of images (B, H, W, 3), boxes (B, N, 4) and labels (B, N) as arrays of NumPy;
-        it gives the terms of the loss, each a scalar.
+        A function that takes NumPy arrays, images (B, H, W, 3), boxes (B, N, 4) and labels (B, N),
+        and returns the loss terms, each a scalar.
     """
     optimizer, strategy = trained.optimizer, trained.strategy
     vectors = [vector for vector in trained.vectors if vector.trainable]
@@ -37,7 +40,7 @@ def make_train_step(detector: Detector, trained: TrainedWeights, recipe: Recipe)
             terms = detector.compute_loss(images, boxes, labels)
             loss = optimizer.scale_loss(tf.add_n(list(terms.values())))
         gradients = list(map(join, tape.gradient(loss, weights)))
-        if replicas > 1:  # Keras clips what each has before it adds them up
+        if replicas > 1:  # Keras clips the gradients of each replica before it sums them
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         optimizer.apply(gradients, [vector.joined for vector in vectors])
@@ -55,11 +58,13 @@ def make_train_step(detector: Detector, trained: TrainedWeights, recipe: Recipe)
             for name, value in terms.items()
         }
 
-    def shares_of(array: np.ndarray) -> tf.Tensor:
-        def share(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+    def distribute(array: np.ndarray) -> tf.Tensor:
+        """Gives each replica its part of the batch."""
+
+        def part_of(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
             first = context.replica_id_in_sync_group * per_replica
             return tf.convert_to_tensor(array[first : first + per_replica])
 
-        return strategy.experimental_distribute_values_from_function(share)
+        return strategy.experimental_distribute_values_from_function(part_of)
 
-    return lambda *arrays: step(*map(shares_of, arrays))
+    return lambda *arrays: step(*map(distribute, arrays))

@@ -1,284 +1,194 @@
-"""The training loop: one for a single processor, many GPUs and many machines."""
+"""The training loop, which is the same for one device, several GPUs and several machines."""
 
 import contextlib
+import functools
 import math
-import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import tensorflow as tf
-from tqdm import tqdm
 
 from nets.detector import Detector
-from utils.config import Recipe
 from utils.data.dataset import BatchStream
 from utils.errors import JobError
 from utils.training.checkpoint import load_state, save_state
 from utils.training.interrupts import StopRequest
-from utils.training.optimizer import TrainedWeights
-from utils.training.schedule import image_size, is_frozen, learning_rate, share_done, uses_mosaic
+from utils.training.loss_reader import LossReader
+from utils.training.progress import Progress
+from utils.training.progress_bar import ProgressBar
+from utils.training.schedule import is_frozen, learning_rate, training_size, uses_mosaic
 from utils.training.train_step import TrainStep, make_train_step
+from utils.training.trained_weights import TrainedWeights
 
 SECONDS_BETWEEN_STATES = 60.0
-TERMS = ("box", "objectness", "class")
+
+
+@dataclass
+class Phase:
+    """A part of the run in which the same weights are trained.
+
+    Attributes:
+        frozen: Whether the backbone is frozen.
+        train_step: The step for the weights that are trained.
+        image_shape: Shape of the last batch, for which the step is already traced.
+    """
+
+    frozen: bool
+    train_step: TrainStep
+    image_shape: tuple[int, ...] | None = None
 
 
 class Trainer:
-    """Trains a detector by a recipe, step by step, and calls Keras callbacks as `fit` would.
+    """Trains a detector step by step, and calls Keras callbacks as `fit` does.
 
     Attributes:
-        detector: the model.
-        recipe: how it is trained.
-        optimizer: of the weights, the backbone's included, as a few vectors.
-        step: complete steps since the run began, over all its sessions.
-        history: one row of figures an epoch.
+        detector: The detector.
+        progress: The progress of the run.
+        recipe: How the detector is trained.
+        optimizer: Optimizer of all weights, which it updates as a few vectors.
     """
 
     def __init__(
         self,
         detector: Detector,
-        recipe: Recipe,
         stream: BatchStream,
+        progress: Progress,
         state_path: Path,
         strategy: tf.distribute.Strategy | None = None,
-        started: float | None = None,
-        progress: bool = True,
+        show_progress: bool = True,
     ) -> None:
-        """Builds the optimizer under the strategy that the detector was built under.
+        """Creates the optimizer under the strategy of the detector.
 
         Args:
-            detector: built inside `strategy.scope()`.
-            recipe: how to train.
-            stream: batches of `recipe.batch_size` images.
-            state_path: where the state is kept for resuming.
-            strategy: TensorFlow's default, a single device, if not given.
-            started: `time.monotonic()` when the job began, so that a limit of minutes covers what
-                came before training, too.
-            progress: show a bar on standard error.
+            detector: The detector, built inside `strategy.scope()`.
+            stream: Batches of `progress.recipe.batch_size` images.
+            progress: Progress of the run, with its recipe.
+            state_path: File that holds the state for resuming.
+            strategy: Devices to train on; None for TensorFlow's default, a single device.
+            show_progress: Whether to show a progress bar on standard error.
         """
         self.detector = detector
-        self.recipe = recipe
-        self.step = 0
-        self.history: list[dict[str, float]] = []
+        self.progress = progress
+        self.recipe = progress.recipe
         self._stream = stream
         self._state_path = state_path
-        self._started = time.monotonic() if started is None else started
-        self._progress = progress
-        self._earlier_seconds = 0.0
-        self._reserved_seconds = 0.0
+        self._show_progress = show_progress
         self._saved = time.monotonic()
-        self._pending: tuple[int, dict[str, tf.Tensor]] | None = None
-        self._sums = dict.fromkeys((*TERMS, "steps"), 0.0)  # of the epoch under way
-        self._timed = {"steps": 0, "seconds": 0.0}
         self._stop = StopRequest()
-        self._weights = TrainedWeights(detector, recipe, strategy or tf.distribute.get_strategy())
+        self._phase: Phase | None = None
+        strategy = strategy or tf.distribute.get_strategy()
+        self._weights = TrainedWeights(detector, self.recipe, strategy)
         self.optimizer = self._weights.optimizer
         detector.optimizer = self.optimizer  # where Keras callbacks look for it
 
-    @property
-    def seconds(self) -> float:
-        """Wall clock spent on the run, over all its sessions."""
-        return self._earlier_seconds + time.monotonic() - self._started
-
-    @property
-    def epoch(self) -> int:
-        """Number of the epoch under way, from 0."""
-        return len(self.history)
-
-    @property
-    def share(self) -> float:
-        """Share of the run that is done, 0..1."""
-        return self._share_at(self.step)
-
-    def _share_at(self, step: int) -> float:
-        epochs = step / self._stream.steps_per_epoch
-        return share_done(self.recipe, epochs, self.seconds + self._reserved_seconds)
-
-    @property
-    def images_per_second(self) -> float:
-        """Speed of the steps of the run, tracing and validation left out."""
-        timed = self._timed
-        images = timed["steps"] * self.recipe.batch_size
-        return images / timed["seconds"] if timed["seconds"] else 0.0
-
-    @property
-    def measured(self) -> list[dict[str, float]]:
-        """The rows of the epochs after which mAP was measured."""
-        return [row for row in self.history if "map50" in row]
-
-    @property
-    def best(self) -> dict[str, float] | None:
-        """The row of the best validation so far, by mAP.
-
-        By mAP50 a few dozen images tell good weights from better ones no more.
-        """
-        return max(self.measured, key=lambda row: (row["map"], row["map50"]), default=None)
-
-    def reserve(self, seconds: float) -> None:
-        """Keeps wall clock for what comes after the last step, such as the last validation."""
-        self._reserved_seconds = seconds
-
     def resume(self) -> None:
-        """Takes up the state that an earlier session left, at the share that was done then.
+        """Restores the state of an earlier session.
 
         Raises:
-            UserError: there is none, or it does not fit.
+            UserError: There is no state, or it does not fit the detector.
         """
         progress = load_state(self._state_path, self._weights.variables)
         self._weights.gather()
-        self.step = progress["step"]
-        self.history = progress["history"]
-        self._earlier_seconds = progress["seconds"]
-        self._reserved_seconds = progress["reserved_seconds"]
-        self._sums = progress["sums"]
-        self._timed = progress["timed"]
-        self._started = time.monotonic()
+        self.progress.restore(progress)
 
     def run(self, callbacks: list[keras.callbacks.Callback]) -> None:
-        """Trains until the recipe is done, a callback stops it, or the user does.
+        """Trains until the recipe is complete, or until a callback or the user stops the run.
 
         Args:
-            callbacks: an `on_epoch_end` may add figures to its `logs`.
+            callbacks: Callbacks; their `on_epoch_end` may add metrics to `logs`.
 
         Raises:
-            JobError: a loss term is not finite.
-            KeyboardInterrupt: the user or the system asked to stop; the state is kept.
+            JobError: A loss term is not finite.
+            KeyboardInterrupt: The user or the system requested a stop; the state was saved.
         """
+        progress = self.progress
         listeners = keras.callbacks.CallbackList(callbacks, model=self.detector)
         self.detector.stop_training = False
-        if not self.step:
-            self.save()  # however soon it is stopped, there is a state to go on from
+        self._phase = None
+        if not progress.step:
+            self.save()  # so that a run that is stopped early can be resumed
         listeners.on_train_begin()
-        batches = self._stream.stream(
-            self.step,
-            lambda step: uses_mosaic(self.recipe, self._share_at(step)),
-            lambda step: image_size(self.recipe, self._share_at(step), self.detector.input_size),
-        )
-        with contextlib.closing(batches), self._stop.listening():
-            # A state may have been kept between the last step of an epoch and its end.
-            while (self.share < 1.0 or self._sums["steps"]) and not self.detector.stop_training:
-                frozen = is_frozen(self.recipe, self.share)
-                self.detector.backbone.trainable = not frozen
-                train_step = self.make_step()
-                self._run_phase(train_step, batches, frozen, listeners)
+        with contextlib.closing(self._batches()) as batches, self._stop.listening():
+            while not (progress.is_complete or self.detector.stop_training):
+                epoch = progress.epoch
+                if not progress.epoch_has_begun:
+                    listeners.on_epoch_begin(epoch)
+                self._train_epoch(batches)
+                rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+                listeners.on_epoch_end(epoch, progress.end_epoch(rate))
         self.save()
         listeners.on_train_end()
 
+    def _train_epoch(self, batches: Iterator[tuple]) -> None:
+        """Runs the remaining steps of the current epoch, or of the run if it ends earlier."""
+        progress = self.progress
+        with ProgressBar(progress, self._show_progress) as bar:
+            losses = LossReader(functools.partial(self._receive_losses, bar))
+            while progress.steps_left and (share := progress.share) < 1.0:
+                phase = self._enter_phase(share, losses)
+                started = time.monotonic()
+                self.optimizer.learning_rate = learning_rate(self.recipe, share)
+                step, *batch = next(batches)
+                losses.put(step, phase.train_step(*batch))
+                progress.step = step + 1
+                if batch[0].shape == phase.image_shape:  # otherwise the step included tracing
+                    progress.add_timing(time.monotonic() - started)
+                phase.image_shape = batch[0].shape
+                self._save_or_stop(losses)
+            losses.flush()
+
+    def _enter_phase(self, share: float, losses: LossReader) -> Phase:
+        """Returns the current phase; makes a new step if the backbone is frozen or unfrozen."""
+        frozen = is_frozen(self.recipe, share)
+        if self._phase is None or self._phase.frozen != frozen:
+            losses.flush()
+            self.detector.backbone.trainable = not frozen
+            self._phase = Phase(frozen, self.make_step())
+        return self._phase
+
+    def _receive_losses(self, bar: ProgressBar, step: int, terms: dict[str, float]) -> None:
+        non_finite = [name for name, value in terms.items() if not math.isfinite(value)]
+        if non_finite:
+            images = self._stream.sources(step, self._uses_mosaic(step))
+            terms_text, names = " and ".join(non_finite), ", ".join(map(str, images))
+            raise JobError(
+                f"the {terms_text} loss of step {step} is not finite, in the batch of "
+                f"{names}; check these images or lower --lr, the last state is {self._state_path}"
+            )
+        self.progress.add_losses(terms)
+        bar.advance()
+
+    def _save_or_stop(self, losses: LossReader) -> None:
+        """Saves the state at regular intervals and before a requested stop."""
+        stop = self._stop.is_set
+        if stop or time.monotonic() - self._saved > SECONDS_BETWEEN_STATES:
+            losses.flush()
+            self.save()
+        if stop:
+            raise KeyboardInterrupt
+
+    def save(self) -> None:
+        """Saves the state for resuming."""
+        save_state(self._state_path, self._weights.variables, self.progress.to_json())
+        self._saved = time.monotonic()
+
     def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which the detector has the moving average of its weights."""
+        """Returns a context in which the detector has the moving average of its weights."""
         return self._weights.averaged()
 
     def make_step(self) -> TrainStep:
-        """A step for the weights that are trainable now, traced at its first call."""
+        """Makes a step for the weights that are trainable now; it is traced at its first call."""
         return make_train_step(self.detector, self._weights, self.recipe)
 
-    def save(self) -> None:
-        """Keeps the state for resuming."""
-        progress = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "reserved_seconds": self._reserved_seconds,
-            "history": self.history,
-            "sums": self._sums,
-            "timed": self._timed,
-        }
-        save_state(self._state_path, self._weights.variables, progress)
-        self._saved = time.monotonic()
+    def _batches(self) -> Iterator[tuple]:
+        return self._stream.stream(self.progress.step, self._uses_mosaic, self._size)
 
-    def _run_phase(
-        self,
-        train_step: TrainStep,
-        batches: Iterator[tuple],
-        frozen: bool,
-        listeners: keras.callbacks.CallbackList,
-    ) -> None:
-        """Runs epoch after epoch while the backbone stays as it is."""
-        traced = None
-        while not self.detector.stop_training:
-            epoch = self.epoch
-            last = (epoch + 1) * self._stream.steps_per_epoch
-            if not self._sums["steps"]:
-                listeners.on_epoch_begin(epoch)
-            with self._bar(epoch, frozen) as bar:
-                while self.step < last and (share := self.share) < 1.0:
-                    if is_frozen(self.recipe, share) != frozen:
-                        self._account(None, bar)
-                        return
-                    begun = time.monotonic()
-                    self.optimizer.learning_rate = learning_rate(self.recipe, share)
-                    step, *arrays = next(batches)
-                    self._account((step, train_step(*arrays)), bar)
-                    self.step = step + 1
-                    if arrays[0].shape == traced:
-                        self._timed["steps"] += 1
-                        self._timed["seconds"] += time.monotonic() - begun
-                    traced = arrays[0].shape
-                    self._keep_or_stop(bar)
-                self._account(None, bar)
-            self._end_epoch(epoch, listeners)
-            if self.share >= 1.0:
-                return
+    def _uses_mosaic(self, step: int) -> bool:
+        return uses_mosaic(self.recipe, self.progress.share_at(step))
 
-    def _end_epoch(self, epoch: int, listeners: keras.callbacks.CallbackList) -> None:
-        steps = max(1.0, self._sums["steps"])
-        logs = {term: self._sums[term] / steps for term in TERMS}
-        logs = {"loss": sum(logs.values()), **logs}
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
-        logs["images_per_second"] = self.images_per_second
-        self._sums = dict.fromkeys(self._sums, 0.0)
-        self.history.append({"epoch": epoch + 1, **logs})
-        listeners.on_epoch_end(epoch, logs)
-
-    def _account(self, done: tuple[int, dict[str, tf.Tensor]] | None, bar: tqdm) -> None:
-        """Reads the loss of the step before, so that the device is never waited for."""
-        pending, self._pending = self._pending, done
-        if pending is None:
-            return
-        step, terms = pending[0], {name: float(value) for name, value in pending[1].items()}
-        bad = [name for name, value in terms.items() if not math.isfinite(value)]
-        if bad:
-            images = self._stream.sources(step, uses_mosaic(self.recipe, self._share_at(step)))
-            names = ", ".join(str(path) for path in images)
-            raise JobError(
-                f"the {' and '.join(bad)} loss of step {step} is not finite, in the batch of "
-                f"{names}; check these images or lower --lr, {self._state_path} is the last state"
-            )
-        for name, value in terms.items():
-            self._sums[name] += value
-        self._sums["steps"] += 1
-        bar.update()
-        share = max(self.share, 1e-6)
-        left = self.seconds * (1 - share) / share
-        bar.set_postfix(
-            {
-                **{name: f"{self._sums[name] / self._sums['steps']:.4f}" for name in terms},
-                "img/s": f"{self.images_per_second:.1f}",
-                "left": tqdm.format_interval(left),
-            },
-            refresh=False,
-        )
-
-    def _keep_or_stop(self, bar: tqdm) -> None:
-        if self._stop.asked:
-            self._account(None, bar)
-            self.save()
-            raise KeyboardInterrupt
-        if time.monotonic() - self._saved > SECONDS_BETWEEN_STATES:
-            self._account(None, bar)
-            self.save()
-
-    def _bar(self, epoch: int, frozen: bool) -> tqdm:
-        per_epoch = self._stream.steps_per_epoch
-        total = f"/{self.recipe.epochs}" if self.recipe.epochs is not None else ""
-        return tqdm(
-            desc=f"epoch {epoch + 1}{total}{' frozen' if frozen else ''}",
-            total=per_epoch,
-            initial=self.step - epoch * per_epoch,
-            unit="step",
-            disable=not self._progress,
-            file=sys.stderr,
-            dynamic_ncols=True,
-            leave=False,
-        )
+    def _size(self, step: int) -> tuple[int, int]:
+        share = self.progress.share_at(step)
+        return training_size(self.recipe, share, self.detector.input_size)

@@ -3,7 +3,7 @@ import pytest
 
 @pytest.fixture
 def samples(tmp_path):
-    """Those of tests/tiny_run.py."""
+    """The four samples of tests/tiny_run.py."""
     from tests.tiny_run import four_samples
 
     return four_samples(tmp_path / "data")

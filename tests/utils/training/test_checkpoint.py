@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.training.checkpoint import load_state, save_state, save_weights
+from utils.run import RunDirectory
+from utils.training.checkpoint import load_state, save_state
 
 
-def make(units=3):
+def make_model(units=3):
     keras.utils.set_random_seed(units)
     model = keras.Sequential(
         [keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dropout(0.5)]
@@ -19,7 +20,7 @@ def make(units=3):
 
 
 def make_variables(units=3):
-    model, optimizer = make(units)
+    model, optimizer = make_model(units)
     return {"model": model.variables, "optimizer": optimizer.variables}
 
 
@@ -27,19 +28,19 @@ def values(variables):
     return [variable.numpy() for owned in variables.values() for variable in owned]
 
 
-def test_a_state_comes_back_to_the_bit(tmp_path):
+def test_state_is_restored_exactly(tmp_path):
     variables, progress = make_variables(), {"step": 7, "history": [{"loss": 0.1}]}
     save_state(tmp_path / "last.npz", variables, progress)
     expected = values(variables)
     for variable in (*variables["model"], *variables["optimizer"]):
         variable.assign(np.zeros(variable.shape))
     assert load_state(tmp_path / "last.npz", variables) == progress
-    for restored, value in zip(values(variables), expected, strict=True):
-        np.testing.assert_array_equal(restored, value)
+    for value, original in zip(values(variables), expected, strict=True):
+        np.testing.assert_array_equal(value, original)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"", lambda data: b"PK"])
-def test_a_damaged_state_changes_nothing(tmp_path, damage):
+def test_damaged_state_changes_nothing(tmp_path, damage):
     variables = make_variables()
     path = tmp_path / "last.npz"
     save_state(path, variables, {})
@@ -47,11 +48,11 @@ def test_a_damaged_state_changes_nothing(tmp_path, damage):
     before = values(variables)
     with pytest.raises(UserError, match=r"last\.npz is damaged"):
         load_state(path, variables)
-    for now, then in zip(values(variables), before, strict=True):
-        np.testing.assert_array_equal(now, then)
+    for value, expected in zip(values(variables), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
 
 
-def test_a_state_of_another_model_is_refused(tmp_path):
+def test_state_of_another_model_is_rejected(tmp_path):
     save_state(tmp_path / "last.npz", make_variables(3), {})
     with pytest.raises(UserError, match="does not fit this run at model/0/"):
         load_state(tmp_path / "last.npz", make_variables(4))
@@ -59,7 +60,7 @@ def test_a_state_of_another_model_is_refused(tmp_path):
         load_state(tmp_path / "none.npz", make_variables(4))
 
 
-def test_a_failed_write_leaves_the_earlier_state(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_earlier_state(tmp_path, monkeypatch):
     variables = make_variables()
     path = tmp_path / "last.npz"
     save_state(path, variables, {"step": 1})
@@ -74,13 +75,13 @@ def test_a_failed_write_leaves_the_earlier_state(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["last.npz"]
 
 
-def test_weights_are_saved_without_the_optimizer(tmp_path):
-    model, optimizer = make()
+def test_best_weights_are_saved_without_the_optimizer(tmp_path):
+    model, optimizer = make_model()
     model.optimizer = optimizer
-    save_weights(model, tmp_path / "best.weights.h5")
+    RunDirectory(tmp_path).save_best_weights(model)
     assert model.optimizer is optimizer
-    again, _ = make(3)
-    again.load_weights(tmp_path / "best.weights.h5")
-    np.testing.assert_array_equal(again.layers[0].kernel, model.layers[0].kernel)
+    loaded, _ = make_model(3)
+    loaded.load_weights(tmp_path / "best.weights.h5")
+    np.testing.assert_array_equal(loaded.layers[0].kernel, model.layers[0].kernel)
     with h5py.File(tmp_path / "best.weights.h5") as file:
         assert "optimizer" not in file

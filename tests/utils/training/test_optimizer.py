@@ -1,22 +1,17 @@
 import functools
+from typing import get_args
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils.config import Recipe
-from utils.training.optimizer import (
-    FusedAdamW,
-    MovingAverage,
-    TrainedWeights,
-    WeightVector,
-    join,
-    make_optimizer,
-    make_statistics,
-    make_vectors,
-)
+from utils.config import Optimizer, Recipe
+from utils.training.average import MovingAverage
+from utils.training.optimizer import OPTIMIZERS, FusedAdamW, make_optimizer
 from utils.training.train_step import make_train_step
+from utils.training.trained_weights import TrainedWeights
+from utils.training.vectors import WeightVector, join, make_statistics, make_vectors
 
 STRATEGY = tf.distribute.get_strategy()
 
@@ -29,7 +24,7 @@ def random(rng, *shapes):
     return [rng.normal(0, 1, shape).astype(np.float32) for shape in shapes]
 
 
-def test_the_fused_kernel_steps_as_keras_does():
+def test_fused_adamw_equals_keras():
     rng = np.random.default_rng(0)
     start = random(rng, (3, 4), (5,))
     gradients = [random(rng, (3, 4), (5,)) for _ in range(5)]
@@ -48,7 +43,7 @@ def test_the_fused_kernel_steps_as_keras_does():
 
 
 def make_network():
-    """A backbone and a head, with every kind of weight."""
+    """Makes a backbone and a head with all kinds of weights."""
     keras.utils.set_random_seed(3)
     images = keras.Input((4, 4, 2))
     x = keras.layers.Conv2D(3, 3, use_bias=False)(images)
@@ -59,7 +54,7 @@ def make_network():
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_a_scaled_loss_takes_the_step_of_the_loss(precision):
+def test_loss_scaling_does_not_change_the_step(precision):
     network, reference = make_network(), make_network()
     images = tf.ones((2, 4, 4, 2))
 
@@ -82,13 +77,13 @@ def test_a_scaled_loss_takes_the_step_of_the_loss(precision):
         loss = loss_of(reference)
     gradients = tape.gradient(loss, [weight.value for weight in weights])
     trained = network.trainable_variables
-    for mine, weight, gradient in zip(trained, weights, gradients, strict=True):
+    for actual, weight, gradient in zip(trained, weights, gradients, strict=True):
         expected = weight - 0.1 * 1.937 * gradient  # Nesterov's first step
-        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_vectors_step_as_a_variable_for_each_weight_does(name):
+@pytest.mark.parametrize("name", get_args(Optimizer))
+def test_vectors_are_updated_like_separate_weights(name):
     recipe = Recipe(optimizer=name, weight_decay=0.1, clip_norm=1.0)
     network, reference = make_network(), make_network()
     vectors = make_vectors(network)
@@ -121,7 +116,7 @@ def test_vectors_step_as_a_variable_for_each_weight_does(name):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6, err_msg=ours.path)
 
 
-def test_vectors_part_what_is_frozen_and_what_is_decayed():
+def test_vectors_separate_backbone_and_decay():
     network = make_network()
     vectors = {v.joined.name: [w.name for w in v.weights] for v in make_vectors(network)}
     assert vectors == {
@@ -133,7 +128,7 @@ def test_vectors_part_what_is_frozen_and_what_is_decayed():
     assert [w.name for w in make_statistics(network).weights] == ["moving_mean", "moving_variance"]
 
 
-def test_the_moving_average_forgets_its_start_and_gives_the_network_back():
+def test_moving_average_forgets_its_start_and_restores_the_network():
     weights = [keras.Variable([0.0, 0.0]), keras.Variable([[0.0]])]
     vector = WeightVector(weights, "kernels")
     average = MovingAverage([vector], momentum=0.6)
@@ -142,9 +137,9 @@ def test_the_moving_average_forgets_its_start_and_gives_the_network_back():
             weight.assign(np.full(weight.shape, value))
         vector.gather()
         average.update(tf.constant(step))
-    # The first step takes 9/10 of 1; the second 9/11 of what is missing to 2: 0.9 + 1.1 * 9/11.
+    # The first step moves by 9/10 of the way to 1, the second by 9/11 of the way from 0.9 to 2.
     np.testing.assert_allclose(average.averages[0], [1.8] * 3, rtol=1e-6)
-    average.update(tf.constant(1000))  # and a late one 0.4 of what is missing
+    average.update(tf.constant(1000))  # late steps move by 0.4 of the way
     np.testing.assert_allclose(average.averages[0], [1.88] * 3, rtol=1e-6)
 
     with average.in_place(STRATEGY):
@@ -152,3 +147,9 @@ def test_the_moving_average_forgets_its_start_and_gives_the_network_back():
         np.testing.assert_allclose(weights[1], [[1.88]], rtol=1e-6)
     np.testing.assert_array_equal(weights[0], [2.0, 2.0])
     np.testing.assert_array_equal(vector.joined, [2.0] * 3)
+
+
+def test_every_optimizer_of_the_recipe_can_be_made():
+    assert OPTIMIZERS.keys() == set(get_args(Optimizer))
+    with pytest.raises(ValueError, match="optimizer is 'adam'; choose one of adamw, sgd"):
+        Recipe(optimizer="adam")

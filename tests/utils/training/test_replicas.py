@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.vocset import add_image, add_list
-from utils.training.strategies import keeps_the_run
+from utils.training.strategies import is_chief
 
 ROOT = Path(__file__).parents[3]
 
 
-def test_a_step_is_the_same_on_two_devices_as_on_one(tmp_path):
+def test_one_step_is_equal_on_one_and_two_devices(tmp_path):
     objects = [("cat", (8, 8, 40, 50)), ("dog", (50, 10, 70, 30)), ("cat", (60, 35, 78, 58))]
     add_image(tmp_path / "VOC2007", "one", objects[:1])
     add_image(tmp_path / "VOC2007", "three", objects)
@@ -23,22 +23,22 @@ def test_a_step_is_the_same_on_two_devices_as_on_one(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["replicas"] == 2
-    for step in (found["clipped"], found["whole"]):
+    for step in (found["clipped"], found["unclipped"]):
         one, two = step["moved"]
         assert two == pytest.approx(one, rel=1e-2)
         assert step["apart"] < 0.02 * one
     # Nesterov momentum makes the first step 1.937 times the gradient, clipped to 0.01.
     assert found["clipped"]["moved"][0] == pytest.approx(0.01937, rel=1e-2)
-    assert found["whole"]["moved"][0] > 0.1
+    assert found["unclipped"]["moved"][0] > 0.1
 
 
 def cluster(index, kind="worker", **jobs):
-    """What TF_CONFIG says on one of several machines."""
+    """Returns the TF_CONFIG of one of several workers."""
     return json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})
 
 
 @pytest.mark.parametrize(
-    ("config", "keeps"),
+    ("config", "expected"),
     [
         ("{}", True),
         (cluster(0, worker=["a:1", "b:1"]), True),
@@ -47,14 +47,14 @@ def cluster(index, kind="worker", **jobs):
         (cluster(0, "chief", chief=["a:1"], worker=["b:1"]), True),
     ],
 )
-def test_of_several_machines_the_first_keeps_the_run(monkeypatch, config, keeps):
+def test_one_worker_is_chief(monkeypatch, config, expected):
     monkeypatch.setenv("TF_CONFIG", config)
-    assert keeps_the_run("multiworker") is keeps
-    assert keeps_the_run("single") and keeps_the_run("mirrored")
+    assert is_chief("multiworker") is expected
+    assert is_chief("single") and is_chief("mirrored")
 
 
 @pytest.mark.slow
-def test_two_machines_train_as_one_does_and_leave_one_run(tmp_path):
+def test_two_workers_train_like_one_and_write_one_run(tmp_path):
     voc = tmp_path / "VOC2007"
     names = [f"image{number}" for number in range(10)]
     for number, name in enumerate(names):
@@ -64,10 +64,10 @@ def test_two_machines_train_as_one_does_and_leave_one_run(tmp_path):
     flags = ["--data", tmp_path, "--backbone", "mobilenetv1", "--width", "0.25", "--epochs", "2"]
     flags += ["--input-size", "64", "--batch-size", "4", "--weights", "none"]
     flags += ["--precision", "float32"]
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
-    workers = [f"localhost:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
+    servers = [socket.create_server(("localhost", 0)) for _ in range(2)]
+    workers = [f"localhost:{server.getsockname()[1]}" for server in servers]
+    for server in servers:
+        server.close()
 
     def start(run, *more, **environment):
         command = [sys.executable, "train.py", "--run", tmp_path / run, *flags, *more]

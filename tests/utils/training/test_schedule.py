@@ -4,29 +4,29 @@ import math
 import pytest
 
 from utils.config import Recipe
-from utils.training.schedule import image_size, is_frozen, learning_rate, share_done, uses_mosaic
+from utils.training.schedule import is_frozen, learning_rate, share_done, training_size, uses_mosaic
 
 RECIPE = Recipe(epochs=100, learning_rate=1.0, freeze_share=0.1, warmup_share=0.05)
 
 
-def test_the_share_goes_by_epochs_or_by_the_clock_whichever_is_ahead():
+def test_share_is_the_larger_of_epochs_and_time():
     both = dataclasses.replace(RECIPE, max_minutes=10)
     assert share_done(RECIPE, epochs=25, seconds=1e9) == 0.25
     assert share_done(both, epochs=25, seconds=60) == 0.25
     assert share_done(both, epochs=25, seconds=300) == 0.5
-    by_clock = dataclasses.replace(both, epochs=None)
-    assert share_done(by_clock, epochs=1e9, seconds=150) == 0.25
-    assert share_done(by_clock, epochs=0, seconds=6000) == 1.0
+    by_time = dataclasses.replace(both, epochs=None)
+    assert share_done(by_time, epochs=1e9, seconds=150) == 0.25
+    assert share_done(by_time, epochs=0, seconds=6000) == 1.0
 
 
-def test_the_rate_rises_in_either_phase_and_falls_as_a_cosine():
-    # Half way through the decay lies between the peak and a hundredth of it.
+def test_learning_rate_warms_up_in_each_phase_and_decays_as_a_cosine():
+    # At half of the run, the rate is the mean of the peak and a hundredth of the peak.
     assert learning_rate(RECIPE, 0.5) == pytest.approx((1 + 0.01) / 2)
     assert learning_rate(RECIPE, 1.0) == pytest.approx(0.01)
-    # A fifth into the first rise, and one percent of it to begin with.
+    # After a fifth of the first warm-up, which starts at one percent.
     cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * 0.01)) / 2
     assert learning_rate(RECIPE, 0.01) == pytest.approx((0.2 + 0.01) * cosine)
-    # Just before the backbone thaws the rate is at its full height, just after it starts again.
+    # Full rate just before the backbone is unfrozen, a new warm-up just after.
     assert learning_rate(RECIPE, 0.0999) > 0.9
     assert learning_rate(RECIPE, 0.1) < 0.02
 
@@ -37,13 +37,14 @@ def test_phases_end_at_their_shares():
     assert uses_mosaic(RECIPE, 0.6999) and not uses_mosaic(RECIPE, 0.7)
 
 
-def test_images_grow_to_the_size_of_the_input():
+def test_training_images_grow_to_the_input_size():
     recipe = dataclasses.replace(RECIPE, small_share=0.5, small_scale=0.7)
-    # 0.7 of 13 and 10 cells of 32 pixels are 9.1 and 7 of them. 192 pixels are 6 of 8 cells, which
-    # makes 7.5 of 10 cells 8; and 6 of 6, which leaves all of 20.
-    assert image_size(recipe, 0.4999, (416, 320)) == (288, 224)
-    assert image_size(recipe, 0.4999, (256, 320)) == (192, 256)
-    assert image_size(recipe, 0.4999, (192, 640)) == (192, 640)
-    assert image_size(recipe, 0.4999, (64, 64)) == (64, 64)
-    assert image_size(recipe, 0.5, (416, 320)) == (416, 320)
-    assert image_size(RECIPE, 0.0, (416, 320)) == (416, 320)
+    # 13 and 10 cells of 32 pixels times 0.7 are 9.1 and 7 cells. The minimum of 192 pixels is 6
+    # cells. If the smaller side has 8 cells, 10 cells are scaled to 7.5, which is rounded to 8. If
+    # it has 6 cells, nothing is scaled.
+    assert training_size(recipe, 0.4999, (416, 320)) == (288, 224)
+    assert training_size(recipe, 0.4999, (256, 320)) == (192, 256)
+    assert training_size(recipe, 0.4999, (192, 640)) == (192, 640)
+    assert training_size(recipe, 0.4999, (64, 64)) == (64, 64)
+    assert training_size(recipe, 0.5, (416, 320)) == (416, 320)
+    assert training_size(RECIPE, 0.0, (416, 320)) == (416, 320)

@@ -1,0 +1,68 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from utils.config import Recipe
+from utils.training.loss_reader import LossReader
+from utils.training.progress import Progress
+
+RECIPE = Recipe(epochs=2, batch_size=4)
+LOSSES = (
+    {"box": 1.0, "objectness": 2.0, "class": 3.0},
+    {"box": 3.0, "objectness": 2.0, "class": 1.0},
+)
+
+
+def after_two_steps():
+    progress = Progress(RECIPE, steps_per_epoch=3)
+    for terms in LOSSES:
+        progress.add_losses(terms)
+        progress.add_timing(0.5)
+        progress.step += 1
+    return progress
+
+
+def test_epoch_ends_with_the_mean_losses():
+    progress = after_two_steps()
+    assert progress.epoch_has_begun and progress.steps_left == 1
+    logs = progress.end_epoch(learning_rate=0.1)
+    means = {"loss": 6.0, "box": 2.0, "objectness": 2.0, "class": 2.0}
+    assert logs == {**means, "learning_rate": 0.1, "images_per_second": 8.0}
+    assert progress.history == [{"epoch": 1, **logs}]
+    assert not progress.epoch_has_begun and progress.epoch == 1
+
+
+def test_restored_progress_continues_within_the_epoch(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    progress = after_two_steps()
+    clock[0] = 130.0
+    document = json.loads(json.dumps(progress.to_json()))
+    clock[0] = 9e5
+    restored = Progress(RECIPE, steps_per_epoch=3)
+    restored.restore(document)
+    assert restored.to_json() == document
+    assert restored.seconds == 30.0
+    assert restored.share == pytest.approx(2 / 6)
+    assert restored.mean_losses == progress.mean_losses
+
+
+def test_run_is_complete_only_after_the_end_of_its_last_epoch():
+    progress = after_two_steps()
+    progress.step = 6
+    assert progress.share == 1.0 and not progress.is_complete
+    progress.end_epoch(learning_rate=0.1)
+    assert progress.is_complete
+
+
+def test_losses_are_read_after_the_next_step_was_started():
+    received = []
+    reader = LossReader(lambda step, terms: received.append((step, terms)))
+    reader.put(0, {"box": tf.constant(0.5)})
+    assert received == []
+    reader.put(1, {"box": tf.constant(0.25)})
+    assert received == [(0, {"box": 0.5})]
+    reader.flush()
+    reader.flush()
+    assert received == [(0, {"box": 0.5}), (1, {"box": 0.25})]

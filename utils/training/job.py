@@ -1,0 +1,122 @@
+"""The training job: builds the detector of a session, trains it and writes the results."""
+
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+
+from nets.detector import Detector
+from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
+from utils.errors import JobError
+from utils.run import RunDirectory, build_detector
+from utils.training.callbacks import Curves, EarlyStopping, Validation
+from utils.training.progress import Progress
+from utils.training.session import Session
+from utils.training.strategies import is_chief
+from utils.training.trainer import Trainer
+from utils.weights.loading import load_weights
+
+
+def train(session: Session, started: float) -> None:
+    """Trains the detector of a session and writes a complete run directory.
+
+    Args:
+        session: The session, from `prepare` or `resume`.
+        started: `time.monotonic()` when the job began.
+
+    Raises:
+        UserError: The initial weights or the state do not fit the detector.
+        JobError: A loss is not finite, or the time limit was reached before the first step.
+        KeyboardInterrupt: The user or the system requested a stop.
+    """
+    config, data = session.config, session.data
+    recipe, path = config.recipe, session.directory.path
+    detector = _build(session)
+    with _own_directory(session) as directory:
+        settings = BatchSettings(
+            config.input_size,
+            recipe.batch_size,
+            boxes_needed(data.train, recipe.augmentation),
+            recipe.augmentation,
+            recipe.seed,
+        )
+        stream = BatchStream(data.train, settings)
+        progress = Progress(recipe, stream.steps_per_epoch, started)
+        trainer = Trainer(detector, stream, progress, directory.state, session.strategy)
+        if session.is_resumed:
+            trainer.resume()
+            print(f"resuming {path} at step {progress.step}", file=sys.stderr)
+        if not progress.step and progress.share >= 1.0:
+            raise JobError(
+                f"the {recipe.max_minutes:g} minutes passed before the first step, "
+                "allow more with --max-minutes"
+            )
+        directory.describe(config, data.classes)
+        name = f"{config.backbone} {config.yolo.name}"
+        print(f"training {name}, run directory {path}", file=sys.stderr)
+        callbacks = [
+            Validation(trainer, data.val, data.classes, directory),
+            Curves(progress, directory),
+            EarlyStopping(progress),
+            keras.callbacks.TensorBoard(directory.path, write_graph=False),
+        ]
+        try:
+            trainer.run(callbacks)
+        except KeyboardInterrupt:
+            print(
+                f"stopped at step {progress.step}; continue with: python train.py --resume {path}",
+                file=sys.stderr,
+            )
+            raise
+        _report(session, progress, directory)
+
+
+def _build(session: Session) -> Detector:
+    """Builds the detector of a session; for a new run, loads the initial weights."""
+    keras.utils.set_random_seed(session.config.recipe.seed)
+    with session.strategy.scope():
+        detector = build_detector(session.config, len(session.data.classes))
+        if not session.is_resumed:
+            print(load_weights(detector, session.weights).message, file=sys.stderr)
+    return detector
+
+
+@contextlib.contextmanager
+def _own_directory(session: Session) -> Iterator[RunDirectory]:
+    """Yields the run directory that this process writes to.
+
+    All workers compute the same results. All except the chief write them to a temporary directory.
+    """
+    if is_chief(session.config.recipe.strategy):
+        yield session.directory
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        directory = RunDirectory(Path(folder))
+        if session.is_resumed:
+            shutil.copy(session.directory.state, directory.state)
+        yield directory
+
+
+def _report(session: Session, progress: Progress, directory: RunDirectory) -> None:
+    best, config = progress.best, session.config
+    directory.write_result(
+        {
+            "backbone": config.backbone,
+            "yolo": config.yolo.name,
+            "epochs": progress.epoch,
+            "images_per_second": progress.images_per_second,
+            "train_seconds": progress.seconds,
+            "best_map50": best["map50"],
+            "best_map": best["map"],
+            "best_epoch": best["epoch"],
+        }
+    )
+    print(
+        f"best mAP50 on validation {best['map50']:.4f} (mAP {best['map']:.4f}) after epoch "
+        f"{best['epoch']}, {progress.seconds / 60:.1f} minutes"
+    )
+    print(f"weights, curves and config: {session.directory.path}")

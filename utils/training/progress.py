@@ -1,0 +1,165 @@
+"""The progress of a run: steps, time, losses and history."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from utils.config import Recipe
+from utils.training.schedule import share_done
+
+TERMS = ("box", "objectness", "class")
+
+
+class Progress:
+    """The progress of a run over all its sessions. Resuming needs it in addition to the weights.
+
+    Attributes:
+        recipe: Limits of the run.
+        step: Number of completed steps.
+        history: One row of metrics per completed epoch.
+    """
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int, started: float | None = None) -> None:
+        """Initializes the progress of a run that has not begun.
+
+        Args:
+            recipe: Limits of the run.
+            steps_per_epoch: Number of steps per epoch.
+            started: `time.monotonic()` at the start of the job, so that a time limit includes the
+                preparations; None for the current time.
+        """
+        self.recipe = recipe
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self._steps_per_epoch = steps_per_epoch
+        self._started = time.monotonic() if started is None else started
+        self._earlier_seconds = 0.0
+        self._reserved_seconds = 0.0
+        self._sums = dict.fromkeys((*TERMS, "steps"), 0.0)  # over the current epoch
+        self._timed = {"steps": 0, "seconds": 0.0}
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time spent on the run, over all its sessions."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    @property
+    def share(self) -> float:
+        """Share of the run that is done, 0..1."""
+        return self.share_at(self.step)
+
+    def share_at(self, step: int) -> float:
+        """Returns the share of the run that is done, 0..1, if `step` steps were complete now."""
+        epochs = step / self._steps_per_epoch
+        return share_done(self.recipe, epochs, self.seconds + self._reserved_seconds)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the current epoch, from 0."""
+        return len(self.history)
+
+    @property
+    def first_step(self) -> int:
+        """Number of the first step of the current epoch."""
+        return self.epoch * self._steps_per_epoch
+
+    @property
+    def steps_left(self) -> int:
+        """Number of steps before the current epoch ends."""
+        return self.first_step + self._steps_per_epoch - self.step
+
+    @property
+    def epoch_has_begun(self) -> bool:
+        """Whether the current epoch already has a step."""
+        return self._sums["steps"] > 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do.
+
+        This is false if the state was saved after the last step of an epoch but before the
+        callbacks at its end.
+        """
+        return self.share >= 1.0 and not self.epoch_has_begun
+
+    @property
+    def images_per_second(self) -> float:
+        """Training speed, without tracing and validation."""
+        timed = self._timed
+        images = timed["steps"] * self.recipe.batch_size
+        return images / timed["seconds"] if timed["seconds"] else 0.0
+
+    @property
+    def mean_losses(self) -> dict[str, float]:
+        """Mean of each loss term over the current epoch so far."""
+        steps = max(1.0, self._sums["steps"])
+        return {term: self._sums[term] / steps for term in TERMS}
+
+    @property
+    def validated(self) -> list[dict[str, float]]:
+        """The rows of the epochs after which mAP was measured."""
+        return [row for row in self.history if "map50" in row]
+
+    @property
+    def best(self) -> dict[str, float] | None:
+        """The row with the best validation so far, by mAP; None before the first.
+
+        On a few dozen images many epochs reach the same mAP50, but their mAP differs.
+        """
+        return max(self.validated, key=lambda row: (row["map"], row["map50"]), default=None)
+
+    def reserve(self, seconds: float) -> None:
+        """Reserves time for what follows the last step, such as the last validation."""
+        self._reserved_seconds = seconds
+
+    def add_losses(self, terms: Mapping[str, float]) -> None:
+        """Adds the loss terms of a step to the current epoch."""
+        for term, value in terms.items():
+            self._sums[term] += value
+        self._sums["steps"] += 1
+
+    def add_timing(self, seconds: float) -> None:
+        """Adds the time of a step to the measurement of the speed."""
+        self._timed["steps"] += 1
+        self._timed["seconds"] += seconds
+
+    def end_epoch(self, learning_rate: float) -> dict[str, float]:
+        """Completes the current epoch and starts the next one.
+
+        Args:
+            learning_rate: Learning rate of the last step.
+
+        Returns:
+            The metrics of the epoch, as Keras callbacks expect them.
+        """
+        losses = self.mean_losses
+        logs = {
+            "loss": sum(losses.values()),
+            **losses,
+            "learning_rate": learning_rate,
+            "images_per_second": self.images_per_second,
+        }
+        self._sums = dict.fromkeys(self._sums, 0.0)
+        self.history.append({"epoch": self.epoch + 1, **logs})
+        return logs
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything that `restore` needs, as a JSON object."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "reserved_seconds": self._reserved_seconds,
+            "history": self.history,
+            "sums": self._sums,
+            "timed": self._timed,
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Restores the progress of an earlier session; time counts again from now."""
+        self.step = document["step"]
+        self.history = document["history"]
+        self._earlier_seconds = document["seconds"]
+        self._reserved_seconds = document["reserved_seconds"]
+        self._sums = document["sums"]
+        self._timed = document["timed"]
+        self._started = time.monotonic()

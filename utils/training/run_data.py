@@ -1,0 +1,131 @@
+"""The data of a run: checked samples, and anchors that fit them."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+
+from nets.versions import VERSIONS, YoloVersion, with_anchors
+from utils.data.anchors import anchor_fit, box_sizes, kmeans_anchors
+from utils.data.annotation import Sample
+from utils.data.classes import find_classes
+from utils.data.datacheck import check_dataset
+from utils.data.imagesets import HELD_OUT, images_in_test, resolve_splits, voc_dirs
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """The images that a run uses.
+
+    Attributes:
+        folder: The VOCdevkit.
+        train_set: Image sets to train on; None for the default split.
+        val_set: Image sets to validate on; None for the default split.
+        seed: Seed of the choice of images that are held out.
+        held_out: Fraction of the training images that is held out for validation if there is no
+            list of validation images.
+        strict: Whether any fault in the data is an error.
+    """
+
+    folder: Path
+    train_set: str | None
+    val_set: str | None
+    seed: int
+    held_out: float = HELD_OUT
+    strict: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """The samples of a run.
+
+    Attributes:
+        split: Description of the split, to be shown to the user.
+        classes: Names of the classes, by label.
+        train: Samples to train on.
+        val: Samples to validate on.
+    """
+
+    split: str
+    classes: list[str]
+    train: list[Sample]
+    val: list[Sample]
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the names of all images in order, independent of the path of the data."""
+        names = [
+            [f"{sample.image.parents[1].name}/{sample.image_id}" for sample in samples]
+            for samples in (self.train, self.val)
+        ]
+        return blake2b(json.dumps(names).encode(), digest_size=16).hexdigest()
+
+
+def read_run_data(
+    source: DataSource,
+    classes: Sequence[str] | None,
+    version: YoloVersion,
+    input_size: tuple[int, int],
+) -> RunData:
+    """Reads and checks all images and annotations; prints what it finds on standard error.
+
+    Args:
+        source: The images to read.
+        classes: Names of the classes, by label; None for those of the training annotations.
+        version: The YOLO version, whose published anchors are compared with the boxes.
+        input_size: Height and width in pixels.
+
+    Raises:
+        UserError: The data cannot be used for training and validation.
+    """
+    split = resolve_splits(
+        source.folder, source.train_set, source.val_set, source.seed, source.held_out
+    )
+    classes = list(classes or find_classes(split.train))
+    if not classes:
+        raise UserError(f"no object in the annotations of {source.folder}, draw some boxes first")
+    print(split.description, file=sys.stderr)
+    splits = {"train": split.train, "val": split.val}
+    test_images = images_in_test(voc_dirs(source.folder))
+    if test_images:  # only to find images that it shares with the other two
+        splits["test"] = sorted(test_images)
+    anchors = VERSIONS[version.name].anchor_array
+    report = check_dataset(splits, classes, anchors, input_size, source.strict)
+    print(report.table, file=sys.stderr)
+    data = RunData(split.description, classes, report.samples["train"], report.samples["val"])
+    if all(sample.difficult.all() for sample in data.val):
+        raise UserError(
+            f"no object to find in the {len(data.val)} validation images ({split.description}), so "
+            "mAP is undefined: choose others with --val-set, or annotate more images"
+        )
+    if not any(len(sample.boxes) for sample in data.train):
+        raise UserError(f"no object to train on in {source.folder}, see the faults listed above")
+    return data
+
+
+def with_clustered_anchors(
+    version: YoloVersion, train: Sequence[Sample], input_size: tuple[int, int], seed: int
+) -> YoloVersion:
+    """Returns a version whose anchors are clusters of the boxes of the training samples.
+
+    Args:
+        version: The YOLO version.
+        train: Samples with at least one object.
+        input_size: Height and width in pixels.
+        seed: Seed of the clustering.
+    """
+    shape = version.anchor_array.shape
+    clusters = kmeans_anchors(box_sizes(train, input_size), shape[0] * shape[1], seed)
+    return with_anchors(version, clusters.reshape(shape))
+
+
+def describe_anchors(
+    version: YoloVersion, train: Sequence[Sample], input_size: tuple[int, int]
+) -> str:
+    """Returns a line that says how well the anchors of a version fit the training boxes."""
+    recall, overlap = anchor_fit(box_sizes(train, input_size), version.anchor_array)
+    return f"best possible recall {recall:.3f}, mean IoU {overlap:.3f}"

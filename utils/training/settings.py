@@ -1,0 +1,49 @@
+"""The flags of train.py as one dataclass."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nets.versions import YoloVersion
+from utils.config import Recipe
+from utils.data.imagesets import HELD_OUT
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that defines a new run, before its data are read.
+
+    Attributes:
+        backbone: Name or alias of the backbone.
+        version: The YOLO version, with the published anchors.
+        input_size: Height and width in pixels.
+        recipe: How the detector is trained.
+        cluster_anchors: Whether the anchors are clustered from the training boxes.
+        data: The VOCdevkit.
+        width: Width multiplier of the backbone; None for its default.
+        weights: `auto`, `imagenet`, `none` or a file, see `utils.weights.loading.open_weights`.
+        train_set: Image sets to train on; None for the default split.
+        val_set: Image sets to validate on; None for the default split.
+        held_out: Fraction of the training images, 0..1, that is held out for validation if there is
+            no list of validation images. It is not saved in the run directory, so only runs with
+            the default can be resumed.
+        classes_file: File with the names of the classes; None for those of the annotations.
+        strict: Whether any fault in the data is an error.
+        freeze_random_backbone: Whether there is a frozen phase even if the weights are random.
+        run: The run directory; None for a new one in `logs/`.
+    """
+
+    backbone: str
+    version: YoloVersion
+    input_size: tuple[int, int]
+    recipe: Recipe
+    cluster_anchors: bool
+    data: Path
+    width: float | None = None
+    weights: str = "auto"
+    train_set: str | None = None
+    val_set: str | None = None
+    held_out: float = HELD_OUT
+    classes_file: Path | None = None
+    strict: bool = False
+    freeze_random_backbone: bool = False
+    run: Path | None = None
