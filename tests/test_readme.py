@@ -1,4 +1,4 @@
-"""What the READMEs say is held to what is there: commands, flags, figures, links and pictures."""
+"""Checks the READMEs against the project: commands, flags, figures, links and pictures."""
 
 import importlib
 import re
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.backbone_table import table_row
+from benchmarks.backbone_table import backbone_row
 from nets.backbones import list_backbones, resolve
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
-LARGEST_PICTURE = 300_000  # bytes
+MAX_PICTURE_BYTES = 300_000
 
 
 def read(readme):
@@ -20,41 +20,41 @@ def read(readme):
 
 
 def commands(readme):
-    """The lines of all shell blocks as lists of words, comments left out."""
+    """Returns the lines of all shell blocks as lists of words, without comments."""
     blocks = re.findall(r"^```sh\n(.*?)^```", read(readme), re.DOTALL | re.MULTILINE)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def table_of_backbones(readme):
+def rows_of_backbones(readme):
     table = re.search(r"<!-- backbones.*?-->\n(.*?)<!-- /backbones -->", read(readme), re.DOTALL)
     return table[1].splitlines()[2:]
 
 
-def parser_of(script):
+def build_parser(script):
     return importlib.import_module(script.removesuffix(".py")).build_parser()
 
 
 @pytest.mark.parametrize("words", commands("README.md"), ids=" ".join)
-def test_commands_are_accepted(words, capsys):
+def test_commands_parse(words, capsys):
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif words[0] == "python" and words[1].endswith(".py"):
         arguments = words[2 : words.index(">") if ">" in words else None]
         try:
-            parser_of(words[1]).parse_args(arguments)
+            build_parser(words[1]).parse_args(arguments)
         except SystemExit:
             pytest.fail(capsys.readouterr().err)
     else:
-        assert words[0] in ("python", "source", "pip")  # the environment, made by hand
+        assert words[0] in ("python", "source", "pip")  # these create the environment without make
 
 
 @pytest.mark.parametrize("readme", READMES)
-def test_flags_in_the_text_exist(readme):
+def test_flags_exist(readme):
     known = {
         flag
         for script in ROOT.glob("*.py")
-        for action in parser_of(script.name)._actions
+        for action in build_parser(script.name)._actions
         for flag in action.option_strings
     }
     known.add("--logdir")  # TensorBoard's
@@ -64,15 +64,15 @@ def test_flags_in_the_text_exist(readme):
     assert flags <= known
 
 
-def test_both_languages_have_the_same_commands_flags_and_figures():
+def test_languages_have_the_same_commands_and_figures():
     assert commands(READMES[0]) == commands(READMES[1])
-    assert table_of_backbones(READMES[0]) == table_of_backbones(READMES[1])
+    assert rows_of_backbones(READMES[0]) == rows_of_backbones(READMES[1])
     first, second = (sorted(set(re.findall(r"`([^`\n]+)`", read(name)))) for name in READMES)
     assert first == second
 
 
 @pytest.mark.parametrize("readme", READMES)
-def test_links_lead_to_files(readme):
+def test_links_exist(readme):
     links = re.findall(r"\]\(([^)]+)\)|<img[^>]* src=\"([^\"]+)\"", read(readme))
     local = [link for pair in links for link in pair if link and "://" not in link]
     assert local
@@ -83,20 +83,20 @@ def test_links_lead_to_files(readme):
         assert not heading or heading in [h.lower().replace(" ", "-") for h in headings], link
 
 
-def test_pictures_are_small_and_all_shown():
+def test_pictures_are_small_and_shown():
     pictures = sorted((ROOT / "docs" / "images").iterdir())
     for picture in pictures:
-        assert picture.stat().st_size < LARGEST_PICTURE, picture
+        assert picture.stat().st_size < MAX_PICTURE_BYTES, picture
         for readme in READMES:
             assert f"docs/images/{picture.name}" in read(readme)
 
 
-def test_table_of_backbones_is_that_of_the_registry():
-    rows = [row.split(" | ") for row in table_of_backbones("README.md")]
+def test_backbone_table_matches_the_registry():
+    rows = [row.split(" | ") for row in rows_of_backbones("README.md")]
     assert [row[0].strip("| `") for row in rows] == list_backbones()
     for name, row in zip(list_backbones(), rows, strict=True):
         assert tuple(map(float, row[1].split(", "))) == resolve(name).widths
-        assert resolve(name).default_width == 1  # as the text says
+        assert resolve(name).default_width == 1  # as stated in the text
 
 
 CHEAP = ("mobilenetv3_small", "shufflenetv2")
@@ -109,5 +109,5 @@ CHEAP = ("mobilenetv3_small", "shufflenetv2")
         for name in list_backbones()
     ],
 )
-def test_figures_of_backbones(name):
-    assert table_row(name) in table_of_backbones("README.md")
+def test_backbone_figures(name):
+    assert backbone_row(name) in rows_of_backbones("README.md")
