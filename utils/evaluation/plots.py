@@ -15,6 +15,7 @@ from PIL import Image
 from utils.evaluation.curves import Curve
 from utils.evaluation.settings import SCORE_THRESHOLD
 from utils.evaluation.wording import percent
+from utils.files import written_whole
 from utils.fonts import PLAIN_FAMILY, find_font, missing_letters
 from utils.text import unique_file_names
 
@@ -142,7 +143,8 @@ def draw_history(
             axes.plot(*zip(*points, strict=True), label=key, linewidth=1.8, marker=".")
         axes.set(xlabel="epoch", title=title, ylim=(0, None))
         axes.legend(frameon=False)
-        figure.savefig(path)
+        with written_whole(path) as (part,):  # in a run directory
+            figure.savefig(part)
 
 
 @contextmanager
