@@ -65,7 +65,8 @@ def written_whole(
     """Yields temporary paths to write to. They replace `paths` if the block ends without an error.
 
     After an error, the temporary paths are removed. A path can be a file or a folder; a folder
-    replaces only an empty one. An `OSError` names the final path instead of the temporary one.
+    replaces only an empty one. Devices and pipes cannot be replaced and are written directly. An
+    `OSError` names the final path instead of the temporary one.
 
     Args:
         *paths: The final paths, in existing folders.
@@ -74,12 +75,17 @@ def written_whole(
     """
     # The suffix stays the same, since many writers choose the format by it.
     prefix = f".part.{os.getpid()}" if shared else ".part"
-    parts = [path.with_name(f"{prefix}.{path.name}") for path in paths]
+    parts = [
+        path if _is_stream(path) else path.with_name(f"{prefix}.{path.name}") for path in paths
+    ]
+    temporary = [part for part, path in zip(parts, paths, strict=True) if part != path]
     try:
-        for part in parts:
+        for part in temporary:
             _remove(part)  # left behind by a process that was killed
         yield parts
         for part, path in zip(parts, paths, strict=True):
+            if part == path:
+                continue
             if durable:
                 _flush(part)
             if part.is_dir() and path.is_dir():
@@ -94,7 +100,7 @@ def written_whole(
             error.filename2 = None
         raise
     finally:
-        for part in parts:
+        for part in temporary:
             _remove(part)
 
 
@@ -126,6 +132,12 @@ def merged_whole(out: Path, owned: Mapping[str, str]) -> Iterator[Path]:
                 path.replace(target)
     finally:
         shutil.rmtree(new)
+
+
+def _is_stream(path: Path) -> bool:
+    """Returns whether a path is a device or a pipe, such as /dev/stdout, even if redirected."""
+    in_dev = path.absolute().parent == Path("/dev")
+    return path.exists() and (in_dev or not (path.is_file() or path.is_dir()))
 
 
 def _flush(path: Path) -> None:

@@ -167,3 +167,17 @@ class TestMergedWhole:
             raise ZeroDivisionError
         assert (tmp_path / "a.txt").read_text() == "old"
         assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_pipes_and_devices_are_written_directly(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with written_whole(pipe, Path(os.devnull), tmp_path / "file") as (part, null, file):
+        part.write_text("anchors")
+        null.write_text("lost")
+        file.write_text("kept")
+    assert os.read(reader, 100) == b"anchors"
+    os.close(reader)
+    assert pipe.is_fifo() and Path(os.devnull).is_char_device()
+    assert (tmp_path / "file").read_text() == "kept"
