@@ -91,7 +91,7 @@ def read_training_samples(
     classes = read_classes(classes_file) if classes_file else find_classes(split.train)
     samples, faults = read_samples(split.train, classes)
     if faults:
-        print(f"ignored {len(faults)} faults in the dataset", file=sys.stderr)
+        print(f"faults ignored in the dataset: {len(faults)}", file=sys.stderr)
     return samples, classes
 
 

@@ -173,4 +173,4 @@ def test_training_samples_are_those_of_the_split_and_of_the_classes(tmp_path, ca
     samples, classes = read_training_samples(tmp_path, None, file, seed=0)
     assert (len(samples), classes) == (1, ["dog"])
     assert all(sample.labels.tolist() == [0] for sample in samples)
-    assert "ignored 1 faults" in capsys.readouterr().err
+    assert "faults ignored in the dataset: 1" in capsys.readouterr().err
