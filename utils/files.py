@@ -141,7 +141,10 @@ def _is_stream(path: Path) -> bool:
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if path.is_dir() and os.name != "posix":  # Windows opens no folders
+        return
+    # Windows flushes only what is open for writing; POSIX opens folders for reading only.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

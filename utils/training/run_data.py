@@ -8,8 +8,10 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
+
 from nets.versions import VERSIONS, YoloVersion, with_anchors
-from utils.data.anchors import anchor_fit, box_sizes, kmeans_anchors
+from utils.data.anchors import anchor_fit, kmeans_anchors
 from utils.data.annotation import Sample
 from utils.data.classes import find_classes
 from utils.data.datacheck import check_dataset
@@ -107,25 +109,20 @@ def read_run_data(
     return data
 
 
-def with_clustered_anchors(
-    version: YoloVersion, train: Sequence[Sample], input_size: tuple[int, int], seed: int
-) -> YoloVersion:
-    """Returns a version whose anchors are clusters of the boxes of the training samples.
+def with_clustered_anchors(version: YoloVersion, sizes: np.ndarray, seed: int) -> YoloVersion:
+    """Returns a version whose anchors are clusters of the sizes of boxes.
 
     Args:
         version: The YOLO version.
-        train: Samples with at least one object.
-        input_size: Height and width in pixels.
+        sizes: (N, 2) width and height of the training boxes in input pixels, at least one.
         seed: Seed of the clustering.
     """
     shape = version.anchor_array.shape
-    clusters = kmeans_anchors(box_sizes(train, input_size), shape[0] * shape[1], seed)
+    clusters = kmeans_anchors(sizes, shape[0] * shape[1], seed)
     return with_anchors(version, clusters.reshape(shape))
 
 
-def describe_anchors(
-    version: YoloVersion, train: Sequence[Sample], input_size: tuple[int, int]
-) -> str:
-    """Returns a line that says how well the anchors of a version fit the training boxes."""
-    recall, overlap = anchor_fit(box_sizes(train, input_size), version.anchor_array)
+def describe_anchors(version: YoloVersion, sizes: np.ndarray) -> str:
+    """Returns a line that says how well the anchors of a version fit boxes of sizes (N, 2)."""
+    recall, overlap = anchor_fit(sizes, version.anchor_array)
     return f"best possible recall {recall:.3f}, mean IoU {overlap:.3f}"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from nets.backbones import resolve, usable_width
 from nets.devices import has_gpu
 from nets.versions import YoloVersion
 from utils.config import Recipe, RunConfig
+from utils.data.anchors import box_sizes
 from utils.data.annotation import Sample
 from utils.data.classes import read_classes
 from utils.errors import UserError
@@ -27,7 +27,7 @@ from utils.training.run_data import (
 )
 from utils.training.settings import TrainingSettings
 from utils.training.strategies import STRATEGIES, is_chief
-from utils.weights.loading import NONE, Weights, open_weights
+from utils.weights.loading import NONE, Weights, open_weights, resolve_backbone
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +60,9 @@ def prepare(settings: TrainingSettings) -> Session:
     Raises:
         UserError: A setting, the data or the weights cannot be used.
     """
-    try:
-        spec = resolve(settings.backbone)
-        width = usable_width(spec, settings.width)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    weights = open_weights(settings.weights, spec.name, width)
-    directory = _new_directory(settings, spec.name)
+    backbone, width = resolve_backbone(settings.backbone, settings.width)
+    weights = open_weights(settings.weights, backbone, width)
+    directory = _new_directory(settings, backbone)
 
     recipe = settings.recipe
     source = DataSource(
@@ -86,7 +82,7 @@ def prepare(settings: TrainingSettings) -> Session:
     if not weights.tensors and not settings.freeze_random_backbone:  # may download them
         recipe = dataclasses.replace(recipe, freeze_share=0.0)
     config = RunConfig(
-        backbone=spec.name,
+        backbone=backbone,
         width=width,
         convention=weights.convention,
         yolo=version,
@@ -170,9 +166,9 @@ def _new_directory(settings: TrainingSettings, backbone: str) -> RunDirectory:
 
 def _with_anchors(settings: TrainingSettings, train: list[Sample]) -> YoloVersion:
     """Returns the version of the settings with the anchors of the run."""
-    version, size = settings.version, settings.input_size
-    print(f"published anchors: {describe_anchors(version, train, size)}", file=sys.stderr)
+    version, sizes = settings.version, box_sizes(train, settings.input_size)
+    print(f"published anchors: {describe_anchors(version, sizes)}", file=sys.stderr)
     if settings.cluster_anchors:
-        version = with_clustered_anchors(version, train, size, settings.recipe.seed)
-        print(f"clustered anchors: {describe_anchors(version, train, size)}", file=sys.stderr)
+        version = with_clustered_anchors(version, sizes, settings.recipe.seed)
+        print(f"clustered anchors: {describe_anchors(version, sizes)}", file=sys.stderr)
     return version

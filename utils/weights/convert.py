@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from nets.backbones import build_backbone, convention_named, resolve, usable_width
+from nets.backbones import build_backbone, convention_named, resolve
 from utils.config import Recipe, RunConfig
 from utils.data.classes import read_classes
 from utils.errors import UserError
@@ -14,7 +14,7 @@ from utils.weights import legacy_keras
 from utils.weights.backbone_file import BackboneHeader, save_backbone
 from utils.weights.darknet import reader, writer
 from utils.weights.foreign import ForeignDetector
-from utils.weights.loading import load_exactly, load_weights, open_file
+from utils.weights.loading import load_exactly, load_weights, open_file, resolve_backbone
 from utils.weights.origins import TORCH_LIBRARIES, DetectorOrigin, TorchLibrary
 
 SMALL_INPUT = (64, 64, 3)  # the weights of a backbone do not depend on the size
@@ -43,7 +43,7 @@ def convert_torch_backbone(
         UserError: The file cannot be read or does not fit, or `out` exists; nothing is written.
     """
     refuse_existing(out)
-    name, width = _resolve(backbone, width)
+    name, width = resolve_backbone(backbone, width)
     weights = open_file(source, name)
     if weights.library != library:
         raise UserError(
@@ -76,7 +76,7 @@ def convert_darknet_backbone(
         UserError: The files cannot be read or do not fit, or `out` exists; nothing is written.
     """
     refuse_existing(out)
-    name, width = _resolve(backbone, width)
+    name, width = resolve_backbone(backbone, width)
     convention = convention_named(resolve(name), None)
     model = build_backbone(name, SMALL_INPUT, width, convention)
     tensors = reader.read_backbone(source, cfg, name)
@@ -147,15 +147,6 @@ def write_darknet(run_directory: Path, out: Path) -> str:
     return (
         f"written {out}, {cfg} and {names}; OpenCV 4: cv2.dnn.readNetFromDarknet('{cfg}', '{out}')"
     )
-
-
-def _resolve(backbone: str, width: float | None) -> tuple[str, float]:
-    """Returns the registered name, without aliases, and the width; the default one for None."""
-    try:
-        spec = resolve(backbone)
-        return spec.name, usable_width(spec, width)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def _write_backbone(model: keras.Model, header: BackboneHeader, out: Path) -> str:

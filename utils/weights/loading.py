@@ -104,6 +104,23 @@ class WeightsReport:
         return "\n".join(lines)
 
 
+def resolve_backbone(backbone: str, width: float | None) -> tuple[str, float]:
+    """Returns the registered name of a backbone, without aliases, and its width multiplier.
+
+    Args:
+        backbone: Name or alias that the user gave.
+        width: Width multiplier that the user gave; None for the backbone's default.
+
+    Raises:
+        UserError: There is no such backbone, or it does not exist in this width.
+    """
+    try:
+        spec = resolve(backbone)
+        return spec.name, usable_width(spec, width)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 def open_weights(source: str, backbone: str, width: float | None = None) -> Weights:
     """Opens the weights that a network starts from. Files are read now, downloads start later.
 
