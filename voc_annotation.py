@@ -13,14 +13,15 @@ import numpy as np
 from utils.cli import Parser, run, seed
 from utils.data.annotation import Sample, read_samples
 from utils.data.classes import find_classes, read_classes
-from utils.data.imagesets import Split, resolve_splits, set_lists, write_set_list
+from utils.data.imagesets import set_lists, write_set_list
+from utils.data.splits import Split, resolve_splits
 from utils.files import written_whole
 
 
 def main(args: argparse.Namespace) -> None:
     """Writes the lists and prints how many images and objects they have."""
     split = resolve_splits(args.data, args.train_set, args.val_set, args.seed)
-    print(f"{args.data}: {split.description}", file=sys.stderr)
+    print(f"{args.data}: {split}", file=sys.stderr)
     classes = read_classes(args.classes) if args.classes else find_classes(split.train)
     lists = {}
     for name, refs in (("train", split.train), ("val", split.val)):

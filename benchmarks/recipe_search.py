@@ -216,7 +216,7 @@ def train_variant(args: argparse.Namespace) -> None:
     cli.import_tensorflow()
     from utils.data.annotation import read_samples
     from utils.data.classes import find_classes
-    from utils.data.imagesets import resolve_splits
+    from utils.data.splits import resolve_splits
     from utils.training.job import train
     from utils.training.session import prepare
 

@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
     from utils.data.annotation import read_samples
     from utils.data.classes import find_classes
     from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
-    from utils.data.imagesets import resolve_splits
+    from utils.data.splits import resolve_splits
     from utils.precision import use_precision
     from utils.run import RunDirectory
     from utils.training.callbacks import Curves, Validation

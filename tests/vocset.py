@@ -38,3 +38,8 @@ def add_list(voc_dir, name, lines):
     folder = voc_dir / "ImageSets" / "Main"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def ids(refs):
+    """Returns the ids of image references."""
+    return [ref.image_id for ref in refs]

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from utils.data.classes import find_classes, read_classes
 from utils.data.faults import LONE_ANNOTATION, LONE_IMAGE, UNREADABLE_IMAGE, Fault
 from utils.data.images import read_image_header
-from utils.data.imagesets import ImageRef, annotation_files, image_files, resolve_splits
+from utils.data.imagesets import ImageRef, annotation_files, image_files
+from utils.data.splits import resolve_splits
 from utils.data.vocxml import ImageLayout, read_objects
 from utils.errors import UserError
 
@@ -87,7 +88,7 @@ def read_training_samples(
         The samples and the names of the classes, by label.
     """
     split = resolve_splits(data, train_set, seed=seed)
-    print(f"{data}: {split.description}", file=sys.stderr)
+    print(f"{data}: {split}", file=sys.stderr)
     classes = read_classes(classes_file) if classes_file else find_classes(split.train)
     samples, faults = read_samples(split.train, classes)
     if faults:

@@ -1,20 +1,18 @@
-"""Lists the images of VOC folders, of image sets and of splits."""
+"""Lists the images of VOC folders and of image sets."""
 
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from utils.data.images import IMAGE_SUFFIXES
 from utils.errors import UserError
 from utils.files import written_whole
 
-HELD_OUT = 0.1  # fraction of the images that is held out if there is no list of validation images
 CLASS_COLUMN = re.compile(r"(.+?)\s+(?:-1|0|1)$")  # in lists of one class, such as cat_train.txt
+NOT_JUST_AN_ID = re.compile(r"[/\\.]|\s(?:-1|0|1)$")  # folder, suffix or second column
 
 
 @dataclass(frozen=True, order=True)
@@ -28,21 +26,6 @@ class ImageRef:
 
     voc_dir: Path
     image_id: str
-
-
-@dataclass(frozen=True)
-class Split:
-    """The images of a training run.
-
-    Attributes:
-        train: The images to train on.
-        val: The images to validate on.
-        description: How the images were chosen, in one line to be shown to the user.
-    """
-
-    train: list[ImageRef]
-    val: list[ImageRef]
-    description: str
 
 
 def voc_dirs(data: Path) -> list[Path]:
@@ -138,143 +121,76 @@ def list_images(data: Path, spec: str) -> list[ImageRef]:
         if not chosen:
             known = ", ".join(sorted(set().union(*lists.values()))) or "no lists, only `all`"
             raise UserError(f"no image set {name!r} in {years[0]}: it has {known}")
-        for path in chosen:
-            refs.update(dict.fromkeys(_read_set(path, lists[path].get(name))))
-    if not refs:
-        raise UserError(f"no image in set {spec!r} of {data}: its list is empty")
+        found = [ref for path in chosen for ref in read_set(path, lists[path].get(name))]
+        if not found:
+            reason = "no XML file"
+            if name in lists[chosen[0]]:
+                reason = f"{lists[chosen[0]][name]} is empty, write one image name per line"
+            raise UserError(f"no image in set {item.strip()!r} of {data}: {reason}")
+        refs.update(dict.fromkeys(found))
     return list(refs)
 
 
-def resolve_splits(
-    data: Path,
-    train_set: str | None = None,
-    val_set: str | None = None,
-    seed: int = 0,
-    held_out: float = HELD_OUT,
-) -> Split:
-    """Chooses the images to train on and to validate on.
-
-    - Without `train_set` and `val_set`, every VOC folder contributes its `train` and `val` if it
-      has both. If not, a fraction is held out from its `trainval`, or from its `train`, or, without
-      any lists, from all its annotated images.
-    - With `train_set` only, the run validates on `val` if the two share no image, otherwise on a
-      held-out fraction.
-    - With `val_set` only, the run trains on all other images.
-
-    Images in `test` are used only if `train_set` or `val_set` contains them.
-
-    Args:
-        data: A VOCdevkit.
-        train_set: Image sets, see `list_images`.
-        val_set: Image sets, see `list_images`.
-        seed: Seed of the choice of held-out images.
-        held_out: Fraction of the images that is held out, 0..1.
-
-    Raises:
-        UserError: A set does not exist, or no image is left for training or validation.
-    """
-    if train_set and val_set:
-        train, val = list_images(data, train_set), list_images(data, val_set)
-        return Split(train, val, f"train on {train_set}, validate on {val_set}")
-    if train_set:
-        return _split_train_set(list_images(data, train_set), train_set, seed, held_out)
-    if val_set:
-        val = list_images(data, val_set)
-        folders = voc_dirs(data)
-        taken = {*val, *images_in_test(folders)}
-        train = [ref for ref in _unsplit_images(folders) if ref not in taken]
-        if not train:
-            raise UserError(f"no image to train on in {data} except those of {val_set!r}")
-        return Split(train, val, f"train on all but {val_set}, validate on {val_set}")
-    return _default_split(data, seed, held_out)
-
-
-def _default_split(data: Path, seed: int, held_out: float) -> Split:
-    folders = voc_dirs(data)
-    lists = {path: set_lists(path) for path in folders}
-    split = [path for path in folders if {"train", "val"} <= lists[path].keys()]
-    train = [ref for path in split for ref in _read_set(path, lists[path]["train"])]
-    val = [ref for path in split for ref in _read_set(path, lists[path]["val"])]
-    notes = ["train and val of " + ", ".join(path.name for path in split)] if split else []
-    unsplit = _unsplit_images([path for path in folders if path not in split])
-    test_images = images_in_test(folders)
-    if not test_images.isdisjoint(train + val + unsplit):
-        total = len(train + val + unsplit)
-        train, val, unsplit = (
-            [ref for ref in refs if ref not in test_images] for refs in (train, val, unsplit)
-        )
-        notes.append(f"{total - len(train + val + unsplit)} images left out that are also in test")
-    if unsplit:
-        rest, chosen = _hold_out(unsplit, seed, held_out)
-        train, val = train + rest, val + chosen
-        notes.append(
-            f"{len(chosen)} of {len(unsplit)} images held out for validation from "
-            + ", ".join(dict.fromkeys(ref.voc_dir.name for ref in unsplit))
-        )
-    if not train or not val:
-        known = ", ".join(sorted(set().union(*lists.values())))
-        raise UserError(
-            f"nothing to train on in {data}: it has "
-            f"{f'the sets {known}' if known else 'no XML file'}"
-            "; specify the sets with --train-set and --val-set"
-        )
-    if not test_images:
-        notes.append("no test list: no images are reserved for a final evaluation")
-    return Split(train, val, "; ".join(notes))
-
-
-def _split_train_set(refs: list[ImageRef], name: str, seed: int, held_out: float) -> Split:
-    folders = dict.fromkeys(ref.voc_dir for ref in refs)
-    lists = {path: set_lists(path).get("val") for path in folders}
-    val = [ref for path, val_list in lists.items() if val_list for ref in _read_set(path, val_list)]
-    if val and set(val).isdisjoint(refs):
-        return Split(refs, val, f"train on {name}, validate on val")
-    rest, chosen = _hold_out(refs, seed, held_out)
-    description = f"{len(chosen)} of its {len(refs)} images held out for validation"
-    return Split(rest, chosen, f"train on {name}, {description}")
-
-
-def _unsplit_images(folders: list[Path]) -> list[ImageRef]:
-    """Returns the images of `trainval` or `train`, or without any lists all annotated images."""
-    refs = []
-    for path in folders:
-        lists = set_lists(path)
-        name = next((name for name in ("trainval", "train") if name in lists), None)
-        if name or not lists:
-            refs += _read_set(path, lists.get(name))
-    return refs
+def set_names(spec: str | None) -> set[str]:
+    """Returns the names in a list of image sets, without their years; see `list_images`."""
+    return {item.rpartition(":")[2].strip() for item in (spec or "").split(",")}
 
 
 def images_in_test(folders: list[Path]) -> set[ImageRef]:
     """Returns the images in the `test` lists of VOC folders."""
     lists = {path: set_lists(path).get("test") for path in folders}
-    return {ref for path, test in lists.items() if test for ref in _read_set(path, test)}
+    return {ref for path, test in lists.items() if test for ref in read_set(path, test)}
 
 
-def _hold_out(
-    refs: list[ImageRef], seed: int, held_out: float
-) -> tuple[list[ImageRef], list[ImageRef]]:
-    """Splits images at random into the rest and the held-out fraction."""
-    if len(refs) < 2:
-        raise UserError(
-            "one image is not enough for training and validation: add images, or use --val-set"
-        )
-    count = min(max(1, round(held_out * len(refs))), len(refs) - 1)
-    chosen = set(np.random.default_rng(seed).permutation(len(refs))[:count].tolist())
-    rest = [ref for i, ref in enumerate(refs) if i not in chosen]
-    return rest, [refs[i] for i in sorted(chosen)]
+def read_set(voc_dir: Path, set_list: Path | None) -> list[ImageRef]:
+    """Returns the images in a list, or without a list all annotated images.
 
+    A line contains the name of an image. It can have a folder and a suffix, as in Darknet's lists
+    (`data/VOC2007/JPEGImages/000001.jpg`), and a second column, as in lists of one class.
 
-def _read_set(voc_dir: Path, set_list: Path | None) -> list[ImageRef]:
-    """Returns the images in a list, or without a list all annotated images."""
+    Raises:
+        UserError: The list is not UTF-8, or contains images of different folders that have the
+            same name.
+    """
     if set_list is None:
         return [ImageRef(voc_dir, image_id) for image_id in annotation_files(voc_dir)]
     text = unicodedata.normalize("NFC", read_text(set_list))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if any(CLASS_COLUMN.fullmatch(line) for line in lines):
-        known = annotation_files(voc_dir).keys() | image_files(voc_dir).keys()
-        lines = [line if line in known else CLASS_COLUMN.sub(r"\1", line) for line in lines]
-    return [ImageRef(voc_dir, line) for line in dict.fromkeys(lines)]
+    lines = dict.fromkeys(line.strip() for line in text.splitlines())
+    lines.pop("", None)
+    known = None
+    folder_of: dict[str, str] = {}
+    for line in lines:
+        image_id, folder = line, ""
+        if NOT_JUST_AN_ID.search(line):
+            if known is None:
+                known = annotation_files(voc_dir).keys() | image_files(voc_dir).keys()
+            image_id, folder = _parse_line(line, known)
+        if folder_of.setdefault(image_id, folder) != folder and folder and folder_of[image_id]:
+            raise UserError(
+                f"{set_list} lists {image_id} in {folder_of[image_id]} and in {folder}: the images "
+                f"of a VOC folder are all in {voc_dir / 'JPEGImages'}, give them different names"
+            )
+    return [ImageRef(voc_dir, image_id) for image_id in folder_of]
+
+
+def _parse_line(line: str, known: Collection[str]) -> tuple[str, str]:
+    """Parses a line of a list that is not only a name.
+
+    Args:
+        line: The line.
+        known: Names of images and annotations, which may contain spaces and any other character.
+
+    Returns:
+        Name of the image, and its folder or an empty string.
+    """
+    without_column = CLASS_COLUMN.sub(r"\1", line)
+    candidates = []
+    for text in dict.fromkeys((line, without_column)):
+        folder, _, name = text.replace("\\", "/").rpartition("/")
+        stem, dot, suffix = name.rpartition(".")
+        is_file = dot + suffix.lower() in (*IMAGE_SUFFIXES, ".xml")
+        candidates += [(text, ""), (name, folder), *([(stem, folder)] if is_file else [])]
+    return next((each for each in candidates if each[0] in known), candidates[-1])
 
 
 def read_text(path: Path) -> str:

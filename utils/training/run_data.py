@@ -15,7 +15,8 @@ from utils.data.anchors import anchor_fit, kmeans_anchors
 from utils.data.annotation import Sample
 from utils.data.classes import find_classes
 from utils.data.datacheck import check_dataset
-from utils.data.imagesets import HELD_OUT, images_in_test, resolve_splits, voc_dirs
+from utils.data.imagesets import images_in_test, voc_dirs
+from utils.data.splits import HELD_OUT, resolve_splits
 from utils.errors import UserError
 
 
@@ -90,7 +91,7 @@ def read_run_data(
     classes = list(classes or find_classes(split.train))
     if not classes:
         raise UserError(f"no object in the annotations of {source.folder}, draw some boxes first")
-    print(split.description, file=sys.stderr)
+    print(split, file=sys.stderr)
     splits = {"train": split.train, "val": split.val}
     test_images = images_in_test(voc_dirs(source.folder))
     if test_images:  # only to find images that it shares with the other two

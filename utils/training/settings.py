@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nets.versions import YoloVersion
 from utils.config import Recipe
-from utils.data.imagesets import HELD_OUT
+from utils.data.splits import HELD_OUT
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from vocset import add_image, add_list, annotation
 from utils.data.annotation import read_samples, read_training_samples
 from utils.data.classes import find_classes
 from utils.data.faults import Fault
-from utils.data.imagesets import ImageRef, list_images, resolve_splits
+from utils.data.imagesets import ImageRef, list_images
+from utils.data.splits import resolve_splits
 
 
 def read(voc_dir, image_id="x", classes=("a", "b")):

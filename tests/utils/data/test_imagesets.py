@@ -1,26 +1,8 @@
 import pytest
-from vocset import add_image, add_list
+from vocset import add_image, add_list, ids
 
-from utils.data.imagesets import list_images, resolve_splits, set_lists, write_set_list
+from utils.data.imagesets import list_images, set_lists, write_set_list
 from utils.errors import UserError
-
-
-def ids(refs):
-    return [ref.image_id for ref in refs]
-
-
-@pytest.fixture
-def devkit(tmp_path):
-    """Two years with different lists; the annotations have no objects."""
-    for year, lists in {
-        "2007": {"train": "ab", "val": "cd", "trainval": "abcd", "test": "ef"},
-        "2012": {"trainval": "ghijklmnopqrstuvwxyz"},
-    }.items():
-        for name, members in lists.items():
-            add_list(tmp_path / f"VOC{year}", name, members)
-            for member in members:
-                add_image(tmp_path / f"VOC{year}", member, size=(4, 4))
-    return tmp_path
 
 
 class TestSets:
@@ -49,8 +31,9 @@ class TestSets:
 
     def test_an_empty_list_is_an_error(self, devkit):
         add_list(devkit / "VOC2007", "none", [" ", ""])
-        with pytest.raises(UserError, match="no image in set 'none'"):
-            list_images(devkit, "none")
+        for spec in ("none", "train,2007:none"):
+            with pytest.raises(UserError, match=r"no image in set '.*none'.*none\.txt is empty"):
+                list_images(devkit, spec)
 
     def test_missing_and_empty_folders_are_errors(self, tmp_path):
         with pytest.raises(UserError, match="no folder"):
@@ -64,6 +47,38 @@ class TestSets:
         lines = ["a -1", "b  1", "the cat 1", "the cat 1  1", "c 0", "a -1"]
         add_list(year, "cat_train", lines)
         assert ids(list_images(devkit, "cat_train")) == ["a", "b", "the cat 1", "c"]
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            ["a.jpg", "b.JPG", "the cat 1.png"],
+            ["data/voc/JPEGImages/a.jpg", "data/voc/JPEGImages/b.jpg", "data/the cat 1.png"],
+            ["/a/b/a.xml", "./b.jpeg", "../the cat 1"],
+            [r"C:\data\a.jpg", r"C:\data\b.jpg", r"C:\data\the cat 1.png"],
+            ["a.jpg  1", "b.jpg -1", "x/the cat 1.png 0"],
+            ["a", "b.png", "JPEGImages/a.png", "b -1", "the cat 1"],
+        ],
+    )
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_a_line_can_have_a_folder_and_a_suffix(self, devkit, lines, end):
+        year = devkit / "VOC2007"
+        add_image(year, "the cat 1")
+        path = year / "ImageSets" / "Main" / "paths.txt"
+        path.write_bytes("".join(line + end for line in lines).encode())
+        assert ids(list_images(devkit, "paths")) == ["a", "b", "the cat 1"]
+
+    def test_names_with_dots_are_no_suffixes(self, devkit):
+        year = devkit / "VOC2007"
+        names = ["v1.jpg", "v1.2", "a.b", "c.png"]
+        for name in names:
+            add_image(year, name)
+        add_list(year, "dots", ["v1.jpg", "v1.2", "data/a.b.png", "c.png.jpg", "missing.jpg"])
+        assert ids(list_images(devkit, "dots")) == [*names, "missing"]
+
+    def test_equal_names_in_different_folders_are_an_error(self, devkit):
+        add_list(devkit / "VOC2007", "days", ["monday/a.jpg", "a", "tuesday/a.jpg"])
+        with pytest.raises(UserError, match=r"days\.txt lists a in monday and in tuesday"):
+            list_images(devkit, "days")
 
     def test_a_list_can_start_with_a_byte_order_mark(self, devkit):
         path = devkit / "VOC2007" / "ImageSets" / "Main" / "test.txt"
@@ -81,83 +96,6 @@ class TestSets:
             add_image(tmp_path / "VOC2024", name)
         (tmp_path / "VOC2024" / "Annotations" / "b.xml").unlink()
         assert ids(list_images(tmp_path, "all")) == ["a", "c"]
-
-
-class TestSplits:
-    def test_train_and_val_are_used_or_else_a_tenth_of_trainval_is_held_out(self, devkit):
-        split = resolve_splits(devkit)
-        assert len(split.train) == 2 + 18
-        assert len(split.val) == 2 + 2
-        assert {"a", "b"} < set(ids(split.train))
-        assert {"c", "d"} < set(ids(split.val))
-        assert set(split.train).isdisjoint(split.val)
-        assert split.description == (
-            "train and val of VOC2007; 2 of 20 images held out for validation from VOC2012"
-        )
-
-    def test_the_seed_determines_the_held_out_images(self, devkit):
-        held_out = [resolve_splits(devkit, seed=seed).val for seed in (0, 0, 1, 2)]
-        assert held_out[0] == held_out[1]
-        assert not held_out[0] == held_out[2] == held_out[3]
-
-    @pytest.mark.parametrize(("held_out", "count"), [(0.01, 1), (0.25, 5), (1.0, 19)])
-    def test_the_held_out_fraction(self, devkit, held_out, count):
-        # Of 20 images, at least one is held out and at least one is not.
-        split = resolve_splits(devkit / "VOC2012", held_out=held_out)
-        assert (len(split.train), len(split.val)) == (20 - count, count)
-        named = resolve_splits(devkit, "2012:trainval", held_out=held_out)
-        assert (named.train, named.val) == (split.train, split.val)
-
-    def test_the_test_set_is_only_used_if_selected(self, devkit):
-        split = resolve_splits(devkit)
-        assert {"e", "f"}.isdisjoint(ids(split.train + split.val))
-        for name in ("train", "val", "trainval"):
-            (devkit / "VOC2007" / "ImageSets" / "Main" / f"{name}.txt").unlink()
-        split = resolve_splits(devkit)
-        assert {ref.voc_dir.name for ref in split.train + split.val} == {"VOC2012"}
-        with pytest.raises(UserError, match=r"nothing to train on.* the sets test"):
-            resolve_splits(devkit / "VOC2007")
-
-    def test_images_that_are_also_in_test_are_left_out_unless_selected(self, devkit):
-        add_list(devkit / "VOC2007", "test", "aef")
-        add_list(devkit / "VOC2012", "test", "gh")
-        split = resolve_splits(devkit)
-        assert set("agh").isdisjoint(ids(split.train + split.val))
-        assert (len(split.train), len(split.val)) == (1 + 16, 2 + 2)
-        assert "3 images left out that are also in test" in split.description
-        assert "a" in ids(resolve_splits(devkit, "2007:train").train)
-
-    def test_without_lists_a_tenth_is_held_out_and_the_missing_test_set_is_reported(self, tmp_path):
-        for number in range(12):
-            add_image(tmp_path / "VOC2024", f"{number}", size=(4, 4))
-        split = resolve_splits(tmp_path)
-        assert (len(split.train), len(split.val)) == (11, 1)
-        assert "no test list" in split.description
-
-    def test_selected_sets(self, devkit):
-        split = resolve_splits(devkit, "2007:trainval", "2007:test")
-        assert ids(split.train) == list("abcd")
-        assert ids(split.val) == list("ef")
-
-    def test_with_train_set_only_val_is_used_if_they_share_no_image(self, devkit):
-        split = resolve_splits(devkit, "2007:train")
-        assert (ids(split.train), ids(split.val)) == (list("ab"), list("cd"))
-        assert split.description == "train on 2007:train, validate on val"
-        split = resolve_splits(devkit, "trainval")
-        assert (len(split.train), len(split.val)) == (22, 2)
-        assert "2 of its 24 images held out" in split.description
-        assert set(split.train).isdisjoint(split.val)
-
-    def test_with_val_set_only_all_other_images_are_trained_on(self, devkit):
-        split = resolve_splits(devkit / "VOC2007", val_set="val")
-        assert (ids(split.train), ids(split.val)) == (list("ab"), list("cd"))
-        with pytest.raises(UserError, match="no image to train on"):
-            resolve_splits(devkit / "VOC2007", val_set="trainval")
-
-    def test_one_image_is_not_enough(self, tmp_path):
-        add_image(tmp_path / "VOC2024", "only")
-        with pytest.raises(UserError, match="add images"):
-            resolve_splits(tmp_path)
 
 
 def test_a_set_list_is_written_and_read_back(tmp_path):
