@@ -15,6 +15,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {nearest}?"
 
 
+def counted(count: int, noun: str) -> str:
+    """Returns a number with a noun whose plural ends in s: `1 image`, `2 images`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def first_few(names: Iterable[str], limit: int = 5) -> str:
     """Joins the first names in alphabetical order, and says how many more there are."""
     names = sorted(names)

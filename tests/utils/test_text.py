@@ -1,6 +1,13 @@
 import pytest
 
-from utils.text import clean_file_name, did_you_mean, first_few, format_table, unique_file_names
+from utils.text import (
+    clean_file_name,
+    counted,
+    did_you_mean,
+    first_few,
+    format_table,
+    unique_file_names,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +69,7 @@ def test_a_chinese_character_takes_two_columns_of_a_table():
 
 def test_a_table_has_no_trailing_spaces():
     assert format_table([["head", ""], ["a", "b"]]) == "head\na     b\n"
+
+
+def test_a_count_has_its_noun_in_the_right_number():
+    assert [counted(count, "image") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]

@@ -1,19 +1,29 @@
 """Reads the annotations of a set of images into samples."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from utils.data.classes import find_classes, read_classes
-from utils.data.faults import LONE_ANNOTATION, LONE_IMAGE, UNREADABLE_IMAGE, Fault
+from utils.data.faults import (
+    LONE_ANNOTATION,
+    LONE_IMAGE,
+    NO_SUCH_IMAGE,
+    UNREADABLE_ANNOTATION,
+    UNREADABLE_IMAGE,
+    Fault,
+)
 from utils.data.images import read_image_header
 from utils.data.imagesets import ImageRef, annotation_files, image_files
+from utils.data.orientation import Frame, FrameCounts, ImageLayout
 from utils.data.splits import resolve_splits
-from utils.data.vocxml import ImageLayout, read_objects
+from utils.data.vocxml import read_frame, read_objects
 from utils.errors import UserError
 
 
@@ -57,13 +67,10 @@ def read_samples(
     """
     samples, faults = [], []
     label_of = {name: label for label, name in enumerate(classes)}
-    folders = {ref.voc_dir for ref in refs}
-    images = {path: image_files(path) for path in folders}
-    annotations = {path: annotation_files(path) for path in folders}
+    refs = list(refs)
+    folders = {path: _Folder(path) for path in {ref.voc_dir for ref in refs}}
     for ref in tqdm(refs, "reading annotations", delay=2, leave=False, disable=None):
-        image = images[ref.voc_dir].get(ref.image_id)
-        annotation = annotations[ref.voc_dir].get(ref.image_id)
-        sample, found = _read_sample(ref, image, annotation, label_of)
+        sample, found = _read_sample(ref, folders[ref.voc_dir], label_of)
         faults += found
         if sample:
             samples.append(sample)
@@ -96,33 +103,64 @@ def read_training_samples(
     return samples, classes
 
 
+class _Folder:
+    """The files of a VOC folder."""
+
+    def __init__(self, voc_dir: Path):
+        self.images = image_files(voc_dir)
+        self.annotations = annotation_files(voc_dir)
+
+    @cached_property
+    def frame_counts(self) -> FrameCounts:
+        """What the annotations of all images show, so that every image set gets the same answer."""
+        counts = Counter(
+            self._frame(image, self.annotations[image_id])
+            for image_id, image in tqdm(
+                self.images.items(), "reading orientations", delay=2, leave=False, disable=None
+            )
+            if image_id in self.annotations
+        )
+        return FrameCounts(counts["stored"], counts["decoded"])
+
+    def _frame(self, image: Path, annotation: Path) -> Frame | None:
+        try:
+            layout = _read_layout(image)
+            return read_frame(annotation, layout) if layout.stored_size != layout.size else None
+        except (UserError, OSError):
+            return None  # reported if the image is used
+
+
+def _read_layout(image: Path) -> ImageLayout:
+    (height, width), orientation = read_image_header(image)
+    return ImageLayout(height, width, orientation)
+
+
 def _read_sample(
-    ref: ImageRef, image: Path | None, annotation: Path | None, label_of: Mapping[str, int]
+    ref: ImageRef, folder: _Folder, label_of: Mapping[str, int]
 ) -> tuple[Sample | None, list[Fault]]:
+    image, annotation = folder.images.get(ref.image_id), folder.annotations.get(ref.image_id)
     if image is None and annotation is None:
         path = ref.voc_dir / "JPEGImages" / ref.image_id
-        return None, [Fault("no such image", path, "listed, but there is no file of this name")]
+        return None, [Fault(NO_SUCH_IMAGE, path, "listed, but there is no file of this name")]
     if image is None:
         return None, [Fault(LONE_ANNOTATION, annotation)]
     if annotation is None:
         return None, [Fault(LONE_IMAGE, image)]
     try:
-        (height, width), orientation = read_image_header(image)
+        layout = _read_layout(image)
     except (UserError, OSError) as error:
         return None, [Fault(UNREADABLE_IMAGE, image, str(error))]
     try:
-        objects, faults = read_objects(
-            annotation, label_of, ImageLayout(height, width, orientation)
-        )
+        objects, faults = read_objects(annotation, label_of, layout, lambda: folder.frame_counts)
     except (UserError, OSError) as error:
-        return None, [Fault("unreadable annotation", annotation, str(error))]
+        return None, [Fault(UNREADABLE_ANNOTATION, annotation, str(error))]
     sample = Sample(
         image_id=ref.image_id,
         image=image,
         boxes=np.array([box for box, _, _ in objects], np.float32).reshape(-1, 4),
         labels=np.array([label for _, label, _ in objects], np.int32),
         difficult=np.array([is_difficult for _, _, is_difficult in objects], bool),
-        width=width,
-        height=height,
+        width=layout.width,
+        height=layout.height,
     )
     return sample, faults

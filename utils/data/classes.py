@@ -36,7 +36,7 @@ def find_classes(refs: Iterable[ImageRef]) -> list[str]:
     for ref in refs:
         try:
             root = parse_xml(files[ref.voc_dir][ref.image_id])
-        except (KeyError, UserError):
+        except (KeyError, UserError, OSError):
             continue  # `read_samples` reports the file
         names.update(class_name(node) for node in root.iterfind("object"))
     names.discard("")

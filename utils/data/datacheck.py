@@ -14,7 +14,16 @@ from tqdm import tqdm
 from utils.data.anchors import anchor_fit, box_sizes
 from utils.data.annotation import Sample, read_samples
 from utils.data.dataset import MAX_BOXES_PER_IMAGE
-from utils.data.faults import LONE_ANNOTATION, LONE_IMAGE, UNREADABLE_IMAGE, Fault, fault_lines
+from utils.data.faults import (
+    LONE_ANNOTATION,
+    LONE_IMAGE,
+    SAME_ID,
+    SAME_PIXELS,
+    TOO_MANY_OBJECTS,
+    UNREADABLE_IMAGE,
+    Fault,
+    fault_lines,
+)
 from utils.data.images import DECODERS, read_image
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.errors import UserError
@@ -133,7 +142,7 @@ def _crowded_images(samples: list[Sample]) -> list[Fault]:
     """Finds images with more objects than training uses."""
     return [
         Fault(
-            "too many objects",
+            TOO_MANY_OBJECTS,
             sample.image,
             f"{len(sample.boxes)}, only the largest {MAX_BOXES_PER_IMAGE} are used",
         )
@@ -163,14 +172,14 @@ def _shared_images(decoded: Mapping[str, DecodedSamples]) -> list[Fault]:
             {sample.image for sample in decoded[split].samples} for split in (one, other)
         )
         for path in files & other_files:
-            faults.append(Fault("same id in two splits", path, f"in {one} and in {other}"))
+            faults.append(Fault(SAME_ID, path, f"in {one} and in {other}"))
         digests, other_digests = decoded[one].by_digest, decoded[other].by_digest
         for digest in digests.keys() & other_digests.keys():
             first, second = digests[digest].image, other_digests[digest].image
             # Different images can have equal pixels at an eighth of the size.
             if first != second and np.array_equal(read_image(first), read_image(second)):
                 detail = f"in {one}, and in {other} as {second}"
-                faults.append(Fault("same pixels in two splits", first, detail))
+                faults.append(Fault(SAME_PIXELS, first, detail))
     return sorted(faults)
 
 

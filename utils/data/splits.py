@@ -16,6 +16,7 @@ from utils.data.imagesets import (
     voc_dirs,
 )
 from utils.errors import UserError
+from utils.text import counted
 
 HELD_OUT = 0.1  # fraction of the images that is held out if there is no list of validation images
 
@@ -219,8 +220,8 @@ def _cause(folders: list[Path], notes: list[str]) -> str:
 
 
 def _left_out(count: int, name: str = "") -> str:
-    images = f"{count} image{'s' if count > 1 else ''}{f' of {name}' if name else ''}"
-    return f"{images} left out that {'are' if count > 1 else 'is'} also in test"
+    images = counted(count, "image") + (f" of {name}" if name else "")
+    return f"{images} left out that {'is' if count == 1 else 'are'} also in test"
 
 
 def _all_in_test(refs: list[ImageRef], name: str) -> str:

@@ -1,8 +1,7 @@
 """Reads the objects of a VOC annotation file, and finds its faults."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
@@ -11,12 +10,36 @@ import defusedxml.ElementTree
 import numpy as np
 from defusedxml import DefusedXmlException
 
-from utils.data.faults import Fault
-from utils.data.images import SWAPS_SIDES
+from utils.data.faults import (
+    CROSSES_BORDER,
+    EMPTY_BOX,
+    HANDLING,
+    MISPLACED,
+    MOSTLY_OUTSIDE,
+    NO_BOX,
+    OBJECT_LEFT_OUT,
+    OUTSIDE,
+    ROTATED,
+    SIZE_DIFFERS,
+    UNKNOWN_CLASS,
+    Fault,
+)
+from utils.data.orientation import (
+    BORDER_SLACK,
+    Frame,
+    FrameCounts,
+    ImageLayout,
+    find_frame,
+    rotate_box,
+)
 from utils.errors import UserError
+from utils.text import counted
 
-OUTSIDE, CROSSES_BORDER = "box outside", "box crosses border"  # kinds of faults
-BORDER_SLACK = 1.0  # pixels; VOC counts from 1, so that boxes may end 1 beyond the border
+# Scores compare detections with boxes as annotated, like VOC's development kit and pycocotools. No
+# detection extends beyond the image. The best possible one is the part of the box inside the image,
+# and its IoU with the box is the fraction of the box that is inside.
+FOUND_IOU = 0.5
+ROOT = "annotation"  # the tag of the outermost element
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
 
 
@@ -34,39 +57,31 @@ class AnnotatedObject(NamedTuple):
     difficult: bool
 
 
-@dataclass(frozen=True)
-class ImageLayout:
-    """Size and orientation of an annotated image.
-
-    Attributes:
-        height: Height as decoded, after its EXIF orientation was applied.
-        width: Width as decoded.
-        orientation: The EXIF orientation, 1 to 8.
-    """
-
-    height: int
-    width: int
-    orientation: int
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
-
-
 def parse_xml(path: Path) -> Element:
-    """Parses an annotation in the encoding that it declares.
+    """Parses an annotation in the encoding that it declares, and removes XML namespaces.
 
     Raises:
-        UserError: The file is damaged, truncated or not XML.
+        UserError: The file is damaged, truncated, not XML, or not an annotation of VOC.
     """
-    data = Path(path).read_bytes()
+    if not path.is_file():  # opening a pipe would wait for someone to write to it
+        raise UserError(f"cannot read annotation {path}: not a regular file; remove it")
+    data = path.read_bytes()
     declared = DECLARED_ENCODING.match(data)
     try:
         if declared and not declared[1].lower().startswith(b"utf"):
             # Of the encodings for Chinese, Japanese and Korean, the parser supports only Unicode.
             data = data.decode(declared[1].decode())
-        return defusedxml.ElementTree.fromstring(data)
+        root = defusedxml.ElementTree.fromstring(data)
     except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
         raise UserError(f"cannot read annotation {path}: {error}; repair or remove it") from error
+    for node in root.iter():
+        node.tag = node.tag.rpartition("}")[2]  # {http://example.org/voc}object
+    if root.tag != ROOT:
+        raise UserError(
+            f"cannot read annotation {path}: its root is <{root.tag}>, not <{ROOT}> as in VOC's "
+            "format; convert or remove it"
+        )
+    return root
 
 
 def class_name(node: Element) -> str:
@@ -74,8 +89,23 @@ def class_name(node: Element) -> str:
     return (node.findtext("name") or "").strip()
 
 
+def read_frame(path: Path, image: ImageLayout) -> Frame | None:
+    """Finds whether an annotation was drawn on an image as stored or as decoded.
+
+    Returns:
+        The frame; None if the annotation does not show it.
+
+    Raises:
+        UserError: The file is damaged, truncated, not XML, or not an annotation of VOC.
+    """
+    return _find_frame(parse_xml(path), image)
+
+
 def read_objects(
-    path: Path, label_of: Mapping[str, int], image: ImageLayout
+    path: Path,
+    label_of: Mapping[str, int],
+    image: ImageLayout,
+    folder: Callable[[], FrameCounts] = FrameCounts,
 ) -> tuple[list[AnnotatedObject], list[Fault]]:
     """Reads the objects of an annotation file.
 
@@ -86,65 +116,108 @@ def read_objects(
         path: The annotation.
         label_of: Label by class name.
         image: Size and orientation of the annotated image.
+        folder: Returns what other annotations of the folder show. It is called if the image is
+            rotated and its own annotation does not show how it was drawn.
 
     Returns:
         The usable objects and the faults: objects that are left out, boxes that extend beyond the
-        image by more than a pixel, and an image size that differs from the annotation.
+        image by more than a pixel, boxes that were rotated or should perhaps have been, and an
+        image size that differs from the annotation.
 
     Raises:
-        UserError: The file is damaged, truncated or not XML.
+        UserError: The file is damaged, truncated, not XML, or not an annotation of VOC.
     """
     root = parse_xml(path)
-    objects, faults = [], []
-    height, width = (_number(root, f"size/{side}") for side in ("height", "width"))
-    # Tools that ignore EXIF show the image as stored, so boxes are drawn on that.
-    is_swapped = (height, width) == (image.width, image.height) != (image.height, image.width)
-    rotates = image.orientation in SWAPS_SIDES and is_swapped
-    if rotates:
-        detail = f"drawn on {width:g}x{height:g}, rotated with the image to {image}"
-        faults.append(Fault("boxes rotated by EXIF", path, detail))
-    elif min(height, width) > 0 and (height, width) != (image.height, image.width):
-        detail = f"states {width:g}x{height:g}, the image is {image}"
-        faults.append(Fault("size differs", path, detail))
-    for node in root.iterfind("object"):
+    nodes = root.findall("object")
+    frame, faults = "decoded", []
+    if image.is_rotated and nodes:
+        frame, faults = _frame_of(root, path, image, folder)
+    size = _stated_size(root)
+    is_as_stored = size == image.stored_size and (frame == "stored" or not nodes)
+    if size not in (None, image.size) and not is_as_stored:
+        detail = f"states {size[1]:g}x{size[0]:g}, the image is {image}"
+        faults.append(Fault(SIZE_DIFFERS, path, detail))
+    objects = []
+    for node in nodes:
         name = class_name(node)
         if name not in label_of:
-            faults.append(Fault("unknown class", path, name or "an object without a name"))
+            faults.append(Fault(UNKNOWN_CLASS, path, name or "an object without a name"))
             continue
-        box = [_number(node, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
-        if rotates:
-            box = _rotate(box, image)
-        kind = _box_fault(box, image)
+        box = _read_box(node)
+        if frame == "stored":
+            box = rotate_box(box, image)
+        is_difficult = _number(node, "difficult") == 1
+        kind, reason = _box_fault(box, image, is_difficult)
         if kind:
-            detail = f"{name} {' '.join(f'{side:g}' for side in box)}"
-            if kind in (OUTSIDE, CROSSES_BORDER):
-                detail += f" in an image of {image}"
+            detail = f"{name} {' '.join(f'{side:g}' for side in box)}{reason}"
             faults.append(Fault(kind, path, detail))
-        if kind in (None, CROSSES_BORDER):
-            is_difficult = _number(node, "difficult") == 1
+        if HANDLING.get(kind) != OBJECT_LEFT_OUT:
             objects.append(AnnotatedObject(box, label_of[name], is_difficult))
     return objects, faults
 
 
-def _box_fault(box: list[float], image: ImageLayout) -> str | None:
+def _frame_of(
+    root: Element, path: Path, image: ImageLayout, folder: Callable[[], FrameCounts]
+) -> tuple[Frame, list[Fault]]:
+    """Finds on which frame the boxes of a rotated image were drawn."""
+    frame = _find_frame(root, image)
+    if frame == "stored":
+        height, width = image.stored_size
+        detail = f"drawn on {width}x{height}, rotated with the image to {image}"
+        return frame, [Fault(ROTATED, path, detail)]
+    if frame or (_stated_size(root) and image.stored_size != image.size):
+        return "decoded", []  # a size that is neither of the two is reported on its own
+    counts = folder()
+    orientation = f"EXIF orientation {image.orientation}"
+    if counts.frame == "stored":
+        detail = (
+            f"{orientation} ignored, as in {counted(counts.stored, 'other image')} of the folder"
+        )
+        return "stored", [Fault(ROTATED, path, detail)]
+    if counts.frame == "decoded":
+        return "decoded", []
+    evidence = "no other image of the folder shows whether its boxes ignore it"
+    if counts.stored:
+        evidence = (
+            f"boxes of {counted(counts.stored, 'other image')} of the folder ignore theirs, those "
+            f"of {counts.decoded} do not"
+        )
+    remedy = "save the image without EXIF orientation and check its boxes"
+    return "decoded", [Fault(MISPLACED, path, f"{orientation}: {evidence}; {remedy}")]
+
+
+def _find_frame(root: Element, image: ImageLayout) -> Frame | None:
+    boxes = [_read_box(node) for node in root.iterfind("object")]
+    return find_frame(image, _stated_size(root), boxes)
+
+
+def _box_fault(box: list[float], image: ImageLayout, is_difficult: bool) -> tuple[str | None, str]:
+    """Returns the kind of fault of a box, None if it has none, and the reason."""
     inside = np.clip(box, 0, (image.width, image.height) * 2)
+    reason = f" in an image of {image}"
     if not np.isfinite(box).all():
-        return "no box"
+        return NO_BOX, ""
     if box[2] - box[0] < 1 or box[3] - box[1] < 1:
-        return "empty box"
+        return EMPTY_BOX, ""
     if inside[2] - inside[0] < 1 or inside[3] - inside[1] < 1:
-        return OUTSIDE
-    return CROSSES_BORDER if np.abs(inside - box).max() > BORDER_SLACK else None
+        return OUTSIDE, reason
+    if np.abs(inside - box).max() <= BORDER_SLACK:
+        return None, ""
+    visible = (inside[2:] - inside[:2]).prod() / np.subtract(box[2:], box[:2]).prod()
+    if visible >= FOUND_IOU or is_difficult:  # scores ignore difficult objects
+        return CROSSES_BORDER, reason
+    reason += f": {visible:.1%} inside, so it cannot be found at an IoU of {FOUND_IOU}; correct it"
+    return MOSTLY_OUTSIDE, reason
 
 
-def _rotate(box: list[float], image: ImageLayout) -> list[float]:
-    """Converts a box of the stored image to the decoded one, for EXIF orientations 5 to 8."""
-    top, left, bottom, right = box  # x and y change places
-    if image.orientation in (6, 7):
-        left, right = image.width - right, image.width - left
-    if image.orientation in (7, 8):
-        top, bottom = image.height - bottom, image.height - top
-    return [left, top, right, bottom]
+def _stated_size(root: Element) -> tuple[float, float] | None:
+    """Returns height and width in the annotation; None if it does not state them."""
+    height, width = _number(root, "size/height"), _number(root, "size/width")
+    return (height, width) if height > 0 and width > 0 else None  # some tools write zeros
+
+
+def _read_box(node: Element) -> list[float]:
+    return [_number(node, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
 
 
 def _number(node: Element, tag: str) -> float:

@@ -2,7 +2,6 @@ import unicodedata
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
 from vocset import add_image, add_list, annotation
 
 from utils.data.annotation import read_samples, read_training_samples
@@ -83,6 +82,26 @@ class TestSamples:
         assert fault.kind == "box crosses border"
         np.testing.assert_array_equal(sample.boxes[1], [-3, 10, 40, 50])
 
+    @pytest.mark.parametrize(
+        ("box", "difficult", "kind"),
+        [
+            ((-30, 10, 20, 50), 0, "box mostly outside"),  # 20 of 50 columns are inside
+            ((-30, 10, 20, 50), 1, "box crosses border"),  # not scored, so it does not matter
+            ((-20, 10, 20, 50), 0, "box crosses border"),  # exactly half of it
+            ((60, 40, 88, 68), 0, "box crosses border"),  # 20 x 20 of 28 x 28: 51%
+            ((60, 40, 89, 69), 0, "box mostly outside"),  # 20 x 20 of 29 x 29: 47.6%
+        ],
+    )
+    def test_a_box_that_no_detection_can_match_is_kept_and_reported(
+        self, tmp_path, box, difficult, kind
+    ):
+        add_image(tmp_path, "x", [("a", box, difficult)])
+        [sample], [fault] = read(tmp_path)
+        assert fault.kind == kind
+        np.testing.assert_array_equal(sample.boxes, [box])
+        if box[2] == 89:
+            assert "in an image of 80x60: 47.6% inside, so it cannot be found" in fault.detail
+
     def test_a_size_that_differs_is_reported(self, tmp_path):
         xml = annotation([], (60, 80)).replace("<width>80", "<width>60")
         path = add_image(tmp_path, "x")[1]
@@ -91,6 +110,15 @@ class TestSamples:
         assert (len(samples), fault.kind) == (1, "size differs")
         path.write_text(annotation([], (0, 0)))  # some tools do not fill it in
         assert not read(tmp_path)[1]
+        path.write_text(annotation([], (60, "")))
+        assert not read(tmp_path)[1]
+
+    def test_a_file_of_another_format_is_reported(self, tmp_path):
+        path = add_image(tmp_path, "x")[1]
+        path.write_text("<html><object><name>a</name></object></html>")
+        samples, [fault] = read(tmp_path)
+        assert (samples, fault.kind) == ([], "unreadable annotation")
+        assert "root is <html>, not <annotation>" in fault.detail
 
     def test_missing_files_are_reported(self, tmp_path):
         image, xml = add_image(tmp_path, "x")
@@ -125,41 +153,6 @@ def test_real_datasets(shared_data, name, images, objects, faults):
     assert len(samples) == images
     assert sum(len(sample.boxes) for sample in samples) == objects
     assert len(found) == faults
-
-
-class TestExifOrientation:
-    """Images with a white rectangle on black, whose borders are the expected box."""
-
-    BOX = (20, 4, 50, 16)  # in the image as stored, 80 x 60
-
-    def read(self, folder, orientation, size, box):
-        """Annotates `box` in an image of `size`; returns sample, expected box, and faults."""
-        add_image(folder, "a")[1].write_text(annotation([("cat", box)], size))
-        (folder / "JPEGImages" / "a.png").unlink()
-        stored = np.zeros((60, 80, 3), np.uint8)
-        stored[4:16, 20:50] = 255
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        Image.fromarray(stored).save(folder / "JPEGImages" / "a.jpg", exif=exif, quality=95)
-        (sample,), faults = read_samples([ImageRef(folder, "a")], ["cat"])
-        white = np.asarray(ImageOps.exif_transpose(Image.open(sample.image)))[..., 0] > 128
-        rows, columns = np.nonzero(white.any(axis=1))[0], np.nonzero(white.any(axis=0))[0]
-        expected = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-        assert (sample.height, sample.width) == white.shape
-        return sample, expected, [fault.kind for fault in faults]
-
-    @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-    def test_boxes_drawn_on_the_stored_image_are_rotated(self, tmp_path, orientation):
-        sample, expected, faults = self.read(tmp_path, orientation, (60, 80), self.BOX)
-        np.testing.assert_array_equal(sample.boxes, [expected])
-        assert faults == ["boxes rotated by EXIF"]
-
-    @pytest.mark.parametrize("orientation", [1, 6])
-    def test_boxes_drawn_on_the_decoded_image_are_kept(self, tmp_path, orientation):
-        size, box = {1: ((60, 80), self.BOX), 6: ((80, 60), (44, 20, 56, 50))}[orientation]
-        sample, expected, faults = self.read(tmp_path, orientation, size, box)
-        np.testing.assert_array_equal(sample.boxes, [expected])
-        assert not faults
 
 
 def test_training_samples_are_those_of_the_split_and_of_the_classes(tmp_path, capsys):

@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from utils.data.vocxml import parse_xml
+from utils.data.vocxml import class_name, parse_xml
 from utils.errors import UserError
 
 
@@ -19,7 +21,9 @@ from utils.errors import UserError
 )
 def test_the_declared_encoding_is_used(tmp_path, encoding, name):
     declared = encoding.removesuffix("-sig")
-    text = f"<?xml version='1.0' encoding='{declared}'?>\n<a><name>{name}</name></a>"
+    text = (
+        f"<?xml version='1.0' encoding='{declared}'?>\n<annotation><name>{name}</name></annotation>"
+    )
     path = tmp_path / "x.xml"
     path.write_bytes(text.encode(encoding))
     assert parse_xml(path).findtext("name") == name
@@ -31,6 +35,8 @@ def test_the_declared_encoding_is_used(tmp_path, encoding, name):
         b"",
         b"no xml",
         b"<a><b></a>",
+        b"<annotations/>",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"<?xml version='1.0' encoding='klingon'?><a/>",
         b"<?xml version='1.0' encoding='gbk'?><a>\xff\xff</a>",
         b"<!DOCTYPE a [<!ENTITY b 'bbbb'>]><a>&b;</a>",
@@ -41,3 +47,22 @@ def test_invalid_xml_is_an_error_that_names_the_file(tmp_path, data):
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"bad\.xml"):
         parse_xml(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<annotation xmlns="http://example.org/voc"><object><name>cat</name></object></annotation>',
+        '<v:annotation xmlns:v="urn:v"><v:object><v:name>cat</v:name></v:object></v:annotation>',
+    ],
+)
+def test_namespaces_are_ignored(tmp_path, text):
+    path = tmp_path / "x.xml"
+    path.write_text(text)
+    assert [class_name(node) for node in parse_xml(path).iterfind("object")] == ["cat"]
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.xml")
+    with pytest.raises(UserError, match=r"pipe\.xml: not a regular file"):
+        parse_xml(tmp_path / "pipe.xml")
