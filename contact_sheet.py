@@ -1,6 +1,8 @@
 """Draws a sheet of training images after augmentation, with their boxes."""
 
 import argparse
+import bisect
+import math
 from pathlib import Path
 
 import cv2
@@ -8,24 +10,28 @@ import numpy as np
 
 from utils.cli import Parser, parse_size, run, seed
 from utils.config import GENTLE
-from utils.data.annotation import read_training_samples
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
 from utils.data.images import IMAGE_SUFFIXES, write_image
+from utils.data.trainset import TrainSource, read_training_samples
 from utils.errors import UserError
 from utils.inference.detections import Detections
 from utils.inference.draw import draw_boxes
 
 GAP = 6  # white pixels between the images
+MAX_PIXELS = 100_000_000  # of the sheet; drawing it takes about 1.5 GB of memory
+MAX_SIDE = 16383  # pixels; WebP allows no more, JPEG 65,500
 
 
 def main(args: argparse.Namespace) -> None:
     """Writes the sheet."""
     size = parse_size(args.input_size)
-    if args.count < 1:
-        raise UserError(f"--count {args.count}: must be at least 1")
+    check_count(args.count, size)
     if args.out.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(f"--out {args.out}: not an image file, use contact_sheet.png for example")
-    samples, classes = read_training_samples(args.data, args.train_set, args.classes, args.seed)
+    source = TrainSource(
+        args.data, size, args.train_set, args.classes, args.seed, faults_file=args.faults
+    )
+    samples, classes = read_training_samples(source)
     needed = boxes_needed(samples, GENTLE)
     stream = BatchStream(samples, BatchSettings(size, args.count, needed, GENTLE, args.seed))
     drawn = []
@@ -35,6 +41,32 @@ def main(args: argparse.Namespace) -> None:
         drawn.append(draw_boxes(image, objects, classes, show_scores=False))
     write_image(args.out, arrange(drawn))
     print(args.out)
+
+
+def check_count(count: int, size: tuple[int, int]) -> None:
+    """Checks that a sheet of `count` images of `size` (height, width) can be drawn and stored.
+
+    Raises:
+        UserError: `count` is less than 1, or the sheet is too large.
+    """
+    if count < 1:
+        raise UserError(f"--count {count}: must be at least 1")
+    if not fits(count, size):
+        counts = range(1, min(count, MAX_PIXELS))
+        most = bisect.bisect(counts, False, key=lambda number: not fits(number, size))
+        advice = f"use at most {most} or a smaller" if most else "use a smaller"
+        raise UserError(
+            f"--count {count}: a sheet of images of {size[0]}x{size[1]} pixels exceeds "
+            f"{MAX_PIXELS // 10**6} megapixels or {MAX_SIDE} pixels per side; {advice} "
+            "--input-size"
+        )
+
+
+def fits(count: int, size: tuple[int, int]) -> bool:
+    """Whether a sheet of `count` images of `size` (height, width) is within the limits."""
+    columns = math.isqrt(count - 1) + 1
+    height, width = (size[0] + GAP) * -(-count // columns), (size[1] + GAP) * columns
+    return height * width <= MAX_PIXELS and max(height, width) <= MAX_SIDE
 
 
 def arrange(images: list[np.ndarray]) -> np.ndarray:
@@ -57,6 +89,7 @@ def build_parser() -> Parser:
     add("--input-size", default="416", metavar="N|HxW", help="image size in pixels, default 416")
     add("--count", type=int, default=16, help="number of images, default 16")
     add("--seed", type=seed, default=0, help="seed of order and augmentation, default 0")
+    add("--faults", type=Path, metavar="FILE", help="write all faults in the data as CSV")
     add("--out", type=Path, default=Path("contact_sheet.png"), help="default contact_sheet.png")
     return parser
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from nets.versions import VERSIONS
 from utils.cli import Parser, parse_size, run, seed
 from utils.data.anchors import anchor_fit, box_sizes, kmeans_anchors, save_anchors
-from utils.data.annotation import read_training_samples
+from utils.data.trainset import TrainSource, read_training_samples
 from utils.errors import UserError
 from utils.files import written_whole
 from utils.text import format_table
@@ -15,7 +15,10 @@ from utils.text import format_table
 def main(args: argparse.Namespace) -> None:
     """Writes the anchors and prints how well they and the default ones fit the boxes."""
     size = parse_size(args.input_size)
-    samples, _ = read_training_samples(args.data, args.train_set, args.classes, args.seed)
+    source = TrainSource(
+        args.data, size, args.train_set, args.classes, args.seed, faults_file=args.faults
+    )
+    samples, _ = read_training_samples(source)
     sizes = box_sizes(samples, size)
     if not len(sizes):
         raise UserError(f"no object in {args.data} to fit anchors to: check --train-set, --classes")
@@ -40,6 +43,7 @@ def build_parser() -> Parser:
     add("--classes", type=Path, metavar="FILE", help="names of the classes to use, one per line")
     add("--input-size", default="416", metavar="N|HxW", help="input size in pixels, default 416")
     add("--seed", type=seed, default=0, help="seed of k-means and of the held-out images")
+    add("--faults", type=Path, metavar="FILE", help="write all faults in the data as CSV")
     add("--out", type=Path, default=Path("yolo_anchors.txt"), help="default yolo_anchors.txt")
     return parser
 

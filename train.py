@@ -36,6 +36,7 @@ def build_parser() -> Parser:
     add("--val-set", metavar="SETS", help="default val, or a seeded 10%% of the training images")
     add("--classes", type=Path, metavar="FILE", help="default: those of the training annotations")
     add("--strict", action="store_true", help="treat any fault in the data as an error")
+    add("--faults", type=Path, metavar="FILE", help="write all faults in the data as CSV")
     add("--input-size", default="416", metavar="N|HxW", help="multiple of 32, default %(default)s")
     add(
         "--recipe",
@@ -102,7 +103,7 @@ def main(flags: argparse.Namespace) -> None:
     from utils.training.session import prepare, resume
 
     path = flags.resume
-    session = resume(path, flags.data, flags.strict) if path else prepare(settings)
+    session = resume(path, flags.data, flags.strict, flags.faults) if path else prepare(settings)
     train(session, STARTED)
 
 
@@ -141,6 +142,7 @@ def settings_from(flags: argparse.Namespace) -> TrainingSettings:
         val_set=flags.val_set,
         classes_file=flags.classes,
         strict=flags.strict,
+        faults_file=flags.faults,
         weights=flags.weights,
         freeze_random_backbone=flags.freeze_epochs is not None,
         run=flags.run,
@@ -155,7 +157,8 @@ def reject_other_flags(flags: argparse.Namespace) -> None:
     """
     parser = build_parser()
     for name, value in vars(flags).items():
-        if name not in ("resume", "data", "strict", "debug") and value != parser.get_default(name):
+        allowed = ("resume", "data", "strict", "faults", "debug")
+        if name not in allowed and value != parser.get_default(name):
             flag = "--" + name.replace("_", "-")
             raise UserError(
                 f"{flag} cannot be used with --resume: a run keeps its settings, remove {flag}"

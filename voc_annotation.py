@@ -13,6 +13,8 @@ import numpy as np
 from utils.cli import Parser, run, seed
 from utils.data.annotation import Sample, read_samples
 from utils.data.classes import find_classes, read_classes
+from utils.data.datacheck import decode_all
+from utils.data.faults import check_faults_file, fault_lines, write_faults
 from utils.data.imagesets import set_lists, write_set_list
 from utils.data.splits import Split, resolve_splits
 from utils.files import written_whole
@@ -20,18 +22,22 @@ from utils.files import written_whole
 
 def main(args: argparse.Namespace) -> None:
     """Writes the lists and prints how many images and objects they have."""
+    check_faults_file(args.faults)
     split = resolve_splits(args.data, args.train_set, args.val_set, args.seed)
     print(f"{args.data}: {split}", file=sys.stderr)
     classes = read_classes(args.classes) if args.classes else find_classes(split.train)
-    lists = {}
+    lists, faults = {}, []
     for name, refs in (("train", split.train), ("val", split.val)):
-        samples, faults = read_samples(refs, classes)
-        for fault in faults:
-            print(f"{fault.kind}: {fault.path} {fault.detail}", file=sys.stderr)
+        samples, found = read_samples(refs, classes)
+        decoded = decode_all(samples, name)
+        samples, faults = decoded.samples, faults + found + decoded.faults
         if any(" " in str(sample.image.resolve()) for sample in samples):
             print("warning: paths contain spaces, which some tools do not support", file=sys.stderr)
         for year, year_samples in by_year(samples).items():
             lists[args.out / f"{year}_{name}.txt"] = year_samples
+    print(fault_lines(faults), end="", file=sys.stderr)
+    if args.faults:
+        write_faults(args.faults, faults)
     args.out.mkdir(parents=True, exist_ok=True)
     with written_whole(*lists) as parts:
         for part, samples in zip(parts, lists.values(), strict=True):
@@ -90,6 +96,7 @@ def build_parser() -> Parser:
     add("--val-set", metavar="SETS", help="image sets, such as 2007:val")
     add("--classes", type=Path, metavar="FILE", help="class names, one per line")
     add("--seed", type=seed, default=0, help="seed of the held-out images, default 0")
+    add("--faults", type=Path, metavar="FILE", help="write all faults in the data as CSV")
     add("--out", type=Path, default=Path(), help="folder of the lists, default the current one")
     add("--write-splits", action="store_true", help="also write missing ImageSets/Main lists")
     return parser

@@ -33,8 +33,8 @@ def main(args: argparse.Namespace) -> None:
     from nets.detector import Detector
     from nets.versions import VERSIONS
     from summary import count_flops
-    from utils.data.annotation import read_training_samples
     from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
+    from utils.data.trainset import TrainSource, read_training_samples
     from utils.run import RunDirectory
     from utils.training.progress import Progress
     from utils.training.recipes import RECIPES
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
     recipe = dataclasses.replace(preset.recipe, **settings)
     use_precision(recipe.precision)
     augmentation = dataclasses.replace(recipe.augmentation, mosaic=args.mosaic)
-    samples, classes = read_training_samples(args.data, None, None, 0)
+    samples, classes = read_training_samples(TrainSource(args.data, size))
     version = preset.adapt(VERSIONS[args.yolo])
     detector = Detector(args.backbone, len(classes), version=version, input_size=size)
     needed = boxes_needed(samples, augmentation)

@@ -14,6 +14,7 @@ import voc_annotation
 from utils import cli
 from utils.data.anchors import load_anchors
 from utils.data.images import read_image
+from utils.errors import UserError
 
 
 def run(script, *args):
@@ -102,6 +103,11 @@ def test_contact_sheet_has_count_images(devkit, capsys):
         (kmeans_for_anchors, ["--classes", "none.txt"], "none.txt"),
         (contact_sheet, ["--out", "sheet.doc"], "sheet.doc"),
         (contact_sheet, ["--count", "0"], "--count 0"),
+        (contact_sheet, ["--count", "1000"], "use at most 552 or a smaller --input-size"),
+        (contact_sheet, ["--count", f"{10**400}"], "use at most 552"),
+        (contact_sheet, ["--faults", "no/such/folder/faults.csv"], "no folder no/such/folder"),
+        (kmeans_for_anchors, ["--faults", "no/such/folder/faults.csv"], "no folder no/such/folder"),
+        (voc_annotation, ["--faults", "no/such/folder/faults.csv"], "no folder no/such/folder"),
         (contact_sheet, ["--cuont", "4"], "--count"),
     ],
 )
@@ -135,6 +141,61 @@ def test_a_full_disk_keeps_the_earlier_lists(devkit, capsys, monkeypatch):
         path.name: path.read_text(encoding="utf-8") for path in devkit.iterdir() if path.is_file()
     }
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("script", "args"),
+    [
+        (voc_annotation, ()),
+        (kmeans_for_anchors, ("--input-size", 96)),
+        (contact_sheet, ("--input-size", 64, "--count", 12)),
+    ],
+)
+def test_damaged_images_are_left_out_and_listed(devkit, capsys, script, args):
+    voc = devkit / "VOCdevkit" / "VOC2007"
+    for number in range(11):  # at least ten of these are not held out
+        path = voc / "JPEGImages" / f"image{number}.png"
+        path.write_bytes(path.read_bytes()[: 300 if number % 2 else 10])  # 300: an intact header
+    add_image(voc, "intact", [("cat", (5, 5, 20, 20))])
+    add_list(voc, "trainval", [f"image{number}" for number in range(12)] + ["intact"])
+    add_list(voc, "test", [])
+    run(script, "--faults", "faults.csv", "--seed", 3, *args)
+    err = capsys.readouterr().err
+    rows = (devkit / "faults.csv").read_text(encoding="utf-8").splitlines()
+    assert f"unreadable image: {len(rows) - 1}\n" in err
+    assert len(rows) > 9
+    assert all(row.split(",")[1:3] == ["unreadable image", "image left out"] for row in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("script", "writer", "output"),
+    [
+        (kmeans_for_anchors, "save_anchors", "yolo_anchors.txt"),
+        (contact_sheet, None, "contact_sheet.png"),
+    ],
+)
+def test_a_full_disk_leaves_no_file(devkit, capsys, monkeypatch, script, writer, output):
+    def fill_disk(path, *_):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if writer:
+        monkeypatch.setattr(script, writer, fill_disk)
+    else:
+        monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    with pytest.raises(SystemExit):
+        run(script, "--input-size", 64)
+    assert f"{output}: no space left on device" in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in devkit.iterdir()] == ["VOCdevkit"]
+
+
+def test_the_size_of_a_contact_sheet_is_limited():
+    contact_sheet.check_count(552, (416, 416))
+    contact_sheet.check_count(1, (9984, 9984))
+    with pytest.raises(UserError, match=r"megapixels.*use a smaller --input-size"):
+        contact_sheet.check_count(1, (10016, 10016))
+    with pytest.raises(UserError, match="use at most 4 or a smaller"):
+        contact_sheet.check_count(5, (32, 8000))  # three columns are 24,018 pixels wide
 
 
 def test_make_demo_data_writes_once(tmp_path, capsys):

@@ -45,12 +45,24 @@ def test_flags_of_the_data_and_the_detector_are_in_the_settings():
     settings = settings_of(
         *("--yolo", "v3", "--conv", "separable", "--input-size", "64x96", "--width", "0.5"),
         *("--data", "D", "--train-set", "a", "--val-set", "b", "--classes", "c.txt", "--strict"),
-        *("--weights", "w.h5", "--run", "r", "--recipe", "classic", "--seed", "7"),
+        *(
+            "--faults",
+            "faults.csv",
+            "--weights",
+            "w.h5",
+            "--run",
+            "r",
+            "--recipe",
+            "classic",
+            "--seed",
+            "7",
+        ),
     )
     assert (settings.version.name, settings.version.conv) == ("v3", "separable")
     assert (settings.input_size, settings.width) == ((64, 96), 0.5)
     assert (settings.data, settings.classes_file) == (Path("D"), Path("c.txt"))
     assert (settings.train_set, settings.val_set, settings.strict) == ("a", "b", True)
+    assert settings.faults_file == Path("faults.csv")
     assert (settings.weights, settings.run) == ("w.h5", Path("r"))
     assert (settings.cluster_anchors, settings.recipe.seed) == (False, 7)
     assert settings_of().data == Path("VOCdevkit")

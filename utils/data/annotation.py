@@ -1,6 +1,5 @@
 """Reads the annotations of a set of images into samples."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.classes import find_classes, read_classes
 from utils.data.faults import (
     LONE_ANNOTATION,
     LONE_IMAGE,
@@ -22,7 +20,6 @@ from utils.data.faults import (
 from utils.data.images import read_image_header
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.data.orientation import Frame, FrameCounts, ImageLayout
-from utils.data.splits import resolve_splits
 from utils.data.vocxml import read_frame, read_objects
 from utils.errors import UserError
 
@@ -75,32 +72,6 @@ def read_samples(
         if sample:
             samples.append(sample)
     return samples, faults
-
-
-def read_training_samples(
-    data: Path,
-    train_set: str | None,
-    classes_file: Path | None,
-    seed: int,
-) -> tuple[list[Sample], list[str]]:
-    """Reads the samples that training would use; reports the split on standard error.
-
-    Args:
-        data: A VOCdevkit.
-        train_set: Image sets, see `resolve_splits`; None for the default split.
-        classes_file: File with one class name per line; None for the classes in the annotations.
-        seed: Seed of the choice of held-out images.
-
-    Returns:
-        The samples and the names of the classes, by label.
-    """
-    split = resolve_splits(data, train_set, seed=seed)
-    print(f"{data}: {split}", file=sys.stderr)
-    classes = read_classes(classes_file) if classes_file else find_classes(split.train)
-    samples, faults = read_samples(split.train, classes)
-    if faults:
-        print(f"faults ignored in the dataset: {len(faults)}", file=sys.stderr)
-    return samples, classes
 
 
 class _Folder:

@@ -22,13 +22,15 @@ from utils.data.faults import (
     TOO_MANY_OBJECTS,
     UNREADABLE_IMAGE,
     Fault,
+    check_faults_file,
     fault_lines,
+    write_faults,
 )
 from utils.data.images import DECODERS, read_image
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.errors import UserError
 from utils.lookahead import look_ahead
-from utils.text import format_table
+from utils.text import first_few, format_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,7 @@ def check_dataset(
     anchors: np.ndarray,
     input_size: tuple[int, int],
     strict: bool = False,
+    faults_file: Path | None = None,
 ) -> DatasetCheck:
     """Reads every annotation and decodes every image once.
 
@@ -77,11 +80,14 @@ def check_dataset(
         anchors: (..., 2) width and height in input pixels.
         input_size: Height and width of the network's input.
         strict: Whether any fault is an error.
+        faults_file: File for the full list of faults, see `write_faults`; None for none. It is
+            written even if there is no fault, or if a fault is an error.
 
     Raises:
-        UserError: A split other than `test` has no usable image, or `strict` is set and there is a
-            fault.
+        UserError: A split other than `test` has no usable image, `strict` is set and there is a
+            fault, or the folder of `faults_file` does not exist.
     """
+    check_faults_file(faults_file)
     decoded: dict[str, DecodedSamples] = {}
     faults: list[Fault] = []
     for split, refs in splits.items():
@@ -93,7 +99,10 @@ def check_dataset(
     faults += _lone_files({ref.voc_dir for refs in splits.values() for ref in refs})
     faults += _shared_images(decoded)
     faults = list(dict.fromkeys(faults))
-    table = _table(usable, classes, anchors, input_size) + fault_lines(faults)
+    if faults_file:
+        write_faults(faults_file, faults)
+    table = _table(usable, classes, anchors, input_size)
+    table += fault_lines(faults) + _absent_classes(usable, classes)
     if strict and faults:
         raise UserError(
             f"{len(faults)} faults in the dataset: repair them, or omit --strict to list and "
@@ -181,6 +190,28 @@ def _shared_images(decoded: Mapping[str, DecodedSamples]) -> list[Fault]:
                 detail = f"in {one}, and in {other} as {second}"
                 faults.append(Fault(SAME_PIXELS, first, detail))
     return sorted(faults)
+
+
+def _absent_classes(samples: Mapping[str, list[Sample]], classes: Sequence[str]) -> str:
+    """Warns of classes that cannot be learned or validated: one line per split, or none."""
+    effects = {
+        "train": "so they cannot be learned",
+        "val": "so they do not count in the mAP that selects the best weights",
+    }
+    lines = []
+    for split, effect in effects.items():
+        found: set[int] = set()
+        for sample in samples.get(split, ()):
+            # Training uses difficult objects, scores ignore them.
+            is_used = ~sample.difficult if split == "val" else slice(None)
+            found.update(sample.labels[is_used].tolist())
+        absent = [name for label, name in enumerate(classes) if label not in found]
+        if absent and found:  # without any object, the caller reports an error
+            lines.append(
+                f"warning: {len(absent)} of {len(classes)} classes have no object in {split}, "
+                f"{effect}: {first_few(absent)}\n"
+            )
+    return "".join(lines)
 
 
 def _table(

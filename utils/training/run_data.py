@@ -32,6 +32,7 @@ class DataSource:
         held_out: Fraction of the training images that is held out for validation if there is no
             list of validation images.
         strict: Whether any fault in the data is an error.
+        faults_file: File for the full list of faults; None for none.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class DataSource:
     seed: int
     held_out: float = HELD_OUT
     strict: bool = False
+    faults_file: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ def read_run_data(
     if test_images:  # only to find images that it shares with the other two
         splits["test"] = sorted(test_images)
     anchors = VERSIONS[version.name].anchor_array
-    report = check_dataset(splits, classes, anchors, input_size, source.strict)
+    report = check_dataset(splits, classes, anchors, input_size, source.strict, source.faults_file)
     print(report.table, file=sys.stderr)
     data = RunData(split.description, classes, report.samples["train"], report.samples["val"])
     if all(sample.difficult.all() for sample in data.val):

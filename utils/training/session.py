@@ -72,6 +72,7 @@ def prepare(settings: TrainingSettings) -> Session:
         seed=recipe.seed,
         held_out=settings.held_out,
         strict=settings.strict,
+        faults_file=settings.faults_file,
     )
     classes = read_classes(settings.classes_file) if settings.classes_file else None
     data = read_run_data(source, classes, settings.version, settings.input_size)
@@ -98,13 +99,16 @@ def prepare(settings: TrainingSettings) -> Session:
     return Session(directory, config, data, strategy, weights)
 
 
-def resume(path: Path, folder: Path | None, strict: bool) -> Session:
+def resume(
+    path: Path, folder: Path | None, strict: bool, faults_file: Path | None = None
+) -> Session:
     """Prepares a run to continue from its state.
 
     Args:
         path: The run directory.
         folder: The VOCdevkit if it was moved; None if it was not.
         strict: Whether any fault in the data is an error.
+        faults_file: File for the full list of faults in the data; None for none.
 
     Raises:
         UserError: The run directory is incomplete, or the data are missing or have changed.
@@ -121,6 +125,7 @@ def resume(path: Path, folder: Path | None, strict: bool) -> Session:
         val_set=config.val_set,
         seed=config.recipe.seed,
         strict=strict,
+        faults_file=faults_file,
     )
     data = read_run_data(source, classes, config.yolo, config.input_size)
     if data.digest != config.images:

@@ -28,6 +28,7 @@ class TrainingSettings:
             the default can be resumed.
         classes_file: File with the names of the classes; None for those of the annotations.
         strict: Whether any fault in the data is an error.
+        faults_file: File for the full list of faults in the data; None for none.
         freeze_random_backbone: Whether there is a frozen phase even if the weights are random.
         run: The run directory; None for a new one in `logs/`.
     """
@@ -45,5 +46,6 @@ class TrainingSettings:
     held_out: float = HELD_OUT
     classes_file: Path | None = None
     strict: bool = False
+    faults_file: Path | None = None
     freeze_random_backbone: bool = False
     run: Path | None = None

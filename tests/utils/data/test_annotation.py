@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from vocset import add_image, add_list, annotation
 
-from utils.data.annotation import read_samples, read_training_samples
+from utils.data.annotation import read_samples
 from utils.data.classes import find_classes
 from utils.data.faults import Fault
 from utils.data.imagesets import ImageRef, list_images
@@ -153,18 +153,3 @@ def test_real_datasets(shared_data, name, images, objects, faults):
     assert len(samples) == images
     assert sum(len(sample.boxes) for sample in samples) == objects
     assert len(found) == faults
-
-
-def test_training_samples_are_those_of_the_split_and_of_the_classes(tmp_path, capsys):
-    voc = tmp_path / "VOC2007"
-    for name in "abcdefgh":
-        add_image(voc, name, [("cat", (5, 5, 20, 20)), ("dog", (5, 5, 30, 30))], size=(60, 80))
-    add_list(voc, "train", "ab")
-    samples, classes = read_training_samples(tmp_path, "train", None, seed=0)
-    assert (len(samples), classes) == (1, ["cat", "dog"])
-    file = tmp_path / "classes.txt"
-    file.write_text("dog\n")
-    samples, classes = read_training_samples(tmp_path, None, file, seed=0)
-    assert (len(samples), classes) == (1, ["dog"])
-    assert all(sample.labels.tolist() == [0] for sample in samples)
-    assert "faults ignored in the dataset: 1" in capsys.readouterr().err

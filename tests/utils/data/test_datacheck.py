@@ -129,6 +129,37 @@ def test_a_fault_is_an_error_if_strict(voc):
         check(voc, strict=True)
 
 
+def test_classes_without_an_object_draw_a_warning(voc):
+    for name in "cd":
+        add_image(voc, name, [("cat", BOX), ("dog", BOX, 1)])  # difficult: not scored
+    for name in "ab":
+        add_image(voc, name, [("cat", BOX, 1), ("dog", BOX, 1)])  # difficult: trained on
+    report = check(voc, classes=("cat", "dog", "eel"))
+    assert not report.faults
+    assert report.table.splitlines()[-2:] == [
+        "warning: 1 of 3 classes have no object in train, so they cannot be learned: eel",
+        "warning: 2 of 3 classes have no object in val, so they do not count in the mAP that "
+        "selects the best weights: dog, eel",
+    ]
+
+
+def test_all_faults_are_written_even_if_they_are_errors(voc, tmp_path):
+    for name in "abcd":
+        add_image(voc, name, [("bird", BOX), ("cat", BOX)])
+    path = tmp_path / "faults.csv"
+    with pytest.raises(UserError, match="4 faults"):
+        check(voc, strict=True, faults_file=path)
+    rows = path.read_text().splitlines()[1:]
+    assert [row.split(",")[0][-5:] for row in rows] == ["a.xml", "b.xml", "c.xml", "d.xml"]
+    for name in "cd":
+        (voc / "JPEGImages" / f"{name}.png").write_bytes(b"")
+    with pytest.raises(UserError, match="no usable image"):
+        check(voc, faults_file=path)
+    assert len(path.read_text().splitlines()) == 1 + 2 + 2
+    with pytest.raises(UserError, match="no folder"):
+        check(voc, faults_file=tmp_path / "nowhere" / "faults.csv")
+
+
 def test_a_split_without_a_usable_image_is_an_error(voc):
     for name in "cd":
         (voc / "JPEGImages" / f"{name}.png").write_bytes(b"")
