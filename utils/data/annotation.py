@@ -12,6 +12,7 @@ from tqdm import tqdm
 from utils.data.faults import (
     LONE_ANNOTATION,
     LONE_IMAGE,
+    MISPLACED,
     NO_SUCH_IMAGE,
     UNREADABLE_ANNOTATION,
     UNREADABLE_IMAGE,
@@ -19,7 +20,7 @@ from utils.data.faults import (
 )
 from utils.data.images import read_image_header
 from utils.data.imagesets import ImageRef, annotation_files, image_files
-from utils.data.orientation import Frame, FrameCounts, ImageLayout
+from utils.data.orientation import UNKNOWN_FRAME, Frame, FrameCounts, ImageLayout
 from utils.data.vocxml import read_frame, read_objects
 from utils.errors import UserError
 
@@ -62,16 +63,19 @@ def read_samples(
     Returns:
         The samples, in the order of `refs`, and all faults of the files.
     """
-    samples, faults = [], []
     label_of = {name: label for label, name in enumerate(classes)}
     refs = list(refs)
     folders = {path: _Folder(path) for path in {ref.voc_dir for ref in refs}}
-    for ref in tqdm(refs, "reading annotations", delay=2, leave=False, disable=None):
-        sample, found = _read_sample(ref, folders[ref.voc_dir], label_of)
-        faults += found
-        if sample:
-            samples.append(sample)
-    return samples, faults
+    results = [
+        _read_sample(ref, folders[ref.voc_dir], label_of)
+        for ref in tqdm(refs, "reading annotations", delay=2, leave=False, disable=None)
+    ]
+    for index, (ref, (_, found)) in enumerate(zip(refs, results, strict=True)):
+        if any(fault.kind == MISPLACED for fault in found):
+            folder = folders[ref.voc_dir]
+            results[index] = _read_sample(ref, folder, label_of, folder.frame_counts)
+    samples = [sample for sample, _ in results if sample]
+    return samples, [fault for _, found in results for fault in found]
 
 
 class _Folder:
@@ -107,7 +111,10 @@ def _read_layout(image: Path) -> ImageLayout:
 
 
 def _read_sample(
-    ref: ImageRef, folder: _Folder, label_of: Mapping[str, int]
+    ref: ImageRef,
+    folder: _Folder,
+    label_of: Mapping[str, int],
+    frame_counts: FrameCounts = UNKNOWN_FRAME,
 ) -> tuple[Sample | None, list[Fault]]:
     image, annotation = folder.images.get(ref.image_id), folder.annotations.get(ref.image_id)
     if image is None and annotation is None:
@@ -122,7 +129,7 @@ def _read_sample(
     except (UserError, OSError) as error:
         return None, [Fault(UNREADABLE_IMAGE, image, str(error))]
     try:
-        objects, faults = read_objects(annotation, label_of, layout, lambda: folder.frame_counts)
+        objects, faults = read_objects(annotation, label_of, layout, frame_counts)
     except (UserError, OSError) as error:
         return None, [Fault(UNREADABLE_ANNOTATION, annotation, str(error))]
     sample = Sample(

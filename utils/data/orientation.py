@@ -67,6 +67,9 @@ class FrameCounts:
         return "stored" if self.stored else "decoded"
 
 
+UNKNOWN_FRAME = FrameCounts()
+
+
 def find_frame(
     layout: ImageLayout, stated_size: tuple[float, float] | None, boxes: Sequence[Sequence[float]]
 ) -> Frame | None:

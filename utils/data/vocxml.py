@@ -1,7 +1,7 @@
 """Reads the objects of a VOC annotation file, and finds its faults."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
@@ -10,6 +10,7 @@ import defusedxml.ElementTree
 import numpy as np
 from defusedxml import DefusedXmlException
 
+from utils.data.borders import reachable_iou
 from utils.data.faults import (
     CROSSES_BORDER,
     EMPTY_BOX,
@@ -26,6 +27,7 @@ from utils.data.faults import (
 )
 from utils.data.orientation import (
     BORDER_SLACK,
+    UNKNOWN_FRAME,
     Frame,
     FrameCounts,
     ImageLayout,
@@ -35,9 +37,8 @@ from utils.data.orientation import (
 from utils.errors import UserError
 from utils.text import counted
 
-# Scores compare detections with boxes as annotated, like VOC's development kit and pycocotools. No
-# detection extends beyond the image. The best possible one is the part of the box inside the image,
-# and its IoU with the box is the fraction of the box that is inside.
+# Scores compare detections with boxes as annotated, like VOC's development kit and pycocotools, but
+# no detection extends beyond the image.
 FOUND_IOU = 0.5
 ROOT = "annotation"  # the tag of the outermost element
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
@@ -105,7 +106,7 @@ def read_objects(
     path: Path,
     label_of: Mapping[str, int],
     image: ImageLayout,
-    folder: Callable[[], FrameCounts] = FrameCounts,
+    folder: FrameCounts = UNKNOWN_FRAME,
 ) -> tuple[list[AnnotatedObject], list[Fault]]:
     """Reads the objects of an annotation file.
 
@@ -116,8 +117,8 @@ def read_objects(
         path: The annotation.
         label_of: Label by class name.
         image: Size and orientation of the annotated image.
-        folder: Returns what other annotations of the folder show. It is called if the image is
-            rotated and its own annotation does not show how it was drawn.
+        folder: What other annotations of the folder show. It is used if the image is rotated and
+            its own annotation does not show on which frame it was drawn.
 
     Returns:
         The usable objects and the faults: objects that are left out, boxes that extend beyond the
@@ -157,7 +158,7 @@ def read_objects(
 
 
 def _frame_of(
-    root: Element, path: Path, image: ImageLayout, folder: Callable[[], FrameCounts]
+    root: Element, path: Path, image: ImageLayout, folder: FrameCounts
 ) -> tuple[Frame, list[Fault]]:
     """Finds on which frame the boxes of a rotated image were drawn."""
     frame = _find_frame(root, image)
@@ -167,20 +168,19 @@ def _frame_of(
         return frame, [Fault(ROTATED, path, detail)]
     if frame or (_stated_size(root) and image.stored_size != image.size):
         return "decoded", []  # a size that is neither of the two is reported on its own
-    counts = folder()
     orientation = f"EXIF orientation {image.orientation}"
-    if counts.frame == "stored":
+    if folder.frame == "stored":
         detail = (
-            f"{orientation} ignored, as in {counted(counts.stored, 'other image')} of the folder"
+            f"{orientation} ignored, as in {counted(folder.stored, 'other image')} of the folder"
         )
         return "stored", [Fault(ROTATED, path, detail)]
-    if counts.frame == "decoded":
+    if folder.frame == "decoded":
         return "decoded", []
     evidence = "no other image of the folder shows whether its boxes ignore it"
-    if counts.stored:
+    if folder.stored:
         evidence = (
-            f"boxes of {counted(counts.stored, 'other image')} of the folder ignore theirs, those "
-            f"of {counts.decoded} do not"
+            f"boxes of {counted(folder.stored, 'other image')} of the folder ignore theirs, those "
+            f"of {folder.decoded} do not"
         )
     remedy = "save the image without EXIF orientation and check its boxes"
     return "decoded", [Fault(MISPLACED, path, f"{orientation}: {evidence}; {remedy}")]
@@ -203,7 +203,7 @@ def _box_fault(box: list[float], image: ImageLayout, is_difficult: bool) -> tupl
         return OUTSIDE, reason
     if np.abs(inside - box).max() <= BORDER_SLACK:
         return None, ""
-    visible = (inside[2:] - inside[:2]).prod() / np.subtract(box[2:], box[:2]).prod()
+    [visible] = reachable_iou(np.array([box]), image.size)
     if visible >= FOUND_IOU or is_difficult:  # scores ignore difficult objects
         return CROSSES_BORDER, reason
     reason += f": {visible:.1%} inside, so it cannot be found at an IoU of {FOUND_IOU}; correct it"

@@ -85,11 +85,11 @@ class TestSamples:
     @pytest.mark.parametrize(
         ("box", "difficult", "kind"),
         [
-            ((-30, 10, 20, 50), 0, "box mostly outside"),  # 20 of 50 columns are inside
+            ((-30, 10, 20, 50), 0, "box mostly outside"),  # 21 of 51 columns are inside
             ((-30, 10, 20, 50), 1, "box crosses border"),  # not scored, so it does not matter
-            ((-20, 10, 20, 50), 0, "box crosses border"),  # exactly half of it
-            ((60, 40, 88, 68), 0, "box crosses border"),  # 20 x 20 of 28 x 28: 51%
-            ((60, 40, 89, 69), 0, "box mostly outside"),  # 20 x 20 of 29 x 29: 47.6%
+            ((-20, 10, 20, 50), 0, "box crosses border"),  # 21 of 41
+            ((60, 40, 88, 68), 0, "box crosses border"),  # 21 x 21 of 29 x 29 pixels: 52%
+            ((60, 40, 89, 69), 0, "box mostly outside"),  # 21 x 21 of 30 x 30: 49%
         ],
     )
     def test_a_box_that_no_detection_can_match_is_kept_and_reported(
@@ -100,7 +100,7 @@ class TestSamples:
         assert fault.kind == kind
         np.testing.assert_array_equal(sample.boxes, [box])
         if box[2] == 89:
-            assert "in an image of 80x60: 47.6% inside, so it cannot be found" in fault.detail
+            assert "in an image of 80x60: 49.0% inside, so it cannot be found" in fault.detail
 
     def test_a_size_that_differs_is_reported(self, tmp_path):
         xml = annotation([], (60, 80)).replace("<width>80", "<width>60")
