@@ -72,3 +72,9 @@ def test_random_backbones_are_frozen_only_on_request():
     assert not settings_of().freeze_random_backbone
     settings = settings_of("--freeze-epochs", "25")
     assert settings.freeze_random_backbone and settings.recipe.freeze_share == 0.25
+
+
+def test_a_list_of_faults_can_be_written_when_a_run_is_resumed():
+    train.reject_other_flags(
+        train.build_parser().parse_args(["--resume", "r", "--faults", "faults.csv", "--strict"])
+    )
