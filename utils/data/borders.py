@@ -1,0 +1,24 @@
+"""How much of an annotated box lies inside its image."""
+
+import numpy as np
+
+
+def reachable_iou(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Computes the IoU of each box with its own part inside the image.
+
+    Detections never extend beyond the image, so no detection can have a higher IoU with the box.
+    Pixels of both edges are counted, as in VOC's evaluation.
+
+    Args:
+        boxes: (N, 4) xyxy pixels as annotated.
+        size: Height and width of the image.
+
+    Returns:
+        (N,) float64, 0..1: 1 for boxes inside the image, 0 for boxes outside.
+    """
+    height, width = size
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    inside = np.clip(boxes, 0, (width, height, width, height))
+    sides, inside_sides = boxes[:, 2:] - boxes[:, :2] + 1, inside[:, 2:] - inside[:, :2] + 1
+    is_outside = ((boxes[:, 2:] < 0) | (boxes[:, :2] > (width, height))).any(axis=1)
+    return np.where(is_outside, 0, (inside_sides / sides).prod(axis=1))
