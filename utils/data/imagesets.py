@@ -118,7 +118,7 @@ def list_images(data: Path, spec: str) -> list[ImageRef]:
         data: A VOCdevkit.
         spec: Names of sets, separated by commas. A name can have a year (`2007:trainval`);
             otherwise it selects the set in all years that have it. `all` selects every annotated
-            image of folders without lists.
+            image, whether or not a list contains it, unless a list has this name.
 
     Raises:
         UserError: There is no such set or year, or it has no image.
@@ -132,16 +132,19 @@ def list_images(data: Path, spec: str) -> list[ImageRef]:
             known = ", ".join(path.name for path in folders)
             raise UserError(f"no year {year!r} in {data} for set {item!r}: it has {known}")
         lists = {path: set_lists(path) for path in years}
-        chosen = [
-            path for path, names in lists.items() if name in names or (name == "all" and not names)
-        ]
+        chosen = [path for path, names in lists.items() if name in names or name == "all"]
         if not chosen:
-            known = ", ".join(sorted(set().union(*lists.values()))) or "no lists, only `all`"
-            raise UserError(f"no image set {name!r} in {years[0]}: it has {known}")
+            known = ", ".join(sorted(set().union(*lists.values()))) or "no lists"
+            raise UserError(
+                f"no image set {name!r} in {years[0]}: it has {known}; `all` selects every "
+                "annotated image"
+            )
         for path in chosen:
             refs.update(dict.fromkeys(_read_set(path, lists[path].get(name))))
     if not refs:
-        raise UserError(f"no image in set {spec!r} of {data}: its list is empty")
+        is_all = spec.rpartition(":")[2] == "all"
+        cause = "there is no annotation" if is_all else "its list is empty"
+        raise UserError(f"no image in set {spec!r} of {data}: {cause}")
     return list(refs)
 
 
