@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from utils import cli
 from utils.errors import UserError
 from utils.evaluation.settings import BATCH_SIZE, MATCH_IOU, THRESHOLDS, Metric
+from utils.inference.thresholds import MAX_BOXES_LIMIT, Thresholds
 
 if TYPE_CHECKING:  # --help must not wait for TensorFlow
     from utils.data.annotation import Sample
@@ -49,6 +50,13 @@ def build_parser() -> cli.Parser:
         default=THRESHOLDS.iou,
         help=f"IoU threshold of NMS {default}",
     )
+    add(
+        "--max-boxes",
+        type=cli.positive,
+        metavar="N",
+        default=THRESHOLDS.max_boxes,
+        help=f"maximum number of detections per image {default}",
+    )
     add("--out", type=Path, metavar="DIR", default="map_out", help=f"output folder {default}")
     add("--json", action="store_true", help="print the metrics as one JSON document")
     return parser
@@ -62,13 +70,15 @@ def main(args: argparse.Namespace) -> None:
         raise UserError("--run and --gt cannot be combined, remove one of them")
     if args.iou == 0:
         raise UserError("--iou 0 would match any box with any object, use 0.5 for example")
+    if args.max_boxes > MAX_BOXES_LIMIT:
+        raise UserError(f"--max-boxes {args.max_boxes} is more than {MAX_BOXES_LIMIT}, lower it")
 
     from utils.evaluation.boxfiles import read_box_files, write_box_files
     from utils.evaluation.metrics import evaluate
     from utils.evaluation.report import Report, format_report
     from utils.evaluation.results import OWNED_FOLDERS, write_results
+    from utils.evaluation.testset import warn_of_unreachable_objects
     from utils.files import merged_whole
-    from utils.inference.thresholds import Thresholds
 
     run, predict_seconds = None, None
     if args.gt:
@@ -78,15 +88,18 @@ def main(args: argparse.Namespace) -> None:
             print(f"warning: {note}", file=sys.stderr)
     else:
         run, samples = _read_run_and_test_set(args.run, args.data, args.set)
+        warn_of_unreachable_objects(samples, args.iou)
         classes = run.classes
         title = f"Evaluation of {run.path}"
-        subtitle = f"{args.set} of {args.data}, minimum score {args.conf}, NMS IoU {args.nms_iou}"
+        subtitle = f"{args.set} of {args.data}, minimum score {args.conf}, "
+        subtitle += f"NMS IoU {args.nms_iou}, at most {args.max_boxes} detections per image"
     with merged_whole(args.out, OWNED_FOLDERS) as folder:
         if run:
             batch_size = min(BATCH_SIZE, len(samples))
-            thresholds = Thresholds(args.conf, args.nms_iou, THRESHOLDS.max_boxes)
+            thresholds = Thresholds(args.conf, args.nms_iou, args.max_boxes)
             predictor = run.predictor(thresholds, batch_size)
             detections, predict_seconds = _predict(predictor, samples)
+            _warn_of_limit(detections, args.max_boxes)
             write_box_files(folder, samples, detections, classes)
         evaluation = evaluate(samples, detections, classes, args.iou, predict_seconds)
         report = Report(
@@ -124,6 +137,15 @@ def _predict(predictor: "Predictor", samples: list["Sample"]) -> tuple[list["Det
     predictor([np.zeros((1, 1, 3), np.uint8)])  # traces the graph
     start = time.perf_counter()
     return predict_samples(predictor, samples), time.perf_counter() - start
+
+
+def _warn_of_limit(detections: list["Detections"], max_boxes: int) -> None:
+    if count := sum(detected.at_limit for detected in detections):
+        print(
+            f"warning: {count} of {len(detections)} images reached the limit of {max_boxes} "
+            "detections, raise --max-boxes or --conf",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def suppress(
         scores: (B, P, C) in 0..1.
         confidence: Boxes with a lower score are dropped.
         iou: Of two boxes of one class with a higher IoU, the one with the lower score is dropped.
-        max_boxes: Maximum number of boxes per image, M.
+        max_boxes: Maximum number of boxes per image, M, also if all are of one class.
 
     Returns:
         `boxes` (B, M, 4), `scores` (B, M) and `labels` (B, M) int32, best first and padded with

@@ -2,17 +2,15 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_run import make_run
 from vocset import add_image, add_list
 
 import get_map
 import utils.run
-from nets.versions import VERSIONS
 from utils import cli
 
 
@@ -77,7 +75,7 @@ def test_json_output_follows_the_contract(text_files, capsys):
     assert list(scores["per_class"]) == ["cat", "hot dog"]
     assert list(scores["per_class"]["cat"]) == [
         *("ap", "ap_11pt", "coco_ap", "precision", "recall", "f1", "lamr"),
-        *("ground_truths", "detections"),
+        *("ground_truths", "detections", "best_f1", "best_f1_score"),
     ]
     assert scores["images"] == 2
     assert scores["seconds"]["predict"] is None
@@ -114,7 +112,7 @@ def fake_run(monkeypatch, voc, tmp_path):
     import tensorflow as tf
 
     def detect(images, *settings):
-        detector.settings = settings
+        run.detector.settings = settings
         batch = tf.shape(images)[0]
         side = images.shape[1] / 4
         box = tf.constant([[side, side, 3 * side, 3 * side]])
@@ -125,14 +123,7 @@ def fake_run(monkeypatch, voc, tmp_path):
             "counts": tf.ones(batch, tf.int32),
         }
 
-    detector = SimpleNamespace(
-        input_size=(64, 64),
-        anchors=VERSIONS["v4"].anchor_array,
-        detect=detect,
-        as_constants=nullcontext,
-    )
-    config = SimpleNamespace(resize="letterbox")
-    run = utils.run.Run(tmp_path / "run", config, ["cat", "dog"], detector)
+    run = make_run(tmp_path / "run", detect, ["cat", "dog"])
     monkeypatch.setattr(utils.run, "load_run", lambda path: run)
     return run
 
@@ -173,7 +164,10 @@ def test_a_truncated_image_is_left_out(fake_run, voc, capsys, tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [((), (0.001, 0.5, 100)), (("--conf", "0.1", "--nms-iou", "0.2"), (0.1, 0.2, 100))],
+    [
+        ((), (0.001, 0.5, 500)),
+        (("--conf", "0.1", "--nms-iou", "0.2", "--max-boxes", "7"), (0.1, 0.2, 7)),
+    ],
 )
 def test_thresholds_reach_the_network(fake_run, flags, expected):
     score("--run", "run", *flags)
@@ -203,6 +197,7 @@ def test_contradictory_flags_are_errors(text_files, capsys):
     assert "--gt and --dets must be used together" in error_of(capsys, *dets)
     assert "cannot be combined" in error_of(capsys, *text_files, "--run", "x")
     assert "--iou" in error_of(capsys, *text_files, "--iou", 0)
+    assert "--max-boxes 10001 is more" in error_of(capsys, "--max-boxes", 10001)
     assert "1.5 is not between 0 and 1" in error_of(capsys, *text_files, "--iou", 1.5)
     assert "did you mean voc11" in error_of(capsys, *text_files, "--metric", "voc12")
     assert "did you mean --dets" in error_of(capsys, *text_files, "--detz", "x")

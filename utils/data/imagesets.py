@@ -101,7 +101,7 @@ def list_images(data: Path, spec: str) -> list[ImageRef]:
         data: A VOCdevkit.
         spec: Names of sets, separated by commas. A name can have a year (`2007:trainval`);
             otherwise it selects the set in all years that have it. `all` selects every annotated
-            image of folders without lists.
+            image, whether or not a list contains it, unless a list has this name.
 
     Raises:
         UserError: There is no such set or year, or it has no image.
@@ -115,15 +115,16 @@ def list_images(data: Path, spec: str) -> list[ImageRef]:
             known = ", ".join(path.name for path in folders)
             raise UserError(f"no year {year!r} in {data} for set {item!r}: it has {known}")
         lists = {path: set_lists(path) for path in years}
-        chosen = [
-            path for path, names in lists.items() if name in names or (name == "all" and not names)
-        ]
+        chosen = [path for path, names in lists.items() if name in names or name == "all"]
         if not chosen:
-            known = ", ".join(sorted(set().union(*lists.values()))) or "no lists, only `all`"
-            raise UserError(f"no image set {name!r} in {years[0]}: it has {known}")
+            known = ", ".join(sorted(set().union(*lists.values()))) or "no lists"
+            raise UserError(
+                f"no image set {name!r} in {years[0]}: it has {known}; `all` selects every "
+                "annotated image"
+            )
         found = [ref for path in chosen for ref in read_set(path, lists[path].get(name))]
         if not found:
-            reason = "no XML file"
+            reason = "there is no annotation"
             if name in lists[chosen[0]]:
                 reason = f"{lists[chosen[0]][name]} is empty, write one image name per line"
             raise UserError(f"no image in set {item.strip()!r} of {data}: {reason}")

@@ -23,6 +23,7 @@ GROUND_TRUTH_FOLDER, DETECTION_FOLDER = "ground-truth", "detection-results"
 GROUND_TRUTH_FORMAT = "class xmin ymin xmax ymax [difficult]"
 DETECTION_FORMAT = "class score xmin ymin xmax ymax"
 DIFFICULT = "difficult"
+MAX_CORNER = 2**24  # pixels on both sides of 0; up to here, float32 represents whole pixels exactly
 
 
 class BoxFiles(NamedTuple):
@@ -156,10 +157,17 @@ def _read_truths(path: Path) -> list[Row]:
 
 
 def _read_detections(path: Path) -> list[Row]:
-    return [
-        _parse(line, 5, f"{path}:{number}", DETECTION_FORMAT)
-        for number, line in _numbered_lines(path)
-    ]
+    rows = []
+    for number, line in _numbered_lines(path):
+        where = f"{path}:{number}"
+        row = _parse(line, 5, where, DETECTION_FORMAT)
+        if not 0 <= row.numbers[0] <= 1:
+            raise UserError(
+                f"{where}: the score of {line!r} is not between 0 and 1, "
+                f"expected `{DETECTION_FORMAT}`"
+            )
+        rows.append(row)
+    return rows
 
 
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:
@@ -174,8 +182,15 @@ def _parse(line: str, count: int, where: str, expected: str) -> Row:
         numbers = [float(word) for word in words]
     except ValueError:
         numbers = []
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+    if len(numbers) != count:
         raise UserError(f"{where}: cannot read {line!r}, expected `{expected}`")
+    if not all(map(math.isfinite, numbers)):
+        raise UserError(f"{where}: {line!r} has a number that is not finite, expected `{expected}`")
+    if max(map(abs, numbers[-4:])) > MAX_CORNER:
+        raise UserError(
+            f"{where}: the box of {line!r} is more than {MAX_CORNER} pixels away, "
+            f"expected `{expected}` in pixels"
+        )
     xmin, ymin, xmax, ymax = numbers[-4:]
     if xmax < xmin or ymax < ymin:
         raise UserError(

@@ -17,6 +17,9 @@ def coco_scores(
 ) -> tuple[dict[str, float | None], list[float | None]]:
     """Computes the metrics of pycocotools, and its AP of each class.
 
+    Of the detections, only the 100 with the highest scores per image and class count. Boxes are
+    used as they are, even beyond the image.
+
     Objects are small if their area is below 32 x 32 pixels of the image, and large from 96 x 96 on.
 
     Args:

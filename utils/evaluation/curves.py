@@ -8,6 +8,12 @@ import numpy as np
 
 from utils.evaluation.matching import IGNORED, TRUE_POSITIVE, Matches
 
+# The 11 recalls of VOC2007, in the floating point of `np.arange(0., 1.1, 0.1)` in py-faster-rcnn,
+# which most tools follow. Three are above the tenth: 0.30000000000000004, 0.6000000000000001 and
+# 0.7000000000000001, so a recall of exactly 3/10 does not reach the first of them. For the devkit's
+# `0:0.1:1`, MATLAB computes the upper half from the end, so there only 0.3 is above the tenth.
+RECALLS_11PT = np.arange(11) * 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -60,10 +66,10 @@ class Curve:
 
     @property
     def average_precision_11pt(self) -> float | None:
-        """Mean of the envelope at recall 0, 0.1 ... 1, as in VOC2007; None without ground truth."""
+        """Mean of the envelope at `RECALLS_11PT`, as in VOC2007; None without ground truth."""
         if not self.ground_truths:
             return None
-        at = np.searchsorted(self.recall, np.arange(11) / 10)
+        at = np.searchsorted(self.recall, RECALLS_11PT)
         return float(np.append(self.envelope, 0)[at].mean())
 
     @property
@@ -82,6 +88,22 @@ class Curve:
         last = np.searchsorted(false_per_image, np.logspace(-2, 0, 9), side="right")
         miss_rate = np.append(1, 1 - self.recall)[last]
         return float(np.exp(np.log(np.maximum(miss_rate, 1e-10)).mean()))
+
+    @property
+    def best_f1(self) -> tuple[float | None, float | None]:
+        """The highest F1 of any minimum score, and the highest such minimum score.
+
+        F1 is None without ground truth. The score is None if no detection is a true positive, since
+        F1 is then 0 at every score.
+        """
+        if not self.ground_truths:
+            return None, None
+        if not self.hits.any():
+            return 0.0, None
+        # A minimum score keeps either all detections of equal score or none of them.
+        is_last_of_equals = np.append(self.scores[1:] != self.scores[:-1], True)
+        best = np.where(is_last_of_equals, self.f1, 0).argmax()
+        return float(self.f1[best]), float(self.scores[best])
 
     def at(self, score: float) -> tuple[float | None, float | None, float | None]:
         """Precision, recall and F1 of the detections with at least this score.

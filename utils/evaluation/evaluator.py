@@ -1,6 +1,7 @@
 """Runs a detector on a whole image set, for validation and for evaluation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -57,4 +58,4 @@ def _scale_to_original(
         return detected
     borders = np.array([sample.width, sample.height] * 2, np.float32)
     boxes = np.minimum(detected.boxes * factor, borders)
-    return Detections(boxes, detected.scores, detected.labels)
+    return replace(detected, boxes=boxes)

@@ -76,6 +76,7 @@ def evaluate(
 
 def _class_metrics(curve: Curve, coco_ap: float | None) -> dict[str, float | int | None]:
     precision, recall, f1 = curve.at(SCORE_THRESHOLD)
+    best_f1, best_f1_score = curve.best_f1
     return {
         "ap": curve.average_precision,
         "ap_11pt": curve.average_precision_11pt,
@@ -86,6 +87,8 @@ def _class_metrics(curve: Curve, coco_ap: float | None) -> dict[str, float | int
         "lamr": curve.log_average_miss_rate,
         "ground_truths": curve.ground_truths,
         "detections": curve.detections,
+        "best_f1": best_f1,
+        "best_f1_score": best_f1_score,
     }
 
 

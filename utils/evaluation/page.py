@@ -18,7 +18,7 @@ from utils.evaluation.wording import (
     CLASS_METRICS,
     COCO_METRICS,
     HEADLINES,
-    count_or_percent,
+    class_value,
     headline,
     percent,
 )
@@ -96,7 +96,7 @@ def _class_table(per_class: dict[str, dict[str, Any]]) -> str:
             value = metrics[key]
             bar = f' class="bar" style="--share:{value:.3f}"' if key == "ap" and value else ""
             number = -1 if value is None else value
-            cells.append(f'<td data-value="{number}"{bar}>{count_or_percent(value)}</td>')
+            cells.append(f'<td data-value="{number}"{bar}>{class_value(key, value)}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
 

@@ -11,7 +11,7 @@ from utils.evaluation.settings import Metric
 from utils.evaluation.wording import (
     CLASS_METRICS,
     COCO_METRICS,
-    count_or_percent,
+    class_value,
     headline,
     percent,
 )
@@ -64,7 +64,7 @@ def format_report(report: Report) -> str:
     voc, coco = metrics["voc"], metrics["coco"]
     rows = [["class", *CLASS_METRICS.values()]]
     for name, class_metrics in metrics["per_class"].items():
-        rows.append([name, *(count_or_percent(class_metrics[key]) for key in CLASS_METRICS)])
+        rows.append([name, *(class_value(key, class_metrics[key]) for key in CLASS_METRICS)])
     means = [percent(mean) for mean in (voc["map"], voc["map_11pt"], coco["map"])]
     rows.append(["mean", *means, *[""] * (len(CLASS_METRICS) - len(means))])
     head, *body, mean = format_table(rows).splitlines()

@@ -4,7 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from utils.data.annotation import Sample, read_samples
+from utils.data.borders import reachable_iou
 from utils.data.classes import find_classes
 from utils.data.datacheck import decode_all
 from utils.data.faults import fault_lines
@@ -42,3 +45,31 @@ def read_test_set(
             f"it has {first_few(find_classes(refs)) or 'no objects'}; choose another set or run"
         )
     return samples
+
+
+def warn_of_unreachable_objects(samples: Sequence[Sample], iou: float) -> None:
+    """Reports the objects of which too little is inside the image to be found.
+
+    Boxes are scored as annotated, as the VOC development kit and pycocotools do, while detections
+    end at the border of the image. Objects marked `difficult` are not reported, since VOC's metrics
+    ignore them.
+
+    Args:
+        samples: Images with their ground truth.
+        iou: Minimum IoU of a match, 0..1.
+    """
+    counts = {
+        sample.image: np.count_nonzero(
+            (reachable_iou(sample.boxes, (sample.height, sample.width)) < iou) & ~sample.difficult
+        )
+        for sample in samples
+    }
+    images = [image for image, count in counts.items() if count]
+    if images:
+        print(
+            "warning: objects that extend so far beyond the image that no box inside it reaches "
+            f"an IoU of {iou:g}: {sum(counts.values())} in {len(images)} images, first "
+            f"{images[0]}; "
+            "they count as missed, since boxes are scored as annotated",
+            file=sys.stderr,
+        )

@@ -1,5 +1,6 @@
 """The names of metrics and the format of their values in reports."""
 
+import math
 from typing import Any
 
 from utils.evaluation.settings import Metric
@@ -17,6 +18,8 @@ CLASS_METRICS = {
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
+    "best_f1": "best F1",
+    "best_f1_score": "at score",
     "lamr": "LAMR",
     "ground_truths": "objects",
     "detections": "detections",
@@ -47,6 +50,16 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}%"
 
 
-def count_or_percent(value: float | int | None) -> str:
-    """Formats an integer as it is and a fraction as a percentage."""
+def class_value(key: str, value: float | int | None) -> str:
+    """Formats a metric of one class: counts as integers, fractions as percentages.
+
+    A score has three decimals, like `--conf`. It is rounded down, so that as a minimum score it
+    keeps the detection that has it.
+
+    Args:
+        key: The metric, one of `CLASS_METRICS`.
+        value: Its value; a dash is shown for None.
+    """
+    if key == "best_f1_score" and value is not None:
+        return f"{math.floor(1000 * value) / 1000:.3f}"
     return str(value) if isinstance(value, int) else percent(value)

@@ -15,11 +15,14 @@ class Detections:
         boxes: (N, 4) float32 corners `xmin, ymin, xmax, ymax` in pixels of the original image.
         scores: (N,) float32, objectness times class probability, 0..1.
         labels: (N,) int32 indices into the class list.
+        at_limit: Whether as many detections were found as non-maximum suppression may keep, so that
+            others may be missing.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+    at_limit: bool = False
 
     def __len__(self) -> int:
         """The number of objects."""

@@ -49,6 +49,7 @@ class Predictor:
         self.input_size = tuple(detector.input_size)
         self.batch_size = batch_size
         self._stretch = stretch
+        self._max_boxes = thresholds.max_boxes
         self._strides = strides_of(detector.anchors)
         weights = detector.as_constants if frozen else contextlib.nullcontext
 
@@ -124,15 +125,19 @@ class Predictor:
             fits.append(fit)
         raw = {key: tensor.numpy() for key, tensor in self._detect(canvases).items()}
         return [
-            _in_original(fit, *(raw[key][i, :count] for key in ("boxes", "scores", "labels")))
+            _in_original(
+                fit,
+                *(raw[key][i, :count] for key in ("boxes", "scores", "labels")),
+                at_limit=bool(count == self._max_boxes),
+            )
             for i, (fit, count) in enumerate(zip(fits, raw["counts"], strict=False))
         ]
 
 
 def _in_original(
-    fit: Letterbox, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
+    fit: Letterbox, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, at_limit: bool
 ) -> Detections:
     boxes = fit.inverse(boxes)
     # After clipping, boxes that lay entirely in the grey padding have no area.
     kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)
-    return Detections(boxes[kept], scores[kept], labels[kept])
+    return Detections(boxes[kept], scores[kept], labels[kept], at_limit)

@@ -1,7 +1,7 @@
 import pytest
 from vocset import add_image, add_list, ids
 
-from utils.data.imagesets import list_images, set_lists, write_set_list
+from utils.data.imagesets import ImageRef, list_images, set_lists, write_set_list
 from utils.errors import UserError
 
 
@@ -96,6 +96,26 @@ class TestSets:
             add_image(tmp_path / "VOC2024", name)
         (tmp_path / "VOC2024" / "Annotations" / "b.xml").unlink()
         assert ids(list_images(tmp_path, "all")) == ["a", "c"]
+
+    def test_all_selects_every_annotated_image_once_in_spite_of_lists(self, devkit):
+        year = devkit / "VOC2007"
+        add_list(year, "test", ["e", "f", "gone"])
+        add_image(year, "in no list")
+        annotated = [
+            ImageRef(path.parents[1], path.stem) for path in devkit.glob("*/Annotations/*.xml")
+        ]
+        assert list_images(devkit, "all") == sorted(annotated)
+        assert list_images(devkit, "all,test")[:-1] == sorted(annotated)
+        assert ids(list_images(devkit, "2007:all")) == sorted(
+            ref.image_id for ref in annotated if ref.voc_dir == year
+        )
+        add_list(year, "all", ["e"])
+        assert ids(list_images(devkit, "2007:all")) == ["e"]
+
+    def test_all_without_an_annotation_is_an_error(self, tmp_path):
+        (tmp_path / "Annotations").mkdir()
+        with pytest.raises(UserError, match="there is no annotation"):
+            list_images(tmp_path, "all")
 
 
 def test_a_set_list_is_written_and_read_back(tmp_path):

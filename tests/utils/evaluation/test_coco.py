@@ -1,5 +1,6 @@
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.evaluation_sets import random_set
+from tests.evaluation_sets import make_detections, make_sample, random_set
 from utils.evaluation.coco import coco_scores
 
 
@@ -46,14 +47,42 @@ def pycocotools_metrics(samples, detections, num_classes):
     return evaluation.stats[:9], [precision[:, :, label].mean() for label in range(num_classes)]
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_metrics_equal_pycocotools(seed):
-    samples, detections = random_set(seed)
-    means, per_class = coco_scores(samples, detections, 3)
-    expected_means, expected_per_class = pycocotools_metrics(samples, detections, 3)
+def assert_equal_to_pycocotools(samples, detections, num_classes):
+    means, per_class = coco_scores(samples, detections, num_classes)
+    expected_means, expected_per_class = pycocotools_metrics(samples, detections, num_classes)
     for got, expected in [
         *zip(means.values(), expected_means, strict=True),
         *zip(per_class, expected_per_class, strict=True),
     ]:
         assert (-1 if got is None else got) == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_metrics_equal_pycocotools(seed):
+    assert_equal_to_pycocotools(*random_set(seed), 3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_boxes_beyond_the_border_are_scored_as_written(seed):
+    samples, detections = random_set(seed)
+    shift = np.float32([-75, -75, -75, -75])
+    samples = [replace(each, boxes=each.boxes + shift) for each in samples]
+    detections = [replace(each, boxes=each.boxes + shift) for each in detections]
+    assert_equal_to_pycocotools(samples, detections, 3)
+
+
+def test_a_hundred_detections_count_per_image_and_category():
+    # 150 objects of each of two classes, all found. Of the first, every second detection is false,
+    # so that only half of its best 100 count; of the second, only 100 of the 150.
+    boxes = [(x, y, x + 20, y + 20) for y in range(0, 250, 25) for x in range(0, 375, 25)]
+    sample = make_sample(*((label, *box, 0) for label in (0, 1) for box in boxes))
+    scores = np.linspace(0.9, 0.1, 600)
+    true = [(0, score, *box) for score, box in zip(scores[0:300:2], boxes, strict=True)]
+    false = [(0, score, 600, 600, 620, 620) for score in scores[1:300:2]]
+    second = [(1, score, *box) for score, box in zip(scores[300:450], boxes, strict=True)]
+    found = make_detections(*true, *false, *second)
+    assert_equal_to_pycocotools([sample], [found], 2)
+    means, _ = coco_scores([sample], [found], 2)
+    assert means["mar_100"] == pytest.approx((50 / 150 + 100 / 150) / 2, abs=1e-9)

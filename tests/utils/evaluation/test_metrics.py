@@ -43,6 +43,9 @@ def test_voc_metrics_equal_the_hand_worked_example():
     assert a["precision"] == pytest.approx(1 / 3, abs=1e-9)
     assert a["recall"] == pytest.approx(1 / 4, abs=1e-9)
     assert a["f1"] == pytest.approx(2 * (1 / 3) * (1 / 4) / (1 / 3 + 1 / 4), abs=1e-9)
+    # F1 is 2 * 1 / (1 + 4) at 0.9, lower down to 0.6, and 2 * 2 / (4 + 4) at 0.4.
+    assert a["best_f1"] == pytest.approx(1 / 2, abs=1e-9)
+    assert a["best_f1_score"] == pytest.approx(0.4, abs=1e-6)
     # False positives per image, of two images: 0, 1/2, 1, 1; miss rate 3/4, 3/4, 3/4, 1/2. The
     # first eight reference points, 0.01 to 0.562, have 3/4; the last, 1, has 1/2.
     assert a["lamr"] == pytest.approx(((3 / 4) ** 8 * (1 / 2)) ** (1 / 9), abs=1e-9)
@@ -64,6 +67,8 @@ def test_undefined_metrics_are_null_in_json():
         "lamr": None,
         "ground_truths": 0,
         "detections": 1,
+        "best_f1": None,
+        "best_f1_score": None,
     }
     assert metrics["per_class"]["never found"] == {
         "ap": 0.0,
@@ -75,6 +80,8 @@ def test_undefined_metrics_are_null_in_json():
         "lamr": 1.0,
         "ground_truths": 1,
         "detections": 0,
+        "best_f1": 0.0,
+        "best_f1_score": None,
     }
     assert metrics["coco"]["map_large"] is None
 

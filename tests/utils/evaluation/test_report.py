@@ -12,7 +12,16 @@ def test_undefined_metrics_are_dashes(report):
     lines = format_report(report).splitlines()
     assert lines[0] == "A <title>: a subtitle, 2 images"
     row = next(line for line in lines if line.startswith("no truth"))
-    assert row.split() == ["no", "truth", "-", "-", "-", "0.00%", "-", "-", "-", "0", "2"]
+    assert " ".join(row.split()) == "no truth - - - 0.00% - - - - - 0 2"
+
+
+def test_the_score_of_the_best_f1_is_rounded_down(report):
+    # Of a/b, both objects are found at a score of 0.9, in float32 0.89999998.
+    lines = format_report(report).splitlines()
+    heading = next(line for line in lines if line.startswith("class"))
+    assert "best F1  at score" in heading
+    row = next(line for line in lines if line.startswith("a/b")).split()
+    assert row[7:9] == ["100.00%", "0.899"]
 
 
 # Three of the four classes with ground truth are found exactly.

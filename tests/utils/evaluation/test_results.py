@@ -38,6 +38,8 @@ def test_the_page_is_self_contained_and_shows_mistakes(report, tmp_path):
     assert "A &lt;title&gt;" in page
     assert "&lt;b&gt;&amp;" in page
     assert "<b>&" not in page
+    assert "<th>best F1</th><th>at score</th>" in page
+    assert '>100.00%</td><td data-value="0.8999999761581421">0.899</td>' in page
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     # Each image has one false positive, of "no truth" where a cat is, and that cat is missed.

@@ -34,6 +34,13 @@ def test_partial_last_batch_changes_nothing(batch_size):
     assert predictor([]) == []
 
 
+def test_detections_say_whether_the_limit_was_reached():
+    images = [picture(64, 96, (8, 8, 24, 40)), picture(64, 96)]
+    found = Predictor(RedFinder(), Thresholds(max_boxes=1))(images)
+    assert [each.at_limit for each in found] == [True, False]
+    assert not Predictor(RedFinder(), Thresholds(max_boxes=2))(images)[0].at_limit
+
+
 def test_changed_weights_are_used_without_retracing():
     network = RedFinder()
     predictor = Predictor(network, Thresholds(confidence=0.5))
