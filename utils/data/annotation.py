@@ -1,7 +1,8 @@
 """Reads the annotations of a set of images into samples."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from tqdm import tqdm
 
 from utils.data.classes import find_classes, read_classes
 from utils.data.faults import LONE_ANNOTATION, LONE_IMAGE, UNREADABLE_IMAGE, Fault
-from utils.data.images import read_image_header
+from utils.data.images import DECODERS, read_image_header
 from utils.data.imagesets import ImageRef, annotation_files, image_files, resolve_splits
 from utils.data.vocxml import ImageLayout, read_objects
 from utils.errors import UserError
+from utils.lookahead import read_ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class Sample:
 
 
 def read_samples(
-    refs: Iterable[ImageRef], classes: Sequence[str]
+    refs: Sequence[ImageRef], classes: Sequence[str]
 ) -> tuple[list[Sample], list[Fault]]:
     """Reads annotations and image headers.
 
@@ -53,19 +55,31 @@ def read_samples(
 
     Returns:
         The samples, in the order of `refs`, and all faults of the files.
+
+    Raises:
+        JobError: The disk or network folder does not respond.
     """
     samples, faults = [], []
     label_of = {name: label for label, name in enumerate(classes)}
     folders = {ref.voc_dir for ref in refs}
     images = {path: image_files(path) for path in folders}
     annotations = {path: annotation_files(path) for path in folders}
-    for ref in tqdm(refs, "reading annotations", delay=2, leave=False, disable=None):
+
+    def read(ref: ImageRef) -> tuple[Sample | None, list[Fault]]:
         image = images[ref.voc_dir].get(ref.image_id)
         annotation = annotations[ref.voc_dir].get(ref.image_id)
-        sample, found = _read_sample(ref, image, annotation, label_of)
-        faults += found
-        if sample:
-            samples.append(sample)
+        return _read_sample(ref, image, annotation, label_of)
+
+    with (
+        closing(read_ahead(read, refs, 2 * DECODERS, DECODERS, _image_name)) as results,
+        tqdm(
+            results, "reading annotations", len(refs), delay=2, leave=False, disable=None
+        ) as progress,
+    ):
+        for sample, found in progress:
+            faults += found
+            if sample:
+                samples.append(sample)
     return samples, faults
 
 
@@ -95,11 +109,15 @@ def read_training_samples(
     return samples, classes
 
 
+def _image_name(ref: ImageRef) -> Path:
+    return ref.voc_dir / "JPEGImages" / ref.image_id
+
+
 def _read_sample(
     ref: ImageRef, image: Path | None, annotation: Path | None, label_of: Mapping[str, int]
 ) -> tuple[Sample | None, list[Fault]]:
     if image is None and annotation is None:
-        path = ref.voc_dir / "JPEGImages" / ref.image_id
+        path = _image_name(ref)
         return None, [Fault("no such image", path, "listed, but there is no file of this name")]
     if image is None:
         return None, [Fault(LONE_ANNOTATION, annotation)]
