@@ -10,7 +10,7 @@ from utils.cli import Parser, parse_size, run, seed
 from utils.config import GENTLE
 from utils.data.annotation import read_training_samples
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
-from utils.data.images import IMAGE_SUFFIXES, write_image
+from utils.data.images import WRITTEN_SUFFIXES, write_image
 from utils.errors import UserError
 from utils.inference.detections import Detections
 from utils.inference.draw import draw_boxes
@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> None:
     size = parse_size(args.input_size)
     if args.count < 1:
         raise UserError(f"--count {args.count}: must be at least 1")
-    if args.out.suffix.lower() not in IMAGE_SUFFIXES:
+    if args.out.suffix.lower() not in WRITTEN_SUFFIXES:
         raise UserError(f"--out {args.out}: not an image file, use contact_sheet.png for example")
     samples, classes = read_training_samples(args.data, args.train_set, args.classes, args.seed)
     needed = boxes_needed(samples, GENTLE)
