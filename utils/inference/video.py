@@ -11,7 +11,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from utils.errors import UserError
+from utils.errors import JobError, UserError
 from utils.files import written_whole
 
 # The errors below name the file; messages of OpenCV and FFmpeg do not.
@@ -96,7 +96,8 @@ class VideoReader(contextlib.AbstractContextManager):
 class VideoWriter(contextlib.AbstractContextManager):
     """Writes an .mp4 file that appears when the `with` block ends.
 
-    No file appears if the block raises, or if no frame was written.
+    No file appears if the block raises, or if no frame was written. A `JobError` at the end of the
+    block means that the disk is full.
 
     MPEG-4 stores only even sizes, so an odd width or height grows by one pixel. Its time unit is
     at least 1/65535 s, so a rate of more than 65 frames per second, such as 119.877, is rounded to
@@ -123,7 +124,7 @@ class VideoWriter(contextlib.AbstractContextManager):
                 the source, frames are missing. Without repetition, the video would play too fast.
 
         Raises:
-            UserError: The file cannot be written.
+            UserError: The file cannot be opened for writing.
         """
         height, width = frame.shape[:2]
         frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
@@ -158,7 +159,7 @@ class VideoWriter(contextlib.AbstractContextManager):
                 encoder.release()
             # OpenCV does not report failed writes, but after one the file contains fewer frames.
             if _count_frames(part) != self.count:
-                raise UserError(f"cannot write {self.path}: check that the disk is not full")
+                raise JobError(f"cannot write {self.path}: check that the disk is not full")
 
 
 def _count_frames(path: Path) -> float:
