@@ -2,11 +2,9 @@
 
 import atexit
 import threading
-import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import closing
 from queue import SimpleQueue
 from typing import TypeVar
@@ -21,7 +19,8 @@ Item = TypeVar("Item")
 READ_TIMEOUT = 120.0
 EXIT_GRACE = 2.0  # seconds that running tasks have to end when the process exits
 
-_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_running: set[Future] = set()
+_exiting = threading.Event()
 
 
 def look_ahead(
@@ -53,7 +52,6 @@ def look_ahead(
         for i in range(workers)
     ]
     for thread in threads:
-        _threads.add(thread)
         thread.start()
     tasks, pending, exhausted = iter(tasks), deque(), False
     try:
@@ -126,19 +124,21 @@ def read_one(read: Callable[[Item], T], item: Item, name: Callable[[Item], objec
 
 
 def _work(queue: SimpleQueue) -> None:
-    while (entry := queue.get()) is not None:
+    while (entry := queue.get()) is not None and not _exiting.is_set():
         future, task = entry
         if future.set_running_or_notify_cancel():
+            _running.add(future)
             try:
                 future.set_result(task())
             except BaseException as error:  # noqa: BLE001  raised again by the reader of the result
                 future.set_exception(error)
+            finally:
+                _running.discard(future)
         del entry, future, task  # results can be large
 
 
 @atexit.register
-def _end_threads() -> None:
+def _end_tasks() -> None:
     """Waits a moment for running tasks, since libraries may crash if Python ends below them."""
-    end = time.monotonic() + EXIT_GRACE
-    for thread in list(_threads):
-        thread.join(max(0.0, end - time.monotonic()))
+    _exiting.set()
+    wait(list(_running), EXIT_GRACE)
