@@ -11,7 +11,7 @@ import numpy as np
 from utils.cli import Parser, parse_size, run, seed
 from utils.config import GENTLE
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
-from utils.data.images import IMAGE_SUFFIXES, write_image
+from utils.data.images import WRITTEN_SUFFIXES, write_image
 from utils.data.trainset import TrainSource, read_training_samples
 from utils.errors import UserError
 from utils.inference.detections import Detections
@@ -26,7 +26,7 @@ def main(args: argparse.Namespace) -> None:
     """Writes the sheet."""
     size = parse_size(args.input_size)
     check_count(args.count, size)
-    if args.out.suffix.lower() not in IMAGE_SUFFIXES:
+    if args.out.suffix.lower() not in WRITTEN_SUFFIXES:
         raise UserError(f"--out {args.out}: not an image file, use contact_sheet.png for example")
     source = TrainSource(
         args.data, size, args.train_set, args.classes, args.seed, faults_file=args.faults

@@ -38,6 +38,26 @@ def build_parser() -> cli.Parser:
         help="maximum number per image (default: 100)",
     )
     add("--batch-size", type=cli.positive, default=1, help="images per batch (default: 1)")
+    add(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="only detect these classes, separated by spaces or commas (default: all)",
+    )
+    add(
+        "--every",
+        type=cli.positive,
+        default=1,
+        metavar="N",
+        help="only process every Nth frame of a video, beginning with the first (default: 1)",
+    )
+    add(
+        "--save",
+        action="append",
+        choices=("voc", "txt", "csv"),
+        help="also write the detections as OUT/voc/*.xml, OUT/txt/*.txt or OUT/detections.csv; "
+        "can be repeated",
+    )
     add("--crop", action="store_true", help="also write each object to OUT/img_crop")
     add("--count", action="store_true", help="also print the number of objects per class")
     add("--heatmap", action="store_true", help="also write heat maps of the scores")
@@ -60,19 +80,30 @@ def main(args: argparse.Namespace) -> None:
     sources = find_sources(args.sources)  # before TensorFlow, so that a typo is reported at once
 
     cli.import_tensorflow()
-    from utils.inference.runner import Runner
+    from utils.data.classes import find_labels
+    from utils.inference.detections import NanError
+    from utils.inference.runner import Runner, RunnerSettings
     from utils.inference.thresholds import Thresholds
     from utils.inference.window import Window
     from utils.run import load_run, newest_run
 
     run = load_run(args.run or newest_run())
     batch_size = 1 if args.fps_test else args.batch_size
-    predictor = run.predictor(Thresholds(args.conf, args.iou, args.max_boxes), batch_size)
+    labels = find_labels(args.classes, run.classes) if args.classes else None
+    predictor = run.predictor(Thresholds(args.conf, args.iou, args.max_boxes), batch_size, labels)
     if args.fps_test:
-        _time(predictor, sources, args.fps_test, args.json)
+        try:
+            _time(predictor, sources, args.fps_test, args.json)
+        except NanError as error:
+            raise error.named("the first image", f"run {run.path}") from error
         return
-    window = Window() if args.show else None
-    runner = Runner(predictor, run.classes, _sinks(args, predictor), window, image_bar=args.json)
+    settings = RunnerSettings(
+        window=Window() if args.show else None,
+        image_bar=args.json,
+        every=args.every,
+        origin=f"run {run.path}",
+    )
+    runner = Runner(predictor, run.classes, _sinks(args, predictor), settings)
     if sources:
         runner.process(sources)
     else:
@@ -91,7 +122,7 @@ def main(args: argparse.Namespace) -> None:
 def _sinks(args: argparse.Namespace, predictor: "Predictor") -> list["Sink"]:
     """Returns the sinks that the flags select, in the order in which they receive frames."""
     from utils.files import OutputFolder
-    from utils.inference import sinks
+    from utils.inference import saving, sinks
 
     folder = OutputFolder(args.out)
     pictures = sinks.Pictures(folder)
@@ -100,6 +131,13 @@ def _sinks(args: argparse.Namespace, predictor: "Predictor") -> list["Sink"]:
         chosen.append(sinks.Heatmaps(folder, predictor))
     if args.crop:
         chosen.append(sinks.Crops(OutputFolder(args.out / "img_crop", replace=False)))
+    saved = set(args.save or ())
+    if "voc" in saved:
+        chosen.append(saving.VocFiles(OutputFolder(args.out / "voc")))
+    if "txt" in saved:
+        chosen.append(saving.TextFiles(OutputFolder(args.out / "txt")))
+    if "csv" in saved:
+        chosen.append(saving.CsvTable(folder))
     if args.json:
         chosen.append(sinks.JsonDocument())
     else:

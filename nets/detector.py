@@ -1,5 +1,7 @@
 """The detector: backbone -> neck -> head, with its loss and its detections."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -145,6 +147,7 @@ class Detector(keras.Model):
         confidence: float | tf.Tensor = 0.5,
         iou: float | tf.Tensor = 0.3,
         max_boxes: int = 100,
+        labels: Sequence[int] | None = None,
     ) -> dict[str, tf.Tensor]:
         """Finds the objects in a batch of letterboxed images.
 
@@ -153,11 +156,12 @@ class Detector(keras.Model):
             confidence: Minimum score of a box.
             iou: Maximum IoU of two boxes of one class.
             max_boxes: Maximum number of boxes per image.
+            labels: The classes to find; None for all.
 
         Returns:
-            `boxes`, `scores`, `labels` and `counts`, see `nets.nms.suppress`.
+            `boxes`, `scores`, `labels`, `counts` and `is_nan`, see `nets.nms.suppress`.
         """
-        return suppress(*self.predict_boxes(images), confidence, iou, max_boxes)
+        return suppress(*self.predict_boxes(images), confidence, iou, max_boxes, labels)
 
     def as_constants(self) -> keras.StatelessScope:
         """Returns a scope in which traced graphs hold the current weights as constants.

@@ -1,5 +1,7 @@
 """Non-maximum suppression inside the graph."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 
@@ -9,6 +11,7 @@ def suppress(
     confidence: float | tf.Tensor,
     iou: float | tf.Tensor,
     max_boxes: int,
+    labels: Sequence[int] | None = None,
 ) -> dict[str, tf.Tensor]:
     """Drops boxes that overlap better ones of the same class.
 
@@ -18,11 +21,18 @@ def suppress(
         confidence: Boxes with a lower score are dropped.
         iou: Of two boxes of one class with a higher IoU, the one with the lower score is dropped.
         max_boxes: Maximum number of boxes per image, M, also if all are of one class.
+        labels: The classes to find; None for all. Boxes of other classes do not count as one of M.
 
     Returns:
         `boxes` (B, M, 4), `scores` (B, M) and `labels` (B, M) int32, best first and padded with
-        zeros; `counts` (B,) int32, the number of boxes that are not padding.
+        zeros; `counts` (B,) int32, the number of boxes that are not padding; `is_nan` (B,) bool,
+        whether a box or a score is NaN, which would be dropped as if its score were low.
     """
+    is_nan = tf.reduce_any(tf.math.is_nan(boxes), axis=(1, 2)) | tf.reduce_any(
+        tf.math.is_nan(scores), axis=(1, 2)
+    )
+    if labels is not None:
+        scores = tf.gather(scores, labels, axis=-1)
     # The operation is documented for yxyx, but IoU does not depend on the order of the axes.
     kept = tf.image.combined_non_max_suppression(
         tf.expand_dims(boxes, 2),
@@ -33,9 +43,11 @@ def suppress(
         score_threshold=confidence,
         clip_boxes=False,
     )
+    found = tf.cast(kept.nmsed_classes, tf.int32)
     return {
         "boxes": kept.nmsed_boxes,
         "scores": kept.nmsed_scores,
-        "labels": tf.cast(kept.nmsed_classes, tf.int32),
+        "labels": found if labels is None else tf.gather(labels, found),
         "counts": kept.valid_detections,
+        "is_nan": is_nan,
     }

@@ -121,6 +121,7 @@ def fake_run(monkeypatch, voc, tmp_path):
             "scores": tf.fill((batch, 1), 0.123456789),
             "labels": tf.zeros((batch, 1), tf.int32),
             "counts": tf.ones(batch, tf.int32),
+            "is_nan": tf.zeros(batch, tf.bool),
         }
 
     run = make_run(tmp_path / "run", detect, ["cat", "dog"])

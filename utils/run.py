@@ -130,15 +130,18 @@ class Run:
     classes: list[str]
     detector: Detector
 
-    def predictor(self, thresholds: Thresholds, batch_size: int = 1) -> Predictor:
+    def predictor(
+        self, thresholds: Thresholds, batch_size: int = 1, labels: Sequence[int] | None = None
+    ) -> Predictor:
         """Builds a predictor with fixed weights that resizes images as the config says.
 
         Args:
             thresholds: Thresholds of non-maximum suppression.
             batch_size: Images per call of the network.
+            labels: The classes to find; None for all.
         """
         stretch = self.config.resize == "stretch"
-        return Predictor(self.detector, thresholds, batch_size, stretch, frozen=True)
+        return Predictor(self.detector, thresholds, batch_size, stretch, True, labels)
 
 
 def newest_run(logs: Path | str = "logs") -> Path:

@@ -4,7 +4,9 @@ from functools import partial
 
 import pytest
 
-from utils.lookahead import look_ahead
+from utils import lookahead
+from utils.errors import JobError
+from utils.lookahead import look_ahead, read_ahead, read_one
 
 DEADLINE = 20  # seconds until a test that waits for a thread fails
 
@@ -121,3 +123,38 @@ def test_closing_early_without_a_timeout_waits_for_running_tasks():
     threading.Timer(0.05, release.set).start()
     results.close()
     assert finished == [True]
+
+
+def test_threads_that_hang_do_not_keep_the_process_from_exiting():
+    release = threading.Event()
+    results = look_ahead([partial(int, 0), partial(release.wait, DEADLINE)], 2, timeout=60)
+    next(results)
+    threads = [each for each in threading.enumerate() if each.name.startswith("look-ahead")]
+    assert threads
+    assert all(thread.daemon for thread in threads)
+    release.set()
+    results.close()
+
+
+def test_reading_ahead_names_the_item_that_gives_no_data(monkeypatch):
+    monkeypatch.setattr(lookahead, "READ_TIMEOUT", 0.05)
+    release = threading.Event()
+
+    def read(name):
+        return name if name == "a.jpg" else release.wait(DEADLINE)
+
+    results = read_ahead(read, ["a.jpg", "b.jpg", "c.jpg"], depth=3, workers=2)
+    assert next(results) == "a.jpg"
+    with pytest.raises(JobError, match=r"b\.jpg gave no data for 0\.05 s.* still responds"):
+        next(results)
+    with pytest.raises(JobError, match=r"name of c"):
+        read_one(lambda item: read(item), "c", lambda item: f"name of {item}")
+    release.set()
+
+
+def test_reading_ahead_is_lazy_and_keeps_order_and_errors():
+    results = read_ahead(int, iter(["0", "1", "two", "3"]), depth=2, workers=2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(results)
+    assert list(read_ahead(int, [])) == []

@@ -1,7 +1,8 @@
 """Reads the annotations of a set of images into samples."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +19,12 @@ from utils.data.faults import (
     UNREADABLE_IMAGE,
     Fault,
 )
-from utils.data.images import read_image_header
+from utils.data.images import DECODERS, read_image_header
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.data.orientation import UNKNOWN_FRAME, Frame, FrameCounts, ImageLayout
 from utils.data.vocxml import read_frame, read_objects
 from utils.errors import UserError
+from utils.lookahead import read_ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class Sample:
 
 
 def read_samples(
-    refs: Iterable[ImageRef], classes: Sequence[str]
+    refs: Sequence[ImageRef], classes: Sequence[str]
 ) -> tuple[list[Sample], list[Fault]]:
     """Reads annotations and image headers.
 
@@ -62,14 +64,23 @@ def read_samples(
 
     Returns:
         The samples, in the order of `refs`, and all faults of the files.
+
+    Raises:
+        JobError: The disk or network folder does not respond.
     """
     label_of = {name: label for label, name in enumerate(classes)}
-    refs = list(refs)
     folders = {path: _Folder(path) for path in {ref.voc_dir for ref in refs}}
-    results = [
-        _read_sample(ref, folders[ref.voc_dir], label_of)
-        for ref in tqdm(refs, "reading annotations", delay=2, leave=False, disable=None)
-    ]
+
+    def read(ref: ImageRef) -> tuple[Sample | None, list[Fault]]:
+        return _read_sample(ref, folders[ref.voc_dir], label_of)
+
+    with (
+        closing(read_ahead(read, refs, 2 * DECODERS, DECODERS, _image_name)) as first_pass,
+        tqdm(
+            first_pass, "reading annotations", len(refs), delay=2, leave=False, disable=None
+        ) as progress,
+    ):
+        results = list(progress)
     for index, (ref, (_, found)) in enumerate(zip(refs, results, strict=True)):
         if any(fault.kind == MISPLACED for fault in found):
             folder = folders[ref.voc_dir]
@@ -110,6 +121,10 @@ def _read_layout(image: Path) -> ImageLayout:
     return ImageLayout(height, width, orientation)
 
 
+def _image_name(ref: ImageRef) -> Path:
+    return ref.voc_dir / "JPEGImages" / ref.image_id
+
+
 def _read_sample(
     ref: ImageRef,
     folder: _Folder,
@@ -118,7 +133,7 @@ def _read_sample(
 ) -> tuple[Sample | None, list[Fault]]:
     image, annotation = folder.images.get(ref.image_id), folder.annotations.get(ref.image_id)
     if image is None and annotation is None:
-        path = ref.voc_dir / "JPEGImages" / ref.image_id
+        path = _image_name(ref)
         return None, [Fault(NO_SUCH_IMAGE, path, "listed, but there is no file of this name")]
     if image is None:
         return None, [Fault(LONE_ANNOTATION, annotation)]

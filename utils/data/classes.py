@@ -1,11 +1,12 @@
 """Reads the names of the classes from a file or from the annotations."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from utils.data.imagesets import ImageRef, annotation_files, read_text
 from utils.data.vocxml import class_name, parse_xml
 from utils.errors import UserError
+from utils.text import did_you_mean
 
 VOC_CLASSES = Path(__file__).parents[2] / "model_data" / "voc_classes.txt"
 
@@ -42,3 +43,30 @@ def find_classes(refs: Iterable[ImageRef]) -> list[str]:
     names.discard("")
     voc = read_classes(VOC_CLASSES)
     return [name for name in voc if name in names] if names <= set(voc) else sorted(names)
+
+
+def find_labels(words: Iterable[str], classes: Sequence[str]) -> list[int]:
+    """Finds the labels of classes that the user names.
+
+    Args:
+        words: Names of classes. A word that is not a class is a list separated by commas.
+        classes: Names of the classes, by label.
+
+    Returns:
+        The labels, sorted.
+
+    Raises:
+        UserError: There is no such class; the message contains the nearest one.
+    """
+    names = [name for word in words for name in ([word] if word in classes else word.split(","))]
+    labels = set()
+    for name in filter(None, map(str.strip, names)):
+        if name not in classes:
+            raise UserError(
+                f"no class {name!r} in the run, {did_you_mean(name, classes)} "
+                "(specify sources before --classes)"
+            )
+        labels.add(classes.index(name))
+    if not labels:
+        raise UserError("--classes has no name, specify at least one")
+    return sorted(labels)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from itertools import combinations
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from utils.data.faults import (
 from utils.data.images import DECODERS, read_image
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.errors import UserError
-from utils.lookahead import look_ahead
+from utils.lookahead import read_ahead
 from utils.text import first_few, format_table
 
 
@@ -121,11 +121,15 @@ def decode_all(samples: Sequence[Sample], split: str) -> DecodedSamples:
     Args:
         samples: The samples.
         split: Name of the split, for the progress bar.
+
+    Raises:
+        JobError: The disk or network folder does not respond.
     """
     usable, by_digest, faults = [], {}, []
-    tasks = (partial(_digest, sample) for sample in samples)
     with (
-        closing(look_ahead(tasks, 2 * DECODERS, DECODERS)) as results,
+        closing(
+            read_ahead(_digest, samples, 2 * DECODERS, DECODERS, attrgetter("image"))
+        ) as results,
         tqdm(
             results, f"checking {split}", len(samples), delay=2, leave=False, disable=None
         ) as progress,
@@ -186,7 +190,7 @@ def _shared_images(decoded: Mapping[str, DecodedSamples]) -> list[Fault]:
         for digest in digests.keys() & other_digests.keys():
             first, second = digests[digest].image, other_digests[digest].image
             # Different images can have equal pixels at an eighth of the size.
-            if first != second and np.array_equal(read_image(first), read_image(second)):
+            if first != second and np.array_equal(*read_ahead(read_image, (first, second))):
                 detail = f"in {one}, and in {other} as {second}"
                 faults.append(Fault(SAME_PIXELS, first, detail))
     return sorted(faults)

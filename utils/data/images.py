@@ -1,12 +1,15 @@
 """Reads image files of any format as RGB arrays, and writes them."""
 
+import contextlib
 import os
+import stat
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from utils.errors import UserError
 from utils.files import written_whole
@@ -15,10 +18,38 @@ from utils.files import written_whole
 # needs more: a photo of twelve megapixels takes a core about 25 ms even at 1/8 of its size.
 DECODERS = max(2, min(8, os.cpu_count() or 2))
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+# What the pinned OpenCV decodes and Pillow reads the size of, see tests/utils/data/test_formats.py.
+# Of files that differ only in their suffix, the first one here is used.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".gif"),
+    *(".jfif", ".jpe", ".mpo", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".ras", ".sr"),
+)
+WRITTEN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "GIF", "PPM", "SUN")
+
+# Pillow's limit for what it calls a decompression bomb: a quarter of a gigabyte in three channels
+# of 8 bits, of which decoding and resizing need several copies.
+MAX_PIXELS = 178_956_970
 
 EXIF_ORIENTATION = 0x0112
 SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+SPECIAL_FILES = {
+    stat.S_ISDIR: "folder",
+    stat.S_ISFIFO: "named pipe",
+    stat.S_ISSOCK: "socket",
+    stat.S_ISCHR: "device",
+    stat.S_ISBLK: "device",
+}
+# Of ISO/IEC 23008-12; `mif1` and `msf1` can also begin an AVIF file, which Pillow recognizes.
+AVIF_STARTS = (b"ftypavif", b"ftypavis")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+OTHER_IMAGE_SUFFIXES = (
+    *(".heic", ".heif", ".jxl", ".psd", ".svg", ".ico", ".tga", ".dib", ".exr", ".hdr", ".pfm"),
+    *(".j2k", ".jpx", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"),
+)
+# What Pillow raises for damaged files, besides OSError.
+DAMAGED = (SyntaxError, ValueError, LookupError, EOFError, struct.error)
 
 # Images are already decoded in parallel, and OpenCV's own threads would only compete. Its messages
 # about damaged files do not contain the file name; the errors raised here do.
@@ -32,7 +63,7 @@ def read_image_size(path: Path) -> tuple[int, int]:
     """Reads the height and width of an image as decoded, from the header of the file.
 
     Raises:
-        UserError: The file is not an image.
+        UserError: See `read_image_header`.
     """
     return read_image_header(path)[0]
 
@@ -45,15 +76,84 @@ def read_image_header(path: Path) -> tuple[tuple[int, int], int]:
         1 to 8.
 
     Raises:
-        UserError: The file is not an image.
+        UserError: The file is not a regular file, not an image of a supported format, or has more
+            than `MAX_PIXELS` pixels.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
+    with opened(path) as image:
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow has already swapped the sides
+            orientation = image.tag_v2.get(EXIF_ORIENTATION, 1)
+        else:
             orientation = _orientation(image.info.get("exif"))
-    except (UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read image {path}: {error}; replace or remove the file") from error
-    return (width, height) if orientation in SWAPS_SIDES else (height, width), orientation
+            if orientation in SWAPS_SIDES:
+                width, height = height, width
+    _check_pixels(path, (height, width))
+    return (height, width), orientation
+
+
+def count_pictures(path: Path) -> int:
+    """Returns the number of frames of an animation, or of pages of a TIFF file; otherwise 1.
+
+    The further pictures in a JPEG file, such as previews, do not count.
+
+    Raises:
+        UserError: See `read_image_header`.
+    """
+    with opened(path) as image:
+        return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Opens an image file with Pillow, which reads only its header.
+
+    Raises:
+        UserError: The file is not a regular file, or not an image of a supported format.
+    """
+    check_regular(path)
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except OSError as error:
+        if error.errno is not None:  # raised by the file system, not by Pillow
+            raise
+        raise UserError(_why_unreadable(path)) from error
+    except DAMAGED as error:
+        raise UserError(_why_unreadable(path)) from error
+
+
+def check_regular(path: Path) -> None:
+    """Checks that a path is a regular file: reading a pipe or a device could take forever.
+
+    Raises:
+        UserError: It is something else.
+        OSError: There is no such path, or it is not accessible.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = next((name for test, name in SPECIAL_FILES.items() if test(mode)), "special file")
+        raise UserError(f"cannot read {path}: it is a {kind}, specify a regular file")
+
+
+def _check_pixels(path: Path, size: tuple[int, int]) -> None:
+    height, width = size
+    if height * width > MAX_PIXELS:
+        raise UserError(
+            f"cannot read image {path}: {width}x{height} is more than {MAX_PIXELS:,} pixels; "
+            "reduce it or cut it into tiles"
+        )
+
+
+def _why_unreadable(path: Path) -> str:
+    """Explains why neither Pillow nor OpenCV reads a file."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
+        return f"cannot read image {path}: HEIC is not supported, convert it to JPEG"
+    suffix = path.suffix.lower()
+    if suffix in OTHER_IMAGE_SUFFIXES:
+        return f"cannot read image {path}: {suffix} is not supported, convert it to JPEG or PNG"
+    return f"cannot read image {path}: damaged, truncated or not an image; replace or remove it"
 
 
 def _orientation(data: bytes | None) -> int:
@@ -90,14 +190,21 @@ def read_image(
         uint8 (h, w, 3), RGB.
 
     Raises:
-        UserError: The file is damaged or not an image.
+        UserError: The file is damaged, or see `read_image_header`.
     """
-    factor = reduction(size or read_image_size(path), min_size) if min_size else 1
+    if size:
+        check_regular(path)
+        _check_pixels(path, size)
+    else:
+        size = read_image_size(path)
+    factor = reduction(size, min_size) if min_size else 1
     data = np.fromfile(path, np.uint8)
     try:
         if data[:2].tobytes() == b"\xff\xd8":  # JPEG: only its decoder is faster at a reduced size
             return _decode(data, factor, path)
         image = _decode(data, 1, path)
+        if data[4:12].tobytes() in AVIF_STARTS:  # its decoder does not apply the orientation
+            image = _upright(image, read_image_header(path)[1])
     except cv2.error as error:
         raise UserError(f"cannot read image {path}: {error.err}; replace or remove it") from error
     if factor > 1:
@@ -113,10 +220,19 @@ def _decode(data: np.ndarray, factor: int, path: Path) -> np.ndarray:
     flags = {1: 0, 2: 16, 4: 32, 8: 64}[factor]  # cv2.IMREAD_REDUCED_* without their BGR bit
     image = cv2.imdecode(data, flags | cv2.IMREAD_COLOR_RGB) if data.size else None
     if image is None:
-        raise UserError(
-            f"cannot read image {path}: damaged, truncated or not an image; replace or remove it"
-        )
+        raise UserError(_why_unreadable(path))
     return image
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Applies an EXIF orientation to an image as stored."""
+    if orientation in SWAPS_SIDES:
+        image = image.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from utils.data.annotation import Sample
 from utils.data.images import DECODERS, read_image, reduction
-from utils.inference.detections import Detections
-from utils.lookahead import look_ahead
+from utils.inference.detections import Detections, NanError
+from utils.lookahead import read_ahead
 
 if TYPE_CHECKING:  # imports TensorFlow
     from utils.inference.predictor import Predictor
@@ -32,17 +32,22 @@ def predict_samples(
 
     Raises:
         UserError: An image cannot be read.
+        JobError: The network computes NaN for an image, or the disk does not respond.
     """
     detections = []
     with tqdm(total=len(samples), desc="predict", unit="image", disable=not progress) as bar:
-        decoding = (
-            partial(read_image, sample.image, predictor.input_size, (sample.height, sample.width))
-            for sample in samples
-        )
-        images = look_ahead(decoding, 2 * predictor.batch_size, DECODERS)
+
+        def read(sample: Sample) -> np.ndarray:
+            return read_image(sample.image, predictor.input_size, (sample.height, sample.width))
+
+        depth = 2 * predictor.batch_size
+        images = read_ahead(read, samples, depth, DECODERS, attrgetter("image"))
         for start in range(0, len(samples), predictor.batch_size):
             batch = samples[start : start + predictor.batch_size]
-            results = predictor([next(images) for _ in batch])
+            try:
+                results = predictor([next(images) for _ in batch])
+            except NanError as error:
+                raise error.named(batch[error.index].image, "the network") from error
             for sample, result in zip(batch, results, strict=True):
                 detections.append(_scale_to_original(result, sample, predictor.input_size))
             bar.update(len(batch))

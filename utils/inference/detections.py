@@ -1,10 +1,12 @@
-"""The detections of one image, and their JSON form."""
+"""The detections of one image, their JSON form, and the error of a network that gives none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from utils.errors import JobError
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,25 @@ class Detections:
     def __len__(self) -> int:
         """The number of objects."""
         return len(self.scores)
+
+
+class NanError(JobError):
+    """The network computes NaN for an image.
+
+    Attributes:
+        index: Position of the image among those that were passed to the predictor.
+    """
+
+    def __init__(self, index: int):
+        super().__init__(f"the network computes NaN for image {index} of a batch")
+        self.index = index
+
+    def named(self, image: object, origin: object) -> JobError:
+        """Returns an error that names the image and the origin of the weights."""
+        return JobError(
+            f"{origin} computes NaN for {image}: its weights are damaged, restore them or train "
+            "again"
+        )
 
 
 def to_json(

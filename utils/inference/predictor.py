@@ -11,7 +11,7 @@ import tensorflow as tf
 from nets.detector import Detector
 from nets.versions import ANCHORS_PER_LEVEL, strides_of
 from utils.data.letterbox import Letterbox, letterbox
-from utils.inference.detections import Detections
+from utils.inference.detections import Detections, NanError
 from utils.inference.thresholds import DEFAULT_THRESHOLDS, Thresholds
 
 
@@ -29,13 +29,14 @@ class Predictor:
         batch_size: Images per call of the network; the last batch is padded.
         stretch: Whether images are stretched to the input instead of keeping their aspect ratio.
         frozen: Whether the weights become constants at the first call, which is faster.
+        labels: The classes to find; None for all.
 
     Attributes:
         input_size: Height and width of the input of the network.
         batch_size: Images per call of the network.
         best_scores: A function that runs only the network, on a uint8 batch (1, height, width, 3)
-            of one letterboxed image. It returns the highest class score of each prediction, (1, P),
-            in the order of the logits of `Detector`.
+            of one letterboxed image. It returns the highest score of each prediction among the
+            classes to find, (1, P), in the order of the logits of `Detector`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Predictor:
         batch_size: int = 1,
         stretch: bool = False,
         frozen: bool = False,
+        labels: Sequence[int] | None = None,
     ):
         self.input_size = tuple(detector.input_size)
         self.batch_size = batch_size
@@ -52,16 +54,19 @@ class Predictor:
         self._max_boxes = thresholds.max_boxes
         self._strides = strides_of(detector.anchors)
         weights = detector.as_constants if frozen else contextlib.nullcontext
+        chosen = {} if labels is None else {"labels": labels}
 
         def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
             with weights():
                 return detector.detect(
-                    images, thresholds.confidence, thresholds.iou, thresholds.max_boxes
+                    images, thresholds.confidence, thresholds.iou, thresholds.max_boxes, **chosen
                 )
 
         def best_scores(images: tf.Tensor) -> tf.Tensor:
             with weights():
-                return tf.reduce_max(detector.predict_boxes(images)[1], axis=-1)
+                scores = detector.predict_boxes(images)[1]
+                scores = scores if labels is None else tf.gather(scores, labels, axis=-1)
+                return tf.reduce_max(scores, axis=-1)
 
         self._detect = self._graph(detect, batch_size)
         self.best_scores = self._graph(best_scores, 1)
@@ -74,10 +79,13 @@ class Predictor:
 
         Returns:
             The detections of each image, in pixels of this image.
+
+        Raises:
+            NanError: The network computes NaN for an image.
         """
         found = []
         for start in range(0, len(images), self.batch_size):
-            found += self._detect_batch(images[start : start + self.batch_size])
+            found += self._detect_batch(images[start : start + self.batch_size], start)
         return found
 
     def heatmap(self, image: np.ndarray) -> np.ndarray:
@@ -117,13 +125,15 @@ class Predictor:
         canvases = tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)
         return tf.function(compute, input_signature=[canvases], autograph=False)
 
-    def _detect_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def _detect_batch(self, images: Sequence[np.ndarray], start: int) -> list[Detections]:
         canvases = np.zeros((self.batch_size, *self.input_size, 3), np.uint8)
         fits = []
         for canvas, image in zip(canvases, images, strict=False):
             canvas[:], fit = letterbox(image, self.input_size, self._stretch)
             fits.append(fit)
         raw = {key: tensor.numpy() for key, tensor in self._detect(canvases).items()}
+        if (invalid := raw["is_nan"][: len(images)]).any():
+            raise NanError(start + int(invalid.argmax()))
         return [
             _in_original(
                 fit,

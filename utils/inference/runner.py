@@ -1,9 +1,10 @@
 """The prediction loop: reads sources ahead, predicts in batches, and passes frames to sinks."""
 
+import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
+from dataclasses import dataclass
 from itertools import groupby, islice, repeat, takewhile
 from pathlib import Path
 from typing import TypeVar
@@ -11,18 +12,41 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.images import read_image
+from utils.data.images import count_pictures, read_image
 from utils.errors import JobError, UserError
-from utils.inference.detections import Detections
+from utils.inference.animation import AnimationReader, is_animation
+from utils.inference.detections import Detections, NanError
 from utils.inference.frames import Frame
 from utils.inference.predictor import Predictor
 from utils.inference.sinks import Sink
 from utils.inference.sources import Source
 from utils.inference.video import VideoReader
 from utils.inference.window import Window
-from utils.lookahead import look_ahead
+from utils.lookahead import read_ahead, read_one
 
 T = TypeVar("T")
+
+SLOWEST_FPS = 5.0  # below this, a video is a slide show
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """How sources are processed.
+
+    Attributes:
+        window: Shows each frame after the sinks have taken it; None for no window.
+        image_bar: Whether still images have a progress bar; videos always have one.
+        every: Step between the frames of a video that are processed; 1 processes all.
+        origin: Where the weights come from, for error messages.
+    """
+
+    window: Window | None = None
+    image_bar: bool = False
+    every: int = 1
+    origin: str = "the network"
+
+
+DEFAULT_SETTINGS = RunnerSettings()
 
 
 class Runner:
@@ -32,8 +56,7 @@ class Runner:
         predictor: Finds the objects.
         classes: Names of the classes, by label.
         sinks: Receivers of the frames, which process each frame in the order of this list.
-        window: Shows each frame after the sinks have taken it; None for no window.
-        image_bar: Whether still images have a progress bar; videos always have one.
+        settings: How the sources are processed.
     """
 
     def __init__(
@@ -41,16 +64,18 @@ class Runner:
         predictor: Predictor,
         classes: Sequence[str],
         sinks: Sequence[Sink],
-        window: Window | None = None,
-        image_bar: bool = False,
+        settings: RunnerSettings = DEFAULT_SETTINGS,
     ):
         self._predictor = predictor
         self._classes = classes
         self._sinks = sinks
-        self._window = window
-        self._image_bar = image_bar
+        self._window = settings.window
+        self._image_bar = settings.image_bar
+        self._every = settings.every
+        self._origin = settings.origin
         self._done = 0
         self._failed = 0
+        self._cut_off = 0
 
     def process(self, sources: Sequence[Source]) -> None:
         """Predicts on all sources, one after another.
@@ -60,6 +85,7 @@ class Runner:
         Raises:
             UserError: The only source is damaged or not supported.
             OSError: The operating system cannot read the only source.
+            JobError: A source gives no data for too long, or the network computes NaN.
         """
         for sink in self._sinks:
             sink.begin(sources)
@@ -75,75 +101,106 @@ class Runner:
         """Finishes all sinks.
 
         Raises:
-            JobError: At least one source was skipped.
+            JobError: At least one source was skipped or ended early.
         """
         for sink in self._sinks:
             sink.finish()
-        if self._failed:
-            sources = self._failed + self._done
-            raise JobError(f"{self._failed} of {sources} sources could not be read, see above")
+        failures = {"could not be read": self._failed, "ended early": self._cut_off}
+        found = [f"{number} {what}" for what, number in failures.items() if number]
+        if found:
+            what = " and ".join(found).replace(" ", f" of {self._failed + self._done} sources ", 1)
+            raise JobError(f"{what}, see above")
 
     def _process_images(self, sources: Sequence[Source], is_only_source: bool) -> None:
-        tasks = (partial(_decode, source) for source in sources)
         with (
-            closing(look_ahead(tasks, self._depth)) as decoded,
+            closing(read_ahead(_decode, sources, self._depth, name=_address)) as decoded,
             tqdm(total=len(sources), unit="image", disable=not self._image_bar) as bar,
         ):
-            for source, image, detections in self._detect(self._readable(decoded, is_only_source)):
+            images = self._readable(decoded, is_only_source)
+            for source, image, detections in self._detect(images, _address):
                 self._pass_to_sinks(Frame(source, image, detections, self._classes), bar)
                 self._end(source)
 
     def _process_video(self, source: Source, is_only_source: bool) -> None:
         try:
-            video = VideoReader(source.address)
-        except UserError as error:
+            video = self._open(source.address)
+        except (UserError, OSError) as error:
             self._skip(error, is_only_source)
             return
+        total = video.count and math.ceil(video.count / self._every)
+        # Some recorders do not state the number of frames.
+        is_live = not video.count and not Path(source.address).is_file()
+        was_stopped = False
         with (
             video,
             ExitStack() as recordings,
-            closing(_read_ahead(video, self._depth)) as images,
-            tqdm(total=video.count, desc=source.name, unit="frame") as bar,
+            closing(_read_frames(video, source.address, self._depth)) as images,
+            tqdm(total=total, desc=source.name, unit="frame") as bar,
         ):
             for sink in self._sinks:
-                recordings.enter_context(sink.recording(source, video.fps))
+                recordings.enter_context(sink.recording(source, self._result_fps(video.fps)))
             try:
-                for seconds, image, detections in self._detect(images):
-                    seconds = 0.0 if video.count else seconds
-                    frame = Frame(source, image, detections, self._classes, bar.n, seconds)
+                for seconds, image, detections in self._detect(images, lambda _: source.address):
+                    seconds = seconds if is_live else 0.0
+                    number = bar.n * self._every
+                    frame = Frame(source, image, detections, self._classes, number, seconds)
                     self._pass_to_sinks(frame, bar)
             except KeyboardInterrupt:
                 # This is how cameras and windows are closed. An incomplete result of a file is
                 # deleted.
-                if video.count and not self._window:
+                if not is_live and not self._window:
                     raise
+                was_stopped = True
         if not bar.n:
             self._skip(UserError(f"{source.address} has no frame that can be read"), is_only_source)
             return
-        if video.count and bar.n < video.count - 1:  # the count in a file may be wrong by one frame
-            warning = f"{source.address} should have {video.count} frames, {bar.n} could be read"
-            print(f"warning: {warning}", file=sys.stderr)
+        if video.count and not was_stopped:
+            self._check_end(source, video)
         self._end(source)
+
+    def _check_end(self, source: Source, video: VideoReader | AnimationReader) -> None:
+        read, stated = video.frames_read, video.count
+        if read < stated - 1:  # the number that a file states may be wrong by one
+            _warn(f"{source.address} should have {stated} frames, {read} could be read")
+        elif video.ended_early:
+            _warn(f"{source.address} is damaged: only its first {read} frames could be read")
+        self._cut_off += video.ended_early
+
+    def _open(self, address: str) -> VideoReader | AnimationReader:
+        if address.isdecimal():  # macOS opens cameras only in the main thread
+            return VideoReader(address, self._every)
+        if read_one(is_animation, Path(address)):
+            return read_one(lambda path: AnimationReader(path, self._every), Path(address))
+        return read_one(lambda name: VideoReader(name, self._every), address)
+
+    def _result_fps(self, fps: float) -> float:
+        """Frame rate of the written video, which plays in real time unless that is too slow."""
+        return max(fps / self._every, min(fps, SLOWEST_FPS))
 
     @property
     def _depth(self) -> int:
         return 2 * self._predictor.batch_size
 
     def _readable(
-        self, decoded: Iterable[tuple[Source, np.ndarray | Exception]], is_only_source: bool
+        self, decoded: Iterable[tuple[Source, np.ndarray | Exception, int]], is_only_source: bool
     ) -> Iterator[tuple[Source, np.ndarray]]:
-        for source, image in decoded:
+        for source, image, pictures in decoded:
             if isinstance(image, Exception):
                 self._skip(image, is_only_source)
-            else:
-                yield source, image
+                continue
+            if pictures > 1:
+                _warn(f"only the first of the {pictures} pictures in {source.address} is used")
+            yield source, image
 
     def _detect(
-        self, images: Iterable[tuple[T, np.ndarray]]
+        self, images: Iterable[tuple[T, np.ndarray]], name: Callable[[T], str]
     ) -> Iterator[tuple[T, np.ndarray, Detections]]:
         images = iter(images)
         while batch := list(islice(images, self._predictor.batch_size)):
-            found = self._predictor([image for _, image in batch])
+            try:
+                found = self._predictor([image for _, image in batch])
+            except NanError as error:
+                raise error.named(name(batch[error.index][0]), self._origin) from error
             for (key, image), detections in zip(batch, found, strict=True):
                 yield key, image, detections
 
@@ -163,18 +220,29 @@ class Runner:
         if is_only_source:
             raise error
         self._failed += 1
-        tqdm.write(f"warning: {error}", file=sys.stderr)
+        _warn(error)
 
 
-def _decode(source: Source) -> tuple[Source, np.ndarray | Exception]:
+def _decode(source: Source) -> tuple[Source, np.ndarray | Exception, int]:
+    path = Path(source.address)
     try:
-        return source, read_image(Path(source.address))
+        return source, read_image(path), count_pictures(path)
     except (UserError, OSError) as error:
-        return source, error
+        return source, error, 0
 
 
-def _read_ahead(video: VideoReader, depth: int) -> Iterator[tuple[float, np.ndarray]]:
+def _read_frames(
+    video: VideoReader | AnimationReader, address: str, depth: int
+) -> Iterator[tuple[float, np.ndarray]]:
     """Yields the frames of a video, which a thread reads up to `depth` frames ahead."""
-    read = partial(next, iter(video), None)
-    with closing(look_ahead(repeat(read), depth)) as frames:
-        yield from takewhile(lambda frame: frame is not None, frames)
+    frames = iter(video)
+    with closing(read_ahead(lambda _: next(frames, None), repeat(address), depth)) as ahead:
+        yield from takewhile(lambda frame: frame is not None, ahead)
+
+
+def _address(source: Source) -> str:
+    return source.address
+
+
+def _warn(message: object) -> None:
+    tqdm.write(f"warning: {message}", file=sys.stderr)

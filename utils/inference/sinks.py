@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.images import IMAGE_SUFFIXES, write_image
+from utils.data.images import WRITTEN_SUFFIXES, write_image
 from utils.files import OutputFolder
 from utils.inference.detections import to_json
 from utils.inference.draw import draw_heatmap
@@ -91,7 +91,7 @@ class Pictures(Sink):
             self._video.write(self.render(frame), frame.seconds)
             return
         suffix = Path(frame.source.address).suffix.lower()
-        suffix = suffix if suffix in IMAGE_SUFFIXES else ".png"
+        suffix = suffix if suffix in WRITTEN_SUFFIXES else ".png"
         self.path = self._folder.path(frame.source.name + self.ending, suffix)
         write_image(self.path, self.render(frame))
 
@@ -150,7 +150,7 @@ class TextLines(Sink):
     def take(self, frame: Frame) -> None:
         """Prints the detections of an image; counts the frames of a video."""
         if frame.number is not None:
-            self._frames = frame.number + 1
+            self._frames = 1 if frame.number == 0 else self._frames + 1
             return
         _print(f"{frame.source.address} -> {self._pictures.path}")
         found = frame.detections
@@ -173,13 +173,14 @@ class ClassCounts(Sink):
     def __init__(self) -> None:
         self._total = Counter()
         self._largest = Counter()
-        self._sources = 0
+        self._images = 0
 
     def take(self, frame: Frame) -> None:
         """Counts the objects, and prints the counts of an image."""
         labels = frame.detections.labels.tolist()
         counts = Counter((label, frame.classes[label]) for label in labels)
         if frame.number is None:
+            self._images += 1
             self._total += counts
             _print(f"  {_in_words(counts)}")
         else:
@@ -187,13 +188,12 @@ class ClassCounts(Sink):
 
     def end(self, source: Source) -> None:
         """Prints the counts of a video."""
-        self._sources += 1
         if not source.is_image:
             _print(f"  maximum in one frame: {_in_words(self._largest)}")
 
     def finish(self) -> None:
-        """Prints the counts of all images, unless there was only one source."""
-        if self._sources > 1:
+        """Prints the counts of all images if there were several."""
+        if self._images > 1:
             _print(f"in all images: {_in_words(self._total)}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from utils.data.images import read_image
 from utils.data.letterbox import letterbox
 from utils.inference.predictor import Predictor
+from utils.lookahead import read_one
 
 WARM_UP_RUNS = 3
 
@@ -23,7 +24,7 @@ def measure_speed(predictor: Predictor, path: Path, runs: int) -> dict[str, floa
     Returns:
         Median milliseconds: `end_to_end_ms` from file to boxes, `network_ms` of the network alone.
     """
-    canvas = letterbox(read_image(path), predictor.input_size)[0][None]
+    canvas = letterbox(read_one(read_image, path), predictor.input_size)[0][None]
     return {
         "end_to_end_ms": _median_ms(lambda: predictor([read_image(path)]), runs),
         "network_ms": _median_ms(lambda: predictor.best_scores(canvas).numpy(), runs),

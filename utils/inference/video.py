@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from utils.errors import UserError
+from utils.errors import JobError, UserError
 from utils.files import written_whole
 
 # The errors below name the file; messages of OpenCV and FFmpeg do not.
@@ -18,6 +19,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
 
 DEFAULT_FPS = 25.0  # for cameras and streams that do not report their frame rate
+RELEASE_TIMEOUT = 2.0  # seconds
 EXACT_FPS_LIMIT = 65  # below this frame rate, MPEG-4 has a suitable time unit for any rate
 
 
@@ -26,16 +28,22 @@ class VideoReader(contextlib.AbstractContextManager):
 
     Args:
         address: A path, the number of a camera, or a URL.
+        every: Step between the frames that are yielded; 1 yields all.
 
     Attributes:
         fps: Frames per second.
         count: Approximate number of frames; None for live sources.
+        frames_read: Number of frames that have been read so far, including skipped ones.
 
     Raises:
         UserError: The video cannot be opened.
     """
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, every: int = 1):
+        self._every = every
+        self._lock = threading.Lock()
+        self._last_seconds = 0.0
+        self.frames_read = 0
         self._capture = cv2.VideoCapture(int(address) if address.isdecimal() else address)
         if not self._capture.isOpened():
             raise UserError(f"cannot open video {address}, check that it exists and plays")
@@ -48,19 +56,48 @@ class VideoReader(contextlib.AbstractContextManager):
         """Yields (seconds since the first read began, RGB uint8 (height, width, 3)) per frame."""
         start = time.monotonic()
         while True:
-            success, frame = self._capture.read()
-            if not success:
+            with self._lock:
+                frame = self._next_frame()
+            if frame is None:
                 return
             yield time.monotonic() - start, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
     def __exit__(self, *_: object) -> None:
-        self._capture.release()
+        # OpenCV crashes if a video is released while another thread reads it. A thread that does
+        # not finish waits for storage that does not respond.
+        if self._lock.acquire(timeout=RELEASE_TIMEOUT):
+            self._capture.release()
+            self._lock.release()
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the video, once read, has ended clearly before its stated duration.
+
+        The number of frames is not enough: of a video whose frame rate varies, some containers
+        state only the duration, from which FFmpeg estimates a number.
+        """
+        if not self.count or self.frames_read >= self.count - 1:
+            return False
+        duration = self.count / self.fps
+        missing = duration - self._last_seconds - 1 / self.fps
+        return missing > max(1.5 / self.fps, 0.01 * duration)
+
+    def _next_frame(self) -> np.ndarray | None:
+        """Returns the next frame that is not skipped, BGR; None at the end."""
+        while self._capture.grab():
+            self.frames_read += 1
+            self._last_seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if (self.frames_read - 1) % self._every == 0:
+                success, frame = self._capture.retrieve()
+                return frame if success else None
+        return None
 
 
 class VideoWriter(contextlib.AbstractContextManager):
     """Writes an .mp4 file that appears when the `with` block ends.
 
-    No file appears if the block raises, or if no frame was written.
+    No file appears if the block raises, or if no frame was written. A `JobError` at the end of the
+    block means that the disk is full.
 
     MPEG-4 stores only even sizes, so an odd width or height grows by one pixel. Its time unit is
     at least 1/65535 s, so a rate of more than 65 frames per second, such as 119.877, is rounded to
@@ -87,7 +124,7 @@ class VideoWriter(contextlib.AbstractContextManager):
                 the source, frames are missing. Without repetition, the video would play too fast.
 
         Raises:
-            UserError: The file cannot be written.
+            UserError: The file cannot be opened for writing.
         """
         height, width = frame.shape[:2]
         frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
@@ -122,7 +159,7 @@ class VideoWriter(contextlib.AbstractContextManager):
                 encoder.release()
             # OpenCV does not report failed writes, but after one the file contains fewer frames.
             if _count_frames(part) != self.count:
-                raise UserError(f"cannot write {self.path}: check that the disk is not full")
+                raise JobError(f"cannot write {self.path}: check that the disk is not full")
 
 
 def _count_frames(path: Path) -> float:

@@ -1,12 +1,16 @@
+import threading
+
 import numpy as np
 import pytest
 from vocset import add_image
 
 from nets.versions import VERSIONS
+from utils import lookahead
+from utils.data import annotation, datacheck
 from utils.data.annotation import read_samples
 from utils.data.datacheck import check_dataset, decode_all
 from utils.data.imagesets import ImageRef
-from utils.errors import UserError
+from utils.errors import JobError, UserError
 
 BOX = (10, 10, 50, 40)
 
@@ -177,3 +181,16 @@ def test_decoding_returns_samples_digests_and_faults(voc):
     assert [sample.image_id for sample in decoded.samples] == ["a", "b", "d"]
     assert [sample.image_id for sample in decoded.by_digest.values()] == ["a", "d"]
     assert [(fault.kind, fault.path) for fault in decoded.faults] == [("unreadable image", damaged)]
+
+
+def test_storage_that_does_not_respond_is_an_error(voc, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(lookahead, "READ_TIMEOUT", 0.05)
+    samples, _ = read_samples([ImageRef(voc, "a")], ["cat", "dog"])
+    for module, function in ((annotation, "read_image_header"), (datacheck, "read_image")):
+        monkeypatch.setattr(module, function, lambda *arguments: release.wait(20))
+    with pytest.raises(JobError, match=r"a gave no data for 0\.05 s"):
+        read_samples([ImageRef(voc, "a")], ["cat", "dog"])
+    with pytest.raises(JobError, match=r"a\.png gave no data for 0\.05 s"):
+        decode_all(samples, "train")
+    release.set()

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from nets.detector import Detector
 from tests.red_finder import RedFinder, picture
+from utils.inference.detections import NanError
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
 from utils.run import Run
@@ -64,10 +65,27 @@ def test_boxes_in_the_padding_are_dropped():
                 "scores": ones,
                 "labels": tf.zeros((1, 2), tf.int32),
                 "counts": counts,
+                "is_nan": tf.zeros(1, tf.bool),
             }
 
     (found,) = Predictor(PaddingFinder())([picture(64, 32)])  # in columns 32 to 64 of the input
     assert found.boxes.tolist() == [[8, 10, 28, 40]]
+
+
+def test_nan_is_an_error_that_names_its_image():
+    class Broken(RedFinder):
+        def detect(self, images, *settings):
+            # The network fails where the top left pixel is black.
+            is_nan = images[:, 0, 0, 0] == 0
+            return super().detect(images, *settings) | {"is_nan": is_nan}
+
+    predictor = Predictor(Broken(), batch_size=2)
+    images = [picture(64, 96) for _ in range(3)]
+    predictor(images)  # the fourth image is padding, and black
+    images[2][:] = 0
+    with pytest.raises(NanError) as caught:
+        predictor(images)
+    assert caught.value.index == 2
 
 
 def test_run_with_stretch_fills_the_input():
@@ -78,6 +96,7 @@ def test_run_with_stretch_fills_the_input():
                 "scores": tf.ones((1, 1)),
                 "labels": tf.zeros((1, 1), tf.int32),
                 "counts": tf.ones(1, tf.int32),
+                "is_nan": tf.zeros(1, tf.bool),
             }
 
     def boxes(resize):
@@ -125,6 +144,14 @@ def test_predictor_runs_a_real_detector():
     # The maximum is the score of the first detection; interpolation can only lower it.
     assert predictor.best_scores(image[None]).numpy().max() == pytest.approx(found.scores[0])
     assert 0 < predictor.heatmap(image).max() <= found.scores[0] * 1.001
+
+    one_class = Predictor(detector, Thresholds(confidence=1e-4, max_boxes=7), labels=[1])
+    (chosen,) = one_class([image])
+    assert set(chosen.labels) == {1}
+    assert len(chosen) == 7 > sum(found.labels == 1)
+    detector.get_layer("head_p5_logits").bias.assign(np.full(21, np.nan))
+    with pytest.raises(NanError):
+        one_class([image])
 
 
 @pytest.mark.parametrize("backbone", ["mobilenetv1", "cspdarknet_tiny"])

@@ -1,10 +1,13 @@
+import threading
 from contextlib import contextmanager
 
 import pytest
 
 from tests.media import save_image, save_video
 from tests.red_finder import RedFinder
+from utils import lookahead
 from utils.errors import JobError, UserError
+from utils.inference import runner
 from utils.inference.predictor import Predictor
 from utils.inference.runner import Runner
 from utils.inference.sinks import JsonDocument, Sink
@@ -59,9 +62,9 @@ def make_runner(*sinks):
 
 def test_sinks_are_called_in_order():
     log = Log()
-    runner = make_runner(log)
-    runner.process(find_sources(["v.mp4", "a.png"]))
-    runner.finish()
+    loop = make_runner(log)
+    loop.process(find_sources(["v.mp4", "a.png"]))
+    loop.finish()
     frames = [f"take v_{i:06d} 1" for i in range(3)]
     assert log.calls == [
         *("begin 2", "open v 12.5", *frames, "close v", "end v"),
@@ -89,10 +92,10 @@ def test_drawn_picture_is_made_once_and_leaves_the_image():
 
 def test_skipped_sources_fail_the_job_after_all_sinks_have_finished(tmp_path, capsys):
     (tmp_path / "broken.png").touch()
-    runner = make_runner(JsonDocument())
-    runner.process(find_sources(["broken.png", "a.png"]))
+    loop = make_runner(JsonDocument())
+    loop.process(find_sources(["broken.png", "a.png"]))
     with pytest.raises(JobError, match="1 of 2"):
-        runner.finish()
+        loop.finish()
     assert '"source": "a.png"' in capsys.readouterr().out
 
 
@@ -100,3 +103,14 @@ def test_only_source_that_cannot_be_read_raises(tmp_path):
     (tmp_path / "broken.png").touch()
     with pytest.raises(UserError, match=r"broken\.png"):
         make_runner().process(find_sources(["broken.png"]))
+
+
+@pytest.mark.parametrize("name", ["a.png", "v.mp4"])
+def test_source_that_gives_no_data_is_an_error(monkeypatch, name):
+    release = threading.Event()
+    monkeypatch.setattr(lookahead, "READ_TIMEOUT", 0.05)
+    monkeypatch.setattr(runner, "read_image", lambda path: release.wait(20))
+    monkeypatch.setattr(runner, "VideoReader", lambda *arguments: release.wait(20))
+    with pytest.raises(JobError, match=rf"{name} gave no data for 0\.05 s"):
+        make_runner().process(find_sources([name]))
+    release.set()

@@ -1,12 +1,17 @@
+import threading
+from pathlib import Path
+
 import pytest
 
-from utils.errors import UserError
+from utils import lookahead
+from utils.errors import JobError, UserError
 from utils.inference.sources import find_sources
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("img10.jpg", "img2.JPG", "img1.png", "clip.mp4", "notes.txt", "红.webp"):
+    names = ("img10.jpg", "img2.JPG", "img1.png", "clip.mp4", "notes.txt", "红.webp", ".a.jpg.xmp")
+    for name in names:
         (tmp_path / name).touch()
     (tmp_path / "inner.jpg").mkdir()
     return tmp_path
@@ -60,3 +65,12 @@ def test_error_names_the_missing_source(word, tmp_path, monkeypatch):
 def test_error_names_the_empty_folder(tmp_path):
     with pytest.raises(UserError, match=tmp_path.name):
         find_sources([str(tmp_path)])
+
+
+def test_storage_that_does_not_respond_is_an_error(monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(lookahead, "READ_TIMEOUT", 0.05)
+    monkeypatch.setattr(Path, "exists", lambda path: release.wait(20))
+    with pytest.raises(JobError, match=r"share/photos gave no data for 0\.05 s"):
+        find_sources(["share/photos"])
+    release.set()

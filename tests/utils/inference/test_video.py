@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.errors import UserError
+from utils.errors import JobError, UserError
 from utils.inference.video import VideoReader, VideoWriter
 
 
@@ -88,9 +88,27 @@ def test_failed_write_is_an_error(tmp_path, monkeypatch):
             Path(self.path).write_bytes(b"the start of a video")
 
     monkeypatch.setattr(cv2, "VideoWriter", FullDisk)
-    with pytest.raises(UserError, match=r"a\.mp4.*disk"):
+    with pytest.raises(JobError, match=r"a\.mp4.*disk"):
         write(tmp_path / "a.mp4", frames(2, 32, 32))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("share", "early"), [(1, False), (0.8, True), (0.5, True)])
+def test_video_that_ends_early_is_recognized(tmp_path, share, early):
+    path = tmp_path / "a.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for image in frames(20, 48, 64) * 2:
+        video.write(image)
+    video.release()
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    for every in (1, 3):
+        with VideoReader(str(path), every) as reader:
+            images = list(reader)
+        assert 0 < reader.frames_read <= 40
+        assert (reader.frames_read < 40) == early
+        assert len(images) == -(-reader.frames_read // every)
+        assert reader.ended_early == early
 
 
 def test_missing_folder_is_an_error(tmp_path):
