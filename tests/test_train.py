@@ -246,7 +246,7 @@ def test_error_names_the_damaged_file_of_a_run(run_train, tmp_path):
     assert run_train("--epochs", "1")[0] == 0
     path = tmp_path / "run"
     (path / "classes.txt").write_text("cat\ndog\ncow\n")
-    with pytest.raises(UserError, match=r"best\.weights\.h5 is damaged or belongs to") as raised:
+    with pytest.raises(UserError, match="num_classes is 2 in the weights and 3") as raised:
         load_run(path)
     assert len(str(raised.value)) < 300, "one line, not all layers"
     weights = (path / "best.weights.h5").read_bytes()

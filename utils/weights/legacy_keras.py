@@ -74,6 +74,7 @@ def read_legacy_keras(path: Path, origin: Predecessor) -> ForeignDetector:
         input_size=INPUT_SIZE,
         resize="stretch",  # letterbox_image is False in their yolo.py
         tensors=renamed,
+        anchors_assumed=True,
     )
 
 
