@@ -17,13 +17,8 @@ from utils.errors import UserError
 from utils.files import written_whole
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
-from utils.weights_file import (
-    header_of,
-    read_header,
-    require_finite,
-    require_same,
-    save_detector,
-)
+from utils.layer_tensors import load_exactly
+from utils.weights_file import header_of, read_detector, require_same, save_detector
 
 CONFIG = "config.json"
 
@@ -207,18 +202,11 @@ def load_run(path: Path | str) -> Run:
     weights = directory.best_weights
     if not weights.is_file():
         raise UserError(f"run {path} has no {weights.name} yet, train it further with --resume")
-    header = read_header(weights)
+    header, tensors = read_detector(weights)
     detector = build_detector(config, len(classes))
     if header:
         require_same(header, header_of(detector, classes), weights)
-    try:
-        detector.load_weights(weights)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split()).split(". ")[0]  # Keras goes on to list all layers
-        raise UserError(f"{weights} is damaged or belongs to another detector: {reason}") from error
-    if not header:  # written before files of weights described themselves; otherwise verified
-        for weight in detector.weights:
-            require_finite(weight.numpy(), weight.path, weights)
+    load_exactly(detector, tensors, weights)
     return Run(directory.path, config, classes, detector)
 
 

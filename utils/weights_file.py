@@ -26,6 +26,7 @@ from nets.versions import YoloVersion, with_anchors
 from utils.config import from_json, parse_json
 from utils.errors import UserError
 from utils.files import written_whole
+from utils.layer_tensors import LayerTensors, require_finite
 
 FORMAT = 1
 ENTRY = "swapyolo"
@@ -94,29 +95,31 @@ def save_detector(path: Path, detector: Detector, header: DetectorHeader) -> Non
         with written_whole(path) as (part,):
             detector.save_weights(part)
             with h5py.File(part, "r+") as file:
-                file.attrs[ENTRY] = make_document(header, _read_tensors(file))
+                file.attrs[ENTRY] = make_document(header, _read_tensors(file)[0])
     finally:
         detector.optimizer = optimizer
 
 
-def read_header(path: Path) -> DetectorHeader | None:
-    """Reads the header of a file of `save_detector`, and verifies header and tensors.
+def read_detector(path: Path) -> tuple[DetectorHeader | None, LayerTensors]:
+    """Reads a `.weights.h5`, and verifies header and tensors if there is a header.
+
+    Args:
+        path: A file of `save_detector`, or another one that Keras 3 wrote.
 
     Returns:
-        The header; None for any other HDF5 file.
+        The header, None if the file has none; and the tensors under the names of the layers.
 
     Raises:
-        UserError: The file is damaged, or a number in it is not finite.
+        UserError: The file is damaged, or a number in a file with a header is not finite.
     """
     try:
         with h5py.File(path) as file:
-            if ENTRY not in file.attrs:
-                return None
-            text, tensors = file.attrs[ENTRY], _read_tensors(file)
+            text, tensors, by_key = file.attrs.get(ENTRY), *_read_tensors(file)
     # h5py raises all of these for damaged files.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise UserError(f"{path} is damaged ({error}), {REMEDY}") from error
-    return read_document(DetectorHeader, text, tensors, path)
+    header = None if text is None else read_document(DetectorHeader, text, tensors, path)
+    return header, by_key
 
 
 def require_same(found: DetectorHeader, described: DetectorHeader, path: Path) -> None:
@@ -143,16 +146,6 @@ def require_same(found: DetectorHeader, described: DetectorHeader, path: Path) -
                 f"{path} contradicts the other files of its run: {key} is {ours!r} in the weights "
                 f"and {theirs!r} beside them, restore the file that was changed"
             )
-
-
-def require_finite(values: np.ndarray, name: str, source: str | Path) -> None:
-    """Checks that a tensor has no NaN and no infinity.
-
-    Raises:
-        UserError: It has; names the tensor and its file.
-    """
-    if not np.isfinite(values).all():
-        raise UserError(f"{source} is damaged: {name} holds NaN or infinity, {REMEDY}")
 
 
 def make_document(header: Any, tensors: Mapping[str, np.ndarray]) -> str:
@@ -202,22 +195,32 @@ def _digest(header: Any, tensors: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.blake2b(json.dumps(header, sort_keys=True).encode(), digest_size=DIGEST_BYTES)
     for name in sorted(tensors):
         values = tensors[name]
-        digest.update(f"\0{name}\0{values.dtype.str}\0{values.shape}\0".encode())
+        fields = f"\0{name}\0{values.dtype.str}\0{values.shape}\0"
+        digest.update(fields.encode(errors="surrogateescape"))  # names in a damaged file
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
 
-def _read_tensors(file: h5py.File) -> dict[str, np.ndarray]:
-    """Reads all tensors of a file by path and name of the layer, which Keras stores apart."""
-    tensors = {}
+def _read_tensors(file: h5py.File) -> tuple[dict[str, np.ndarray], LayerTensors]:
+    """Reads all tensors, by path and name of the layer, and those of layers under their names.
 
-    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset):
-            layer = item.parent.attrs.get("name", "")
-            tensors[f"{path} ({layer})" if layer else path] = np.asarray(item[()])
+    Keras numbers the groups of layers, and stores the name of a layer as an attribute.
+    """
+    tensors, by_key = {}, {}
 
+    def visit(path: str, group: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(group, h5py.Dataset):
+            return
+        layer = group.attrs.get("name", "")
+        for index, item in group.items():
+            if isinstance(item, h5py.Dataset):
+                name = f"{path}/{index} ({layer})"
+                tensors[name] = values = np.asarray(item[()])
+                by_key[f"{layer}/{index}"] = (name, values)
+
+    visit("", file)
     file.visititems(visit)
-    return tensors
+    return tensors, by_key
 
 
 def _values(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,42 +8,37 @@ from nets.conventions import Convention
 from utils.config import from_json, read_json
 from utils.errors import UserError
 from utils.run import read_convention
-from utils.weights.tensorfiles import has_layer_names
-from utils.weights_file import read_header
+from utils.weights_file import DetectorHeader
 
 
-def h5_convention(path: Path, spec: BackboneSpec) -> tuple[str | None, Convention]:
-    """Returns the library and the convention of a `.h5`.
+def run_convention(header: DetectorHeader | None, spec: BackboneSpec, path: Path) -> Convention:
+    """Returns the convention of a detector that was trained or converted by this project.
 
     Args:
-        path: A file of this project, or one of `keras.applications`, which lists its layers.
+        header: Header of the file; None for files of earlier versions.
         spec: The backbone that is to be filled.
-
-    Returns:
-        The library is "keras", or None for files of this project.
+        path: The `.weights.h5`.
 
     Raises:
-        UserError: The file is damaged, of another backbone, or does not say what its weights
-            assume.
+        UserError: The file has no header and is not in the directory of a run, or has the weights
+            of another backbone.
     """
-    if header := read_header(path):
+    if header:
         require_backbone(header.backbone, spec, path)
-        return None, header.convention
-    if has_layer_names(path):  # runs were never saved in this format
-        return "keras", _published(spec, "keras", path)
+        return header.convention
     if convention := read_convention(path.parent):
-        return None, convention
+        return convention
     raise UserError(
         f"{path} does not say which padding and pixel scaling its weights assume, copy the "
         "config.json of its run to the same folder"
     )
 
 
-def torch_convention(library: str, spec: BackboneSpec, path: Path) -> Convention:
-    """Returns the convention of a file of timm or torchvision.
+def published_convention(library: str, spec: BackboneSpec, path: Path) -> Convention:
+    """Returns the convention of a file of timm, torchvision or `keras.applications`.
 
     Args:
-        library: Library that published the file.
+        library: Library that published the file, `keras` for `keras.applications`.
         spec: Its backbone.
         path: The file. A config.json from the Hugging Face hub beside a file of timm determines
             the pixel scaling.
@@ -51,7 +46,12 @@ def torch_convention(library: str, spec: BackboneSpec, path: Path) -> Convention
     Raises:
         UserError: The library has no such backbone, or the config.json is damaged.
     """
-    convention = _published(spec, library, path)
+    if library not in spec.conventions:
+        raise UserError(
+            f"{path} is a file of {library}, which publishes no weights of {spec.name}, "
+            "use another file"
+        )
+    convention = spec.conventions[library]
     if library == "timm":
         return _scaled_by_config(convention, path.with_name("config.json"))
     return convention
@@ -65,15 +65,6 @@ def require_backbone(name: str, spec: BackboneSpec, path: Path) -> None:
     """
     if name != spec.name:
         raise UserError(f"{path} has weights of {name}, use --backbone {name}")
-
-
-def _published(spec: BackboneSpec, library: str, path: Path) -> Convention:
-    if library not in spec.conventions:
-        raise UserError(
-            f"{path} is a file of {library}, which publishes no weights of {spec.name}, "
-            "use another file"
-        )
-    return spec.conventions[library]
 
 
 def _scaled_by_config(convention: Convention, config: Path) -> Convention:

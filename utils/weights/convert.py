@@ -10,12 +10,13 @@ from utils.config import Recipe, RunConfig
 from utils.data.classes import read_classes
 from utils.errors import UserError
 from utils.files import is_in_use, refuse_existing, written_whole
+from utils.layer_tensors import load_exactly
 from utils.run import RunDirectory, build_detector, load_run
 from utils.weights import legacy_keras
 from utils.weights.backbone_file import BackboneHeader, save_backbone
 from utils.weights.darknet import reader, writer
 from utils.weights.foreign import ForeignDetector
-from utils.weights.loading import load_exactly, load_weights, open_file, resolve_backbone
+from utils.weights.loading import load_weights, open_file, resolve_backbone
 from utils.weights.origins import TORCH_LIBRARIES, DetectorOrigin, TorchLibrary
 from utils.weights_file import header_of, save_detector
 

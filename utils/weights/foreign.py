@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nets.conventions import Convention
 from nets.versions import YoloVersion
 from utils.config import Resize
-from utils.weights.layer_tensors import LayerTensors
+from utils.layer_tensors import LayerTensors
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import keras
 from nets.backbones import BackboneSpec
 from nets.pretrained import KerasApplication, TorchFiles
 from utils.errors import UserError
+from utils.layer_tensors import LayerTensors, weights_by_key
 from utils.weights.downloads import fetch
-from utils.weights.layer_tensors import LayerTensors, weights_by_key
 from utils.weights.tensorfiles import read_torch
 from utils.weights.torch_names import translate
 

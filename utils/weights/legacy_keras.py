@@ -17,8 +17,8 @@ from nets.conventions import KERAS
 from nets.layers import make_divisible
 from nets.versions import VERSIONS
 from utils.errors import UserError
+from utils.layer_tensors import LayerTensors
 from utils.weights.foreign import ForeignDetector
-from utils.weights.layer_tensors import LayerTensors
 from utils.weights.origins import Predecessor
 from utils.weights.tensorfiles import read_h5
 

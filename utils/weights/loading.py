@@ -11,14 +11,14 @@ from nets.backbones import BackboneSpec, convention_named, resolve, usable_width
 from nets.conventions import Convention
 from nets.pretrained import TorchFiles
 from utils.errors import UserError
+from utils.layer_tensors import LayerTensors, require_finite, weights_by_key
 from utils.weights.backbone_file import read_backbone
-from utils.weights.conventions import h5_convention, require_backbone, torch_convention
+from utils.weights.conventions import published_convention, require_backbone, run_convention
 from utils.weights.imagenet import check_published, read_imagenet
-from utils.weights.layer_tensors import LayerTensors, weights_by_key
 from utils.weights.sources import AUTO, IMAGENET, NONE, TORCH_SUFFIXES, check_file
-from utils.weights.tensorfiles import read_h5, read_torch
+from utils.weights.tensorfiles import has_layer_names, read_h5, read_torch
 from utils.weights.torch_names import is_timm, modules_of, translate
-from utils.weights_file import require_finite
+from utils.weights_file import read_detector
 
 
 @dataclass(frozen=True)
@@ -162,11 +162,15 @@ def open_file(path: Path, backbone: str) -> Weights:
     elif path.suffix in TORCH_SUFFIXES:
         state = read_torch(path)
         library = "timm" if is_timm(modules_of(state)) else "torchvision"
-        convention = torch_convention(library, spec, path)
+        convention = published_convention(library, spec, path)
         contents = Contents(*translate(state, spec.layer_names))
-    else:
-        library, convention = h5_convention(path, spec)
+    elif has_layer_names(path):
+        library, convention = "keras", published_convention("keras", spec, path)
         contents = Contents(read_h5(path))
+    else:
+        header, tensors = read_detector(path)
+        library, convention = None, run_convention(header, spec, path)
+        contents = Contents(tensors)
     return Weights(str(path), spec.name, library, convention, lambda: contents)
 
 
@@ -212,32 +216,6 @@ def load_weights(model: keras.Model, weights: Weights) -> WeightsReport:
     for weight, values in fitting:
         weight.assign(values)
     return WeightsReport(weights.source, [weight.path for weight, _ in fitting], skipped)
-
-
-def load_exactly(model: keras.Model, tensors: LayerTensors, path: Path) -> None:
-    """Fills a network with exactly its own tensors, or changes nothing.
-
-    Args:
-        model: The network.
-        tensors: Its tensors.
-        path: File that they come from, for error messages.
-
-    Raises:
-        UserError: A tensor is missing, superfluous, not finite or of another shape; names it.
-    """
-    weights = weights_by_key(model)
-    for key, weight in weights.items():
-        if key not in tensors:
-            raise UserError(f"{path} lacks {weight.path}, it is incomplete or of another network")
-        name, values = tensors[key]
-        if values.shape != tuple(weight.shape):
-            shapes = f"{values.shape} in the file, {tuple(weight.shape)} in the network"
-            raise UserError(f"{path} does not fit: {name} is {shapes}")
-        require_finite(values, name, path)
-    if extra := [name for key, (name, _) in tensors.items() if key not in weights]:
-        raise UserError(f"{path} has a tensor too many: {extra[0]}")
-    for key, weight in weights.items():
-        weight.assign(tensors[key][1])
 
 
 def _open_imagenet(spec: BackboneSpec, width: float, required: bool) -> Weights:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from utils.errors import UserError
-from utils.weights.layer_tensors import LayerTensors
+from utils.layer_tensors import LayerTensors
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nets.pretrained import LayerNames
-from utils.weights.layer_tensors import LayerTensors
+from utils.layer_tensors import LayerTensors
 
 # The tensors of a torch module in the order of the weights of a Keras layer.
 TORCH_PARTS = ("weight", "bias", "running_mean", "running_var")

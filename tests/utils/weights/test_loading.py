@@ -41,11 +41,11 @@ def test_file_is_read_once(saved, monkeypatch, tmp_path):
     (tmp_path / "copy.weights.h5").write_bytes(path.read_bytes())
     reads = []
 
-    def read(path, read_h5=loading.read_h5):
+    def read(path, read_detector=loading.read_detector):
         reads.append(path)
-        return read_h5(path)
+        return read_detector(path)
 
-    monkeypatch.setattr(loading, "read_h5", read)
+    monkeypatch.setattr(loading, "read_detector", read)
     weights = open_weights(str(tmp_path / "copy.weights.h5"), "mobilenetv1", 0.25)
     (tmp_path / "copy.weights.h5").unlink()
     assert weights.contents is weights.contents
