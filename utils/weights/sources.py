@@ -1,5 +1,6 @@
 """What `--weights` accepts, and a first check of it that needs no TensorFlow."""
 
+import difflib
 from pathlib import Path
 
 from utils.errors import UserError
@@ -17,8 +18,13 @@ def check_source(source: str) -> None:
     Raises:
         UserError: They are neither.
     """
-    if source not in WORDS:
-        check_file(Path(source))
+    if source in WORDS:
+        return
+    if not Path(source).exists() and not Path(source).suffix:
+        near = difflib.get_close_matches(source.lower(), WORDS, n=1)
+        if near:
+            raise UserError(f"no weights file {source!r}, did you mean {near[0]}?")
+    check_file(Path(source))
 
 
 def check_file(path: Path) -> None:

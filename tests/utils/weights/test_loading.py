@@ -5,6 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from nets.backbones import build_backbone, build_classifier, resolve
+from nets.conventions import DARKNET
 from tests.weights_checks import assert_refused, assert_same, load, make_detector, values_of
 from utils.errors import UserError
 from utils.run import RunDirectory
@@ -16,7 +17,7 @@ from utils.weights.loading import load_weights, open_weights
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A detector and the file of its weights."""
-    detector = make_detector(seed=1)
+    detector = make_detector(seed=1, convention=DARKNET)
     path = tmp_path_factory.mktemp("run") / "best.weights.h5"
     RunDirectory(path.parent).save_best_weights(detector)
     return detector, path
@@ -34,6 +35,37 @@ def test_detector_loads_all_of_its_own_weights(saved):
     assert report.skipped == []
     assert set(report.loaded) == set(values_of(detector))
     assert_same(values_of(other), values_of(detector))
+
+
+def test_file_copied_from_its_run_keeps_its_convention(saved, tmp_path):
+    path = tmp_path / "copy.weights.h5"
+    path.write_bytes(saved[1].read_bytes())
+    weights = open_weights(str(path), "mobilenetv1", 0.25)
+    assert (weights.convention, weights.library) == (DARKNET, None)
+    with pytest.raises(UserError, match="has weights of mobilenetv1, use --backbone mobilenetv1"):
+        open_weights(str(path), "shufflenetv2")
+
+
+def test_file_that_does_not_say_what_it_assumes_is_refused(tmp_path, run_config):
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:  # as Keras 3 writes it
+        file["layers/conv2d/vars/0"] = np.zeros((3, 3, 3, 8), np.float32)
+        file["layers/conv2d/vars"].attrs["name"] = "conv1"
+    with pytest.raises(UserError, match=r"a\.weights\.h5 does not say .*, copy the config\.json"):
+        open_weights(str(tmp_path / "a.weights.h5"), "mobilenetv1")
+    RunDirectory(tmp_path).describe(run_config, ["cat"])  # as in runs of earlier versions
+    weights = open_weights(str(tmp_path / "a.weights.h5"), "mobilenetv1")
+    assert weights.convention == run_config.convention
+
+
+def test_changed_backbone_file_is_refused(tmp_path):
+    backbone = build_backbone("mobilenetv1", (32, 32, 3), width=0.25)
+    path = tmp_path / "backbone.safetensors"
+    save(backbone, path)
+    data = bytearray(path.read_bytes())
+    data[-102] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"backbone\.safetensors is damaged: .* another digest"):
+        open_weights(str(path), "mobilenetv1")
 
 
 def test_file_is_read_once(saved, monkeypatch, tmp_path):
@@ -167,13 +199,13 @@ def test_empty_file_name_is_a_user_error(source):
         open_weights(source, "mobilenetv1")
 
 
-@pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_error_for_a_number_that_is_not_finite_names_the_tensor(tmp_path, target, number):
+def test_error_for_a_number_that_is_not_finite_names_the_tensor(tmp_path, target):
     backbone = build_backbone("mobilenetv1", (32, 32, 3), width=0.25)
     kernel = backbone.get_layer("conv_pw_1").kernel
-    kernel.assign(np.full(kernel.shape, number))
+    kernel.assign(np.full(kernel.shape, np.nan))
     save(backbone, tmp_path / "nan.safetensors")
     assert_refused(target, tmp_path / "nan.safetensors", "conv_pw_1/0 holds NaN")
+    kernel.assign(np.full(kernel.shape, np.inf))
     write_as_keras_2(backbone, tmp_path / "nan.h5")
     assert_refused(target, tmp_path / "nan.h5", "conv_pw_1/kernel holds NaN")
 
