@@ -6,11 +6,13 @@ from safetensors.numpy import load_file, save_file
 
 import convert_weights
 from nets.backbones import build_backbone, resolve
+from nets.conventions import DARKNET
 from tests import darknet_networks
 from utils.cli import run
 from utils.errors import UserError
 from utils.weights.backbone_file import read_backbone
 from utils.weights.loading import load_weights, open_weights
+from utils.weights_file import read_detector
 
 PARTS = {4: ("weight", "bias", "running_mean", "running_var"), 2: ("weight", "bias")}
 
@@ -143,6 +145,9 @@ def test_darknet_files_survive_the_conversion_to_a_run_and_back(darknet_files, t
     words = ("--from", "darknet", "--cfg", cfg, "--classes", classes)
     convert(weights, *words, "--out", tmp_path / "run")
     assert "darknet_tiny v3-tiny, width 1, 2 classes" in capsys.readouterr().out
+    header, _ = read_detector(tmp_path / "run" / "best.weights.h5")
+    assert (header.backbone, header.classes) == ("darknet_tiny", ("cat", "dog"))
+    assert (header.convention, header.anchors_assumed) == (DARKNET, False)
 
     convert(tmp_path / "run", "--out", tmp_path / "new" / "tiny.weights")
     assert "cv2.dnn.readNetFromDarknet" in capsys.readouterr().out
