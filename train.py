@@ -12,6 +12,7 @@ from utils.errors import UserError
 from utils.precision import PRECISIONS
 from utils.training.recipes import RECIPES, Overrides, override
 from utils.training.settings import TrainingSettings
+from utils.weights.sources import check_source
 
 STARTED = time.monotonic()
 DEVKIT = Path("VOCdevkit")
@@ -111,8 +112,9 @@ def settings_from(flags: argparse.Namespace) -> TrainingSettings:
     """Returns the settings of a new run.
 
     Raises:
-        UserError: Flags contradict each other.
+        UserError: Flags contradict each other, or there are no such weights.
     """
+    check_source(flags.weights)
     preset = RECIPES[flags.recipe]
     version = preset.adapt(VERSIONS[flags.yolo])
     if flags.conv:

@@ -1,5 +1,6 @@
 """What the weights of each framework assume about padding, epsilon and pixel scaling."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +24,8 @@ class Convention:
             where it was 0.2.
 
     Raises:
-        ValueError: The padding is neither "keras" nor "torch".
+        ValueError: The padding is neither "keras" nor "torch", a number is not finite, or
+            `bn_epsilon` or `std` is not positive.
     """
 
     padding: Literal["keras", "torch"]
@@ -34,6 +36,18 @@ class Convention:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        numbers = {
+            "bn_epsilon": (self.bn_epsilon,),
+            "mean": self.mean,
+            "std": self.std,
+            "hard_sigmoid_slope": (self.hard_sigmoid_slope,),
+        }
+        for name, values in numbers.items():
+            if not all(map(math.isfinite, values)):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be finite")
+        for name in ("bn_epsilon", "std"):  # they divide
+            if min(numbers[name]) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be greater than 0")
 
 
 # Mean and standard deviation of ImageNet's pixels, as used by all recipes of torchvision and timm.

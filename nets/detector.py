@@ -32,6 +32,8 @@ class Detector(keras.Model):
 
     Attributes:
         backbone: The backbone as a separate model; `backbone.trainable = False` freezes it.
+        backbone_name: Registered name of the backbone.
+        width: Width multiplier of the backbone.
         version: The YOLO version.
         anchors: (levels, 3, 2) width and height in pixels, smallest stride first.
         num_classes: Number of classes C.
@@ -85,6 +87,8 @@ class Detector(keras.Model):
         for model in (self, trunk):  # training may use smaller images
             model.input_spec = keras.layers.InputSpec(shape=(None, None, None, 3))
         self.backbone = trunk
+        self.backbone_name = spec.name
+        self.width = width
         self.version = version
         self.anchors = anchors
         self.num_classes = num_classes

@@ -1,3 +1,4 @@
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -5,11 +6,13 @@ from safetensors.numpy import load_file, save_file
 
 import convert_weights
 from nets.backbones import build_backbone, resolve
+from nets.conventions import DARKNET
 from tests import darknet_networks
 from utils.cli import run
 from utils.errors import UserError
-from utils.weights.backbone_file import read_backbone_header
+from utils.weights.backbone_file import read_backbone
 from utils.weights.loading import load_weights, open_weights
+from utils.weights_file import read_detector
 
 PARTS = {4: ("weight", "bias", "running_mean", "running_var"), 2: ("weight", "bias")}
 
@@ -54,7 +57,7 @@ def test_converted_file_holds_tensors_and_convention(backbone, timm_file, tmp_pa
     printed = capsys.readouterr().out
     assert f"{len(backbone.weights)} tensors loaded" in printed
     assert f"--backbone ghostnet --width 0.5 --weights {out}" in printed
-    header = read_backbone_header(out)
+    header, _ = read_backbone(out)
     assert (header.backbone, header.width) == ("ghostnet", 0.5)
     assert header.convention == resolve("ghostnet").conventions["timm"]
     weights = open_weights(str(out), "ghostnet")
@@ -94,8 +97,9 @@ def test_source_is_always_a_file(name, tmp_path, monkeypatch, capsys):
 def test_files_that_train_loads_directly_are_not_converted(backbone, timm_file, tmp_path, capsys):
     words = ("--from", "timm", "--backbone", "ghostnet", "--width", "0.5")
     convert(timm_file, *words, "--out", tmp_path / "ghost.safetensors")
-    backbone.save_weights(tmp_path / "ghost.weights.h5")
-    for file in ("ghost.safetensors", "ghost.weights.h5"):
+    with h5py.File(tmp_path / "ghost.h5", "w") as file:
+        file.attrs["layer_names"] = []  # as in files of keras.applications
+    for file in ("ghost.safetensors", "ghost.h5"):
         out = tmp_path / "again.safetensors"
         error = error_of(capsys, tmp_path / file, *words, "--out", out)
         assert f"{file} needs no conversion" in error
@@ -141,6 +145,9 @@ def test_darknet_files_survive_the_conversion_to_a_run_and_back(darknet_files, t
     words = ("--from", "darknet", "--cfg", cfg, "--classes", classes)
     convert(weights, *words, "--out", tmp_path / "run")
     assert "darknet_tiny v3-tiny, width 1, 2 classes" in capsys.readouterr().out
+    header, _ = read_detector(tmp_path / "run" / "best.weights.h5")
+    assert (header.backbone, header.classes) == ("darknet_tiny", ("cat", "dog"))
+    assert (header.convention, header.anchors_assumed) == (DARKNET, False)
 
     convert(tmp_path / "run", "--out", tmp_path / "new" / "tiny.weights")
     assert "cv2.dnn.readNetFromDarknet" in capsys.readouterr().out

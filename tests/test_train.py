@@ -212,6 +212,44 @@ def test_bad_flags_are_one_line_and_exit_2(run_train, tmp_path, flags, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("imagenets", "no weights file 'imagenets', did you mean imagenet?"),
+        ("no-such.h5", "no weights file 'no-such.h5'"),
+        ("photo.jpg", "photo.jpg has an unknown format"),
+        ("run", "run is a folder, name a file of weights such as best.weights.h5"),
+    ],
+)
+def test_wrong_weights_are_reported_before_tensorflow_starts(
+    run_train, tmp_path, monkeypatch, weights, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(train, "import_tensorflow", lambda: pytest.fail("imported too early"))
+    code, _, err = run_train("--weights", weights)
+    assert code == 2 and message in err
+
+
+@pytest.mark.parametrize(
+    ("backbone", "width", "weights", "message"),
+    [
+        ("darknet53", "1", "imagenet", "no ImageNet weights to download for darknet53"),
+        ("ghostnet", "0.5", "imagenet", "published for ghostnet of width 0.5, use width 1"),
+        ("ghostnet", "0.5", "a.weights.h5", "a.weights.h5 is damaged"),
+    ],
+)
+def test_wrong_weights_are_reported_before_the_data(
+    run_train, tmp_path, monkeypatch, backbone, width, weights, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.weights.h5").write_bytes(b"not HDF5")
+    flags = ("--backbone", backbone, "--width", width, "--weights", weights)
+    code, _, err = run_train(*flags, data=tmp_path / "none")
+    assert code == 2 and message in err.splitlines()[-1]
+
+
 def test_error_names_bad_data_and_nothing_is_written(run_train, data, tmp_path):
     voc = data / "VOC2007"
     code, _, err = run_train(data=tmp_path / "missing")
@@ -246,7 +284,7 @@ def test_error_names_the_damaged_file_of_a_run(run_train, tmp_path):
     assert run_train("--epochs", "1")[0] == 0
     path = tmp_path / "run"
     (path / "classes.txt").write_text("cat\ndog\ncow\n")
-    with pytest.raises(UserError, match=r"best\.weights\.h5 is damaged or belongs to") as raised:
+    with pytest.raises(UserError, match="num_classes is 2 in the weights and 3") as raised:
         load_run(path)
     assert len(str(raised.value)) < 300, "one line, not all layers"
     weights = (path / "best.weights.h5").read_bytes()

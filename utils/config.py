@@ -1,9 +1,13 @@
 """The settings of a run as frozen dataclasses, and how they are read from JSON."""
 
 import dataclasses
+import json
+import reprlib
+import sys
 import types
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from nets.choices import check_choices
@@ -161,6 +165,46 @@ class RunConfig:
         check_choices(self)
 
 
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Reads a JSON object from a file.
+
+    Args:
+        path: The file.
+        remedy: End of the error message: what to do if the file is damaged.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UserError: The file is damaged.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}), {remedy}") from error
+    return parse_json(text, str(path), remedy)
+
+
+def parse_json(text: str, where: str, remedy: str) -> dict[str, Any]:
+    """Parses a JSON object.
+
+    Args:
+        text: The object as text.
+        where: Where the text was found, for error messages.
+        remedy: End of the error message: what to do if the text is damaged.
+
+    Raises:
+        UserError: The text is no JSON object, or is nested too deeply.
+    """
+    try:
+        document = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where} is damaged ({error}), {remedy}") from error
+    except RecursionError as error:
+        raise UserError(f"{where} is damaged (nested too deeply), {remedy}") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{where} is damaged (not a JSON object), {remedy}")
+    return document
+
+
 def from_json(kind: Any, value: Any, where: str) -> Any:
     """Builds a frozen dataclass, or one of its fields, from a parsed JSON value.
 
@@ -170,12 +214,12 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         where: File and keys, for error messages.
 
     Raises:
-        UserError: A key is unknown or missing, or a value does not fit its field.
+        UserError: A key is unknown or missing, or a value does not fit its field or is not finite.
     """
     if not dataclasses.is_dataclass(kind):
         return _field_from_json(kind, value, where)
     if not isinstance(value, dict):
-        raise UserError(f"{where} is {value!r}, it must be a {kind.__name__} object")
+        raise UserError(f"{where} is {_shown(value)}, it must be a {kind.__name__} object")
     hints = typing.get_type_hints(kind)
     for key in value:
         if key not in hints:
@@ -208,5 +252,13 @@ def _field_from_json(kind: Any, value: Any, where: str) -> Any:
     options = choices if origin in (types.UnionType, typing.Union) else (kind,)
     is_number = float in options and isinstance(value, int) and not isinstance(value, bool)
     if not is_number and all(type(value) is not option for option in options):
-        raise UserError(f"{where} is {value!r}, it must be {getattr(kind, '__name__', kind)}")
+        raise UserError(f"{where} is {_shown(value)}, it must be {getattr(kind, '__name__', kind)}")
+    # Python's json also reads NaN, Infinity and 1e999, and integers beyond the range of floats.
+    is_number = is_number or isinstance(value, float)
+    if is_number and not abs(value) <= sys.float_info.max:
+        raise UserError(f"{where} is {_shown(value)}, it must be finite")
     return value
+
+
+def _shown(value: Any) -> str:
+    return reprlib.repr(value)  # a damaged file can hold values of any size

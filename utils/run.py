@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from nets.conventions import Convention
 from nets.detector import Detector
-from utils.config import RunConfig, from_json
+from utils.config import RunConfig, from_json, read_json
 from utils.data.anchors import load_anchors, save_anchors
 from utils.data.classes import read_classes
 from utils.errors import UserError
 from utils.files import written_whole
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
+from utils.layer_tensors import load_exactly
+from utils.weights_file import header_of, read_detector, require_same, save_detector
 
 CONFIG = "config.json"
 
@@ -87,15 +87,19 @@ class RunDirectory:
             document["yolo"]["anchors"] = anchors.tolist()
         return from_json(RunConfig, document, str(self.path / CONFIG)), classes
 
-    def save_best_weights(self, model: keras.Model) -> None:
-        """Writes the weights of a model as Keras does, without its optimizer."""
-        optimizer = getattr(model, "optimizer", None)
-        model.optimizer = None  # Keras would also save its variables
-        try:
-            with written_whole(self.best_weights) as (part,):
-                model.save_weights(part)
-        finally:
-            model.optimizer = optimizer
+    def save_weights(self, model: Detector, path: Path, classes: Sequence[str] = ()) -> None:
+        """Writes the weights of a detector to a file that describes itself.
+
+        Args:
+            model: The detector.
+            path: The `.weights.h5` to write or replace.
+            classes: Names of the classes, by label; empty if they are not known.
+        """
+        save_detector(path, model, header_of(model, classes))
+
+    def save_best_weights(self, model: Detector, classes: Sequence[str] = ()) -> None:
+        """Writes `best_weights`, see `save_weights`."""
+        self.save_weights(model, self.best_weights, classes)
 
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
         """Writes history.csv: one row per epoch; a cell is empty if a value was not measured."""
@@ -193,33 +197,27 @@ def load_run(path: Path | str) -> Run:
     """Reads a run directory and builds its detector with the best weights.
 
     Raises:
-        UserError: There is no such run, one of its files is missing or damaged, or it has no
-            weights yet.
+        UserError: There is no such run, one of its files is missing or damaged, two of them
+            contradict each other, or it has no weights yet.
     """
     directory = RunDirectory(Path(path))
     config, classes = directory.read_description()
     weights = directory.best_weights
     if not weights.is_file():
         raise UserError(f"run {path} has no {weights.name} yet, train it further with --resume")
+    header, tensors = read_detector(weights)
     detector = build_detector(config, len(classes))
-    try:
-        detector.load_weights(weights)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split()).split(". ")[0]  # Keras goes on to list all layers
-        raise UserError(f"{weights} is damaged or belongs to another detector: {reason}") from error
+    if header:
+        require_same(header, header_of(detector, classes), weights)
+    load_exactly(detector, tensors, weights)
     return Run(directory.path, config, classes, detector)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, "restore it or train again")
     except FileNotFoundError as error:
         raise UserError(f"no {path.name} in {path.parent}, specify a run directory") from error
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}), restore it or train again") from error
-    if not isinstance(document, dict):
-        raise UserError(f"{path} is damaged (not a JSON object), restore it or train again")
-    return document
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

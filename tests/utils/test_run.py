@@ -3,10 +3,13 @@ import dataclasses
 import json
 import os
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
+from nets.conventions import DARKNET, KERAS
+from nets.detector import Detector
 from nets.versions import VERSIONS
 from utils.errors import UserError
 from utils.run import RunDirectory, build_detector, load_run, newest_run, read_convention
@@ -61,7 +64,9 @@ def test_a_missing_file_is_an_error_that_names_it(directory, name):
         directory.read_description()
 
 
-@pytest.mark.parametrize("text", ['{"backbone": ', "[]", "7", '{"yolo": 3}'])
+@pytest.mark.parametrize(
+    "text", ['{"backbone": ', "[]", "7", '{"yolo": 3}', "[" * 100_000, '{"a":' * 100_000]
+)
 def test_a_damaged_config_is_an_error_that_names_it(directory, text):
     (directory.path / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config\.json"):
@@ -79,17 +84,35 @@ def test_a_path_that_is_no_directory_is_an_error(tmp_path):
         RunDirectory(tmp_path / "none").read_description()
 
 
-def test_best_weights_are_loaded_into_the_described_detector(run_config, directory):
-    config = dataclasses.replace(
-        run_config, backbone="mobilenetv1", width=0.25, input_size=(64, 64)
-    )
-    directory.describe(config, CLASSES)
+@pytest.fixture(scope="module")
+def detector():
+    """The smallest detector, whose weights are never changed."""
     keras.utils.set_random_seed(3)
-    detector = build_detector(config, len(CLASSES))
+    return Detector("mobilenetv1", len(CLASSES), "v3-tiny", (64, 64), 0.25, DARKNET)
+
+
+@pytest.fixture
+def config(run_config, detector):
+    """The config that describes it."""
+    return dataclasses.replace(
+        run_config,
+        backbone="mobilenetv1",
+        width=0.25,
+        convention=DARKNET,
+        yolo=detector.version,
+        input_size=(64, 64),
+    )
+
+
+def test_best_weights_are_loaded_into_the_described_detector(config, directory, detector):
+    directory.describe(config, CLASSES)
     detector.optimizer = optimizer = keras.optimizers.SGD()
     optimizer.build(detector.trainable_variables)
-    directory.save_best_weights(detector)
+    directory.save_best_weights(detector, CLASSES)
     assert detector.optimizer is optimizer
+    with h5py.File(directory.best_weights) as file:
+        assert "optimizer" not in file
+    detector.optimizer = None
 
     run = load_run(directory.path)
     assert (run.path, run.config, run.classes) == (directory.path, config, CLASSES)
@@ -101,6 +124,25 @@ def test_best_weights_are_loaded_into_the_described_detector(run_config, directo
         load_run(directory.path)
     directory.best_weights.unlink()
     with pytest.raises(UserError, match="train it further with --resume"):
+        load_run(directory.path)
+
+
+def test_weights_that_contradict_the_run_are_an_error(config, directory, detector):
+    directory.save_best_weights(detector, CLASSES)
+    directory.describe(dataclasses.replace(config, convention=KERAS), CLASSES)
+    message = "best.weights.h5 contradicts .*: convention.padding is 'torch' in the weights"
+    with pytest.raises(UserError, match=message):
+        load_run(directory.path)
+
+
+def test_weights_of_earlier_versions_are_loaded_and_checked(config, directory, detector):
+    directory.describe(config, CLASSES)
+    detector.save_weights(directory.best_weights)
+    loaded = load_run(directory.path).detector
+    np.testing.assert_array_equal(loaded.weights[0], detector.weights[0])
+    with h5py.File(directory.best_weights, "r+") as file:
+        file["layers/functional/layers/conv2d_1/vars/0"][0] = np.nan
+    with pytest.raises(UserError, match=r"conv2d_1/vars/0 \(conv_pw_1\) holds NaN"):
         load_run(directory.path)
 
 

@@ -65,7 +65,7 @@ class Validation(keras.callbacks.Callback):
             logs.update(scores)
             row.update(scores)
             if progress.best is row:
-                self._directory.save_best_weights(self.model)
+                self._directory.save_best_weights(self.model, self._classes)
         row["measured_at"] = progress.share
         progress.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
 

@@ -1,7 +1,6 @@
-"""The weights of a backbone in one self-describing file: a `.safetensors` with metadata."""
+"""The weights of a backbone in one self-describing file: a `.safetensors` with a header."""
 
-import dataclasses
-import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -10,17 +9,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from nets.conventions import Convention
-from utils.config import from_json
+from utils.config import from_json, parse_json
 from utils.errors import UserError
 from utils.files import written_whole
-from utils.weights.layer_tensors import weights_by_key
+from utils.layer_tensors import weights_by_key
+from utils.weights_file import ENTRY, REMEDY, make_document, read_document
 
-FORMAT = "swapyolo backbone"
+OLD_FORMAT = "swapyolo backbone"  # of files without a digest
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class BackboneHeader:
-    """The metadata of a backbone file.
+    """How to build the backbone of a file of weights.
 
     Attributes:
         backbone: Registered name of the backbone.
@@ -41,18 +41,20 @@ def save_backbone(path: Path, model: keras.Model, header: BackboneHeader) -> Non
     Args:
         path: The `.safetensors` to write, in an existing folder.
         model: The backbone.
-        header: Its metadata.
+        header: Its header.
     """
     tensors = {
         key: np.ascontiguousarray(weight.numpy()) for key, weight in weights_by_key(model).items()
     }
-    metadata = {"format": FORMAT, "header": json.dumps(dataclasses.asdict(header))}
     with written_whole(path) as (part,):
-        save_file(tensors, part, metadata)
+        save_file(tensors, part, {ENTRY: make_document(header, tensors)})
 
 
-def read_backbone_header(path: Path) -> BackboneHeader | None:
-    """Reads the header of a file that `save_backbone` wrote; None for any other file.
+def read_backbone(path: Path) -> tuple[BackboneHeader, dict[str, np.ndarray]] | None:
+    """Reads and verifies a file that `save_backbone` wrote.
+
+    Returns:
+        The header, and the tensors by "layer/index"; None for any other file.
 
     Raises:
         UserError: The file is damaged.
@@ -62,9 +64,12 @@ def read_backbone_header(path: Path) -> BackboneHeader | None:
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            return None
-        header = json.loads(metadata["header"])
+            if ENTRY not in metadata and metadata.get("format") != OLD_FORMAT:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}), get it again") from error
-    return from_json(BackboneHeader, header, str(path))
+        raise UserError(f"{path} is damaged ({error}), {REMEDY}") from error
+    if ENTRY in metadata:
+        return read_document(BackboneHeader, metadata[ENTRY], tensors, path), tensors
+    header = parse_json(metadata.get("header", ""), f"{path}: header", REMEDY)
+    return from_json(BackboneHeader, header, f"{path}: header"), tensors

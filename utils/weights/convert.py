@@ -1,5 +1,6 @@
 """Converts weights of other projects into files of this one, and runs into files of Darknet."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -9,13 +10,15 @@ from utils.config import Recipe, RunConfig
 from utils.data.classes import read_classes
 from utils.errors import UserError
 from utils.files import is_in_use, refuse_existing, written_whole
+from utils.layer_tensors import load_exactly
 from utils.run import RunDirectory, build_detector, load_run
 from utils.weights import legacy_keras
 from utils.weights.backbone_file import BackboneHeader, save_backbone
 from utils.weights.darknet import reader, writer
 from utils.weights.foreign import ForeignDetector
-from utils.weights.loading import load_exactly, load_weights, open_file, resolve_backbone
+from utils.weights.loading import load_weights, open_file, resolve_backbone
 from utils.weights.origins import TORCH_LIBRARIES, DetectorOrigin, TorchLibrary
+from utils.weights_file import header_of, save_detector
 
 SMALL_INPUT = (64, 64, 3)  # the weights of a backbone do not depend on the size
 
@@ -174,4 +177,7 @@ def _write_run(found: ForeignDetector, classes: list[str], source: Path, out: Pa
     with written_whole(out) as (part,):
         directory = RunDirectory(part)
         directory.describe(config, classes)
-        directory.save_best_weights(detector)
+        header = dataclasses.replace(
+            header_of(detector, classes), anchors_assumed=found.anchors_assumed
+        )
+        save_detector(directory.best_weights, detector, header)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nets.conventions import Convention
 from nets.versions import YoloVersion
 from utils.config import Resize
-from utils.weights.layer_tensors import LayerTensors
+from utils.layer_tensors import LayerTensors
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class ForeignDetector:
         input_size: Height and width in pixels.
         resize: How that project fits an image into the network's input.
         tensors: Tensors under the names of our layers.
+        anchors_assumed: Whether the file does not state its anchors, so that those of `yolo` are
+            the published ones.
     """
 
     backbone: str
@@ -31,3 +33,4 @@ class ForeignDetector:
     input_size: tuple[int, int]
     resize: Resize
     tensors: LayerTensors
+    anchors_assumed: bool = False

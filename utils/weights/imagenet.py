@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import keras
 
 from nets.backbones import BackboneSpec
-from nets.pretrained import KerasApplication
+from nets.pretrained import KerasApplication, TorchFiles
 from utils.errors import UserError
+from utils.layer_tensors import LayerTensors, weights_by_key
 from utils.weights.downloads import fetch
-from utils.weights.layer_tensors import LayerTensors, weights_by_key
 from utils.weights.tensorfiles import read_torch
 from utils.weights.torch_names import translate
 
@@ -31,20 +31,28 @@ def read_imagenet(spec: BackboneSpec, width: float) -> tuple[LayerTensors, list[
     Raises:
         UserError: No weights of this width are published, or they cannot be downloaded.
     """
-    if spec.pretrained is None:
-        raise UserError(f"no ImageNet weights to download for {spec.name}, use a file or none")
+    check_published(spec, width)
     if isinstance(spec.pretrained, KerasApplication):
         return _read_application(spec, spec.pretrained.name, width), []
-    urls = spec.pretrained.urls
-    if width not in urls:
-        widths = ", ".join(f"{known:g}" for known in urls)
+    with _connection_timeout():
+        path = fetch(spec.pretrained.urls[width])
+    return translate(read_torch(path), spec.layer_names)
+
+
+def check_published(spec: BackboneSpec, width: float) -> None:
+    """Checks that there are weights to download; needs no network.
+
+    Raises:
+        UserError: No weights of this backbone and width are published.
+    """
+    if spec.pretrained is None:
+        raise UserError(f"no ImageNet weights to download for {spec.name}, use a file or none")
+    if isinstance(spec.pretrained, TorchFiles) and width not in spec.pretrained.urls:
+        widths = ", ".join(f"{known:g}" for known in spec.pretrained.urls)
         raise UserError(
             f"no ImageNet weights are published for {spec.name} of width {width:g}, "
             f"use width {widths}, a file or none"
         )
-    with _connection_timeout():
-        path = fetch(urls[width])
-    return translate(read_torch(path), spec.layer_names)
 
 
 def _read_application(spec: BackboneSpec, application: str, width: float) -> LayerTensors:

@@ -17,8 +17,8 @@ from nets.conventions import KERAS
 from nets.layers import make_divisible
 from nets.versions import VERSIONS
 from utils.errors import UserError
+from utils.layer_tensors import LayerTensors
 from utils.weights.foreign import ForeignDetector
-from utils.weights.layer_tensors import LayerTensors
 from utils.weights.origins import Predecessor
 from utils.weights.tensorfiles import read_h5
 
@@ -74,6 +74,7 @@ def read_legacy_keras(path: Path, origin: Predecessor) -> ForeignDetector:
         input_size=INPUT_SIZE,
         resize="stretch",  # letterbox_image is False in their yolo.py
         tensors=renamed,
+        anchors_assumed=True,
     )
 
 

@@ -1,27 +1,24 @@
 """Weights to start from: ImageNet's, those of another project, or those of an earlier run."""
 
-import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from nets.backbones import BackboneSpec, convention_named, resolve, usable_width
 from nets.conventions import Convention
 from nets.pretrained import TorchFiles
 from utils.errors import UserError
-from utils.run import read_convention
-from utils.weights.backbone_file import read_backbone_header
-from utils.weights.imagenet import read_imagenet
-from utils.weights.layer_tensors import LayerTensors, weights_by_key
-from utils.weights.tensorfiles import TORCH_SUFFIXES, read_h5, read_torch
+from utils.layer_tensors import LayerTensors, require_finite, weights_by_key
+from utils.weights.backbone_file import read_backbone
+from utils.weights.conventions import published_convention, require_backbone, run_convention
+from utils.weights.imagenet import check_published, read_imagenet
+from utils.weights.sources import AUTO, IMAGENET, NONE, TORCH_SUFFIXES, check_file
+from utils.weights.tensorfiles import has_layer_names, read_h5, read_torch
 from utils.weights.torch_names import is_timm, modules_of, translate
-
-AUTO, IMAGENET, NONE = "auto", "imagenet", "none"
+from utils.weights_file import read_detector
 
 
 @dataclass(frozen=True)
@@ -146,39 +143,34 @@ def open_file(path: Path, backbone: str) -> Weights:
 
     Args:
         path: `.h5` as Keras writes it, or `.safetensors`, `.pth` or `.pt` of this project, timm or
-            torchvision. A `.h5` in a run directory has the convention of that run. A file of timm
-            beside its config.json from the Hugging Face hub scales pixels as that file says.
+            torchvision. Files of this project say what their weights assume; for a `.h5` of
+            earlier versions, the config.json beside it does. A file of timm beside its config.json
+            from the Hugging Face hub scales pixels as that file says.
         backbone: Name of the backbone.
 
     Raises:
-        UserError: The file is missing, damaged, dangerous, or of another backbone.
+        UserError: The file is missing, damaged, dangerous, of another backbone, or does not say
+            what its weights assume.
     """
     spec = resolve(backbone)
-    if not path.is_file():
-        raise UserError(
-            f"no weights file {str(path)!r}, give auto, imagenet, none or a file that exists"
-        )
-    if header := read_backbone_header(path):
-        if header.backbone != spec.name:
-            raise UserError(
-                f"{path} has weights of {header.backbone}, use --backbone {header.backbone}"
-            )
+    check_file(path)
+    if found := read_backbone(path):
+        header, tensors = found
+        require_backbone(header.backbone, spec, path)
         library, convention = None, header.convention
-        contents = Contents({key: (key, values) for key, values in read_torch(path).items()})
+        contents = Contents({key: (key, values) for key, values in tensors.items()})
     elif path.suffix in TORCH_SUFFIXES:
         state = read_torch(path)
         library = "timm" if is_timm(modules_of(state)) else "torchvision"
-        convention = _convention_of(library, spec, path)
-        if library == "timm":
-            convention = _scaled_by_config(convention, path.with_name("config.json"))
+        convention = published_convention(library, spec, path)
         contents = Contents(*translate(state, spec.layer_names))
-    elif path.suffix == ".h5":
-        convention = read_convention(path.parent)
-        library = None if convention else "keras"
-        convention = convention or _convention_of("keras", spec, path)
+    elif has_layer_names(path):
+        library, convention = "keras", published_convention("keras", spec, path)
         contents = Contents(read_h5(path))
     else:
-        raise UserError(f"{path} has an unknown format, use .h5, .safetensors or .pth")
+        header, tensors = read_detector(path)
+        library, convention = None, run_convention(header, spec, path)
+        contents = Contents(tensors)
     return Weights(str(path), spec.name, library, convention, lambda: contents)
 
 
@@ -211,7 +203,7 @@ def load_weights(model: keras.Model, weights: Weights) -> WeightsReport:
             reason = "of another shape in the file"
             detail = f"{values.shape} in the file, {tuple(weight.shape)} in the network"
         else:
-            _require_finite(values, name, weights.source)
+            require_finite(values, name, weights.source)
             fitting.append((weight, values))
             continue
         if id(weight) in in_trunk:
@@ -226,38 +218,10 @@ def load_weights(model: keras.Model, weights: Weights) -> WeightsReport:
     return WeightsReport(weights.source, [weight.path for weight, _ in fitting], skipped)
 
 
-def load_exactly(model: keras.Model, tensors: LayerTensors, path: Path) -> None:
-    """Fills a network with exactly its own tensors, or changes nothing.
-
-    Args:
-        model: The network.
-        tensors: Its tensors.
-        path: File that they come from, for error messages.
-
-    Raises:
-        UserError: A tensor is missing, superfluous, not finite or of another shape; names it.
-    """
-    weights = weights_by_key(model)
-    for key, weight in weights.items():
-        if key not in tensors:
-            raise UserError(f"{path} lacks {weight.path}, it is incomplete or of another network")
-        name, values = tensors[key]
-        if values.shape != tuple(weight.shape):
-            shapes = f"{values.shape} in the file, {tuple(weight.shape)} in the network"
-            raise UserError(f"{path} does not fit: {name} is {shapes}")
-        _require_finite(values, name, path)
-    if extra := [name for key, (name, _) in tensors.items() if key not in weights]:
-        raise UserError(f"{path} has a tensor too many: {extra[0]}")
-    for key, weight in weights.items():
-        weight.assign(tensors[key][1])
-
-
-def _require_finite(values: np.ndarray, name: str, source: str | Path) -> None:
-    if not np.isfinite(values).all():
-        raise UserError(f"{source} is damaged: {name} holds NaN or infinity, get it again")
-
-
 def _open_imagenet(spec: BackboneSpec, width: float, required: bool) -> Weights:
+    if required:
+        check_published(spec, width)
+
     def read() -> Contents:
         try:
             return Contents(*read_imagenet(spec, width))
@@ -271,24 +235,3 @@ def _open_imagenet(spec: BackboneSpec, width: float, required: bool) -> Weights:
     # Without published weights, training starts from random ones under the first convention.
     convention = spec.conventions.get(library) or convention_named(spec, None)
     return Weights(IMAGENET, spec.name, library, convention, read)
-
-
-def _convention_of(library: str, spec: BackboneSpec, path: Path) -> Convention:
-    if library not in spec.conventions:
-        raise UserError(
-            f"{path} is a file of {library}, which publishes no weights of {spec.name}, "
-            "use another file"
-        )
-    return spec.conventions[library]
-
-
-def _scaled_by_config(convention: Convention, config: Path) -> Convention:
-    """The convention with the pixel scaling of a config.json of the Hugging Face hub, if any."""
-    if not config.is_file():
-        return convention
-    try:
-        scale = json.loads(config.read_text(encoding="utf-8")).get("pretrained_cfg", {})
-    except ValueError as error:
-        raise UserError(f"{config} is damaged ({error}), get it again") from error
-    of_255 = {key: tuple(255 * v for v in scale[key]) for key in ("mean", "std") if key in scale}
-    return dataclasses.replace(convention, **of_255)

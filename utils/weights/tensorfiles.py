@@ -10,9 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from utils.errors import UserError
-from utils.weights.layer_tensors import LayerTensors
-
-TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
+from utils.layer_tensors import LayerTensors
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -29,6 +27,19 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
 
 
+def has_layer_names(path: Path) -> bool:
+    """Whether a `.h5` lists its layers, as files of Keras 2 and of `keras.applications` do.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    try:
+        with h5py.File(path) as file:
+            return "layer_names" in _weights_of(file).attrs
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}), get it again") from error
+
+
 def read_h5(path: Path) -> LayerTensors:
     """Reads a `.weights.h5` of Keras 3, or a `.h5` of Keras 2, such as those that Keras downloads.
 
@@ -42,7 +53,7 @@ def read_h5(path: Path) -> LayerTensors:
         with h5py.File(path) as file:
             if '"Lambda"' in _text(file.attrs.get("model_config", "")):
                 raise UserError(f"{path} contains code (a Lambda layer), save its weights only")
-            group = file.get("model_weights", file)
+            group = _weights_of(file)
             if "layer_names" in group.attrs:
                 for layer in map(_text, group.attrs["layer_names"]):
                     for index, name in enumerate(map(_text, group[layer].attrs["weight_names"])):
@@ -59,6 +70,10 @@ def read_h5(path: Path) -> LayerTensors:
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}), get it again") from error
     return tensors
+
+
+def _weights_of(file: h5py.File) -> h5py.Group:
+    return file.get("model_weights", file)  # a subgroup if the file holds a whole model
 
 
 def _text(value: str | bytes) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nets.pretrained import LayerNames
-from utils.weights.layer_tensors import LayerTensors
+from utils.layer_tensors import LayerTensors
 
 # The tensors of a torch module in the order of the weights of a Keras layer.
 TORCH_PARTS = ("weight", "bias", "running_mean", "running_var")
@@ -52,15 +52,16 @@ def translate(
         names: Names of the layers of the backbone; None if they are the names of the modules.
 
     Returns:
-        The tensors, and the names of those that no layer uses, each with the reason.
+        The tensors, and the names of those that no layer uses, each with the reason. The counters
+        `num_batches_tracked` are in neither.
     """
     layers = layers_of(modules_of(tensors), names)
     translated, skipped = {}, []
     for name, values in tensors.items():
         module, _, part = name.rpartition(".")
         if part == "num_batches_tracked":
-            skipped.append((name, "counters that only torch uses"))
-        elif module not in layers or part not in TORCH_PARTS:
+            continue  # a counter of torch's training, which is no weight
+        if module not in layers or part not in TORCH_PARTS:
             skipped.append((name, "not part of this network"))
         else:
             key = f"{layers[module]}/{TORCH_PARTS.index(part)}"

@@ -1,10 +1,8 @@
-import h5py
 import keras
 import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.run import RunDirectory
 from utils.training.checkpoint import load_state, save_state
 
 
@@ -73,15 +71,3 @@ def test_failed_write_keeps_the_earlier_state(tmp_path, monkeypatch):
         save_state(path, variables, {"step": 2})
     assert load_state(path, variables) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.npz"]
-
-
-def test_best_weights_are_saved_without_the_optimizer(tmp_path):
-    model, optimizer = make_model()
-    model.optimizer = optimizer
-    RunDirectory(tmp_path).save_best_weights(model)
-    assert model.optimizer is optimizer
-    loaded, _ = make_model(3)
-    loaded.load_weights(tmp_path / "best.weights.h5")
-    np.testing.assert_array_equal(loaded.layers[0].kernel, model.layers[0].kernel)
-    with h5py.File(tmp_path / "best.weights.h5") as file:
-        assert "optimizer" not in file

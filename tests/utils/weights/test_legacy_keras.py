@@ -13,6 +13,7 @@ from tests.predecessor_networks import CLASSES
 from utils.errors import UserError
 from utils.run import load_run
 from utils.weights.convert import convert_detector
+from utils.weights_file import read_detector
 
 
 @pytest.fixture
@@ -151,4 +152,6 @@ def test_first_layer_may_have_no_number(small, tmp_path, classes_file):
 
     write_changed(small, tmp_path / "small.h5", renumber)
     convert_detector(tmp_path / "small.h5", "yolo4-mobilenet", classes_file, tmp_path / "run")
-    assert (tmp_path / "run" / "best.weights.h5").is_file()
+    header, _ = read_detector(tmp_path / "run" / "best.weights.h5")
+    assert header.classes == tuple(CLASSES)
+    assert header.anchors_assumed  # so that anchors.txt may be corrected

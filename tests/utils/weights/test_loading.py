@@ -5,18 +5,21 @@ import pytest
 from safetensors.numpy import save_file
 
 from nets.backbones import build_backbone, build_classifier, resolve
+from nets.conventions import DARKNET
 from tests.weights_checks import assert_refused, assert_same, load, make_detector, values_of
 from utils.errors import UserError
+from utils.run import RunDirectory
 from utils.weights import loading
+from utils.weights.backbone_file import BackboneHeader, save_backbone
 from utils.weights.loading import load_weights, open_weights
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A detector and the file of its weights."""
-    detector = make_detector(seed=1)
+    detector = make_detector(seed=1, convention=DARKNET)
     path = tmp_path_factory.mktemp("run") / "best.weights.h5"
-    detector.save_weights(path)
+    RunDirectory(path.parent).save_best_weights(detector)
     return detector, path
 
 
@@ -34,16 +37,47 @@ def test_detector_loads_all_of_its_own_weights(saved):
     assert_same(values_of(other), values_of(detector))
 
 
+def test_file_copied_from_its_run_keeps_its_convention(saved, tmp_path):
+    path = tmp_path / "copy.weights.h5"
+    path.write_bytes(saved[1].read_bytes())
+    weights = open_weights(str(path), "mobilenetv1", 0.25)
+    assert (weights.convention, weights.library) == (DARKNET, None)
+    with pytest.raises(UserError, match="has weights of mobilenetv1, use --backbone mobilenetv1"):
+        open_weights(str(path), "shufflenetv2")
+
+
+def test_file_that_does_not_say_what_it_assumes_is_refused(tmp_path, run_config):
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:  # as Keras 3 writes it
+        file["layers/conv2d/vars/0"] = np.zeros((3, 3, 3, 8), np.float32)
+        file["layers/conv2d/vars"].attrs["name"] = "conv1"
+    with pytest.raises(UserError, match=r"a\.weights\.h5 does not say .*, copy the config\.json"):
+        open_weights(str(tmp_path / "a.weights.h5"), "mobilenetv1")
+    RunDirectory(tmp_path).describe(run_config, ["cat"])  # as in runs of earlier versions
+    weights = open_weights(str(tmp_path / "a.weights.h5"), "mobilenetv1")
+    assert weights.convention == run_config.convention
+
+
+def test_changed_backbone_file_is_refused(tmp_path):
+    backbone = build_backbone("mobilenetv1", (32, 32, 3), width=0.25)
+    path = tmp_path / "backbone.safetensors"
+    save(backbone, path)
+    data = bytearray(path.read_bytes())
+    data[-102] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"backbone\.safetensors is damaged: .* another digest"):
+        open_weights(str(path), "mobilenetv1")
+
+
 def test_file_is_read_once(saved, monkeypatch, tmp_path):
     detector, path = saved
     (tmp_path / "copy.weights.h5").write_bytes(path.read_bytes())
     reads = []
 
-    def read(path, read_h5=loading.read_h5):
+    def read(path, read_detector=loading.read_detector):
         reads.append(path)
-        return read_h5(path)
+        return read_detector(path)
 
-    monkeypatch.setattr(loading, "read_h5", read)
+    monkeypatch.setattr(loading, "read_detector", read)
     weights = open_weights(str(tmp_path / "copy.weights.h5"), "mobilenetv1", 0.25)
     (tmp_path / "copy.weights.h5").unlink()
     assert weights.contents is weights.contents
@@ -70,9 +104,9 @@ def test_other_classes_leave_the_last_convolutions_unchanged(saved):
 def test_file_of_a_backbone_fills_the_backbone_of_a_detector(tmp_path):
     keras.utils.set_random_seed(5)
     backbone = build_backbone("mobilenetv1", (32, 32, 3), width=0.25)
-    backbone.save_weights(tmp_path / "backbone.weights.h5")
+    save(backbone, tmp_path / "backbone.safetensors")
     detector = make_detector()
-    report = load(detector, tmp_path / "backbone.weights.h5", width=0.25)
+    report = load(detector, tmp_path / "backbone.safetensors", width=0.25)
     assert set(report.loaded) == set(values_of(backbone))
     assert {reason for _, reason in report.skipped} == {"not in the file"}
     assert_same(values_of(detector.backbone), values_of(backbone))
@@ -81,15 +115,15 @@ def test_file_of_a_backbone_fills_the_backbone_of_a_detector(tmp_path):
 def test_classifier_and_backbone_exchange_weights_by_layer_name(tmp_path):
     classifier = build_classifier("mobilenetv1", (32, 32, 3), 0.25, classes=3)
     backbone = build_backbone("mobilenetv1", (32, 32, 3), 0.25)
-    backbone.save_weights(tmp_path / "backbone.weights.h5")
+    save(backbone, tmp_path / "backbone.safetensors")
     message = "conv_preds/kernel is not in the file"
-    assert_refused(classifier, tmp_path / "backbone.weights.h5", message)
-    classifier.save_weights(tmp_path / "classifier.weights.h5")
-    report = load(backbone, tmp_path / "classifier.weights.h5")
+    assert_refused(classifier, tmp_path / "backbone.safetensors", message)
+    write_as_keras_2(classifier, tmp_path / "classifier.h5")
+    report = load(backbone, tmp_path / "classifier.h5")
     assert len(report.loaded) == len(backbone.weights)
     assert dict(report.skipped) == {
-        "conv_preds/0": "not part of this network",
-        "conv_preds/1": "not part of this network",
+        "conv_preds/kernel": "not part of this network",
+        "conv_preds/bias": "not part of this network",
     }
     shared = {name: values_of(classifier)[name] for name in values_of(backbone)}
     assert_same(values_of(backbone), shared)
@@ -98,17 +132,21 @@ def test_classifier_and_backbone_exchange_weights_by_layer_name(tmp_path):
 def test_files_of_keras_applications_are_loaded(tmp_path):
     keras.utils.set_random_seed(5)
     source = keras.applications.MobileNet((32, 32, 3), 0.25, include_top=False, weights=None)
-    source.save_weights(tmp_path / "new.weights.h5")
     write_as_keras_2(source, tmp_path / "no_top.h5")
+    (tmp_path / "config.json").write_text("{}")  # belongs to something else
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
-    for file in ("new.weights.h5", "no_top.h5"):
-        backbone = build_backbone("mobilenetv1", (32, 32, 3), width=0.25)
-        report = load(backbone, tmp_path / file, width=0.25)
-        # 1 + 2 * 13 convolutions, each followed by a normalization of four weights
-        assert len(report.loaded) == (1 + 4) * (1 + 2 * 13)
-        assert report.skipped == []
-        assert_same(values_of(backbone), values_of(source))
-        np.testing.assert_allclose(backbone(pixels)[-1], source(pixels / 127.5 - 1), atol=1e-5)
+    backbone = build_backbone("mobilenetv1", (32, 32, 3), width=0.25)
+    report = load(backbone, tmp_path / "no_top.h5", width=0.25)
+    # 1 + 2 * 13 convolutions, each followed by a normalization of four weights
+    assert len(report.loaded) == (1 + 4) * (1 + 2 * 13)
+    assert report.skipped == []
+    assert_same(values_of(backbone), values_of(source))
+    np.testing.assert_allclose(backbone(pixels)[-1], source(pixels / 127.5 - 1), atol=1e-5)
+
+
+def save(backbone, path):
+    header = BackboneHeader("mobilenetv1", 0.25, resolve("mobilenetv1").conventions["keras"], "")
+    save_backbone(path, backbone, header)
 
 
 def write_as_keras_2(model, path):
@@ -123,19 +161,17 @@ def write_as_keras_2(model, path):
 
 def test_error_for_another_width_names_the_tensor(tmp_path, target):
     wide = build_backbone("mobilenetv1", (32, 32, 3), width=0.5)
-    wide.save_weights(tmp_path / "wide.weights.h5")
+    save(wide, tmp_path / "wide.safetensors")
     assert_refused(
         target,
-        tmp_path / "wide.weights.h5",
+        tmp_path / "wide.safetensors",
         r"conv1/0 is \(3, 3, 3, 16\) in the file, \(3, 3, 3, 8\) in the network",
     )
 
 
 def test_error_for_another_backbone_names_the_tensor(tmp_path, target):
-    build_backbone("shufflenetv2", (32, 32, 3), width=0.5).save_weights(tmp_path / "s.weights.h5")
-    assert_refused(
-        target, tmp_path / "s.weights.h5", "does not fit mobilenetv1: .* not in the file"
-    )
+    write_as_keras_2(build_backbone("shufflenetv2", (32, 32, 3), width=0.5), tmp_path / "s.h5")
+    assert_refused(target, tmp_path / "s.h5", "does not fit mobilenetv1: .* not in the file")
 
 
 def test_damaged_files_change_nothing(saved, tmp_path, target):
@@ -149,8 +185,8 @@ def test_damaged_files_change_nothing(saved, tmp_path, target):
 
 
 def test_files_without_tensors_are_refused(tmp_path, target):
-    with h5py.File(tmp_path / "empty.h5", "w"):
-        pass
+    with h5py.File(tmp_path / "empty.h5", "w") as file:
+        file.attrs["layer_names"] = []
     save_file({}, tmp_path / "empty.safetensors")
     for file in ("empty.h5", "empty.safetensors"):
         backbone = "mobilenetv2" if file.endswith("safetensors") else "mobilenetv1"
@@ -163,15 +199,20 @@ def test_empty_file_name_is_a_user_error(source):
         open_weights(source, "mobilenetv1")
 
 
-def test_error_for_a_number_that_is_not_finite_names_the_tensor(saved, tmp_path, target):
-    (tmp_path / "nan.weights.h5").write_bytes(saved[1].read_bytes())
-    with h5py.File(tmp_path / "nan.weights.h5", "r+") as file:
-        file["layers/functional/layers/conv2d_1/vars/0"][0] = np.nan
-    assert_refused(target, tmp_path / "nan.weights.h5", "conv_pw_1/0 holds NaN")
+def test_error_for_a_number_that_is_not_finite_names_the_tensor(tmp_path, target):
+    backbone = build_backbone("mobilenetv1", (32, 32, 3), width=0.25)
+    kernel = backbone.get_layer("conv_pw_1").kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    save(backbone, tmp_path / "nan.safetensors")
+    assert_refused(target, tmp_path / "nan.safetensors", "conv_pw_1/0 holds NaN")
+    kernel.assign(np.full(kernel.shape, np.inf))
+    write_as_keras_2(backbone, tmp_path / "nan.h5")
+    assert_refused(target, tmp_path / "nan.h5", "conv_pw_1/kernel holds NaN")
 
 
-def test_source_determines_the_convention(saved):
-    _, path = saved
+def test_source_determines_the_convention(tmp_path):
+    write_as_keras_2(keras.Sequential(), tmp_path / "no_top.h5")
+    path = tmp_path / "no_top.h5"
     keras_own = resolve("mobilenetv2").conventions["keras"]
     for source in ("auto", "imagenet"):
         assert open_weights(source, "mobilenetv2").convention == keras_own
@@ -180,8 +221,8 @@ def test_source_determines_the_convention(saved):
             convention = spec.conventions[spec.pretrained.library]
             assert open_weights(source, name).convention == convention
             assert convention.padding == "torch"
-        darknet = resolve("darknet53").conventions["darknet"]
-        assert open_weights(source, "darknet53").convention == darknet
+    darknet = resolve("darknet53").conventions["darknet"]
+    assert open_weights("auto", "darknet53").convention == darknet
     assert open_weights("none", "ghostnet").convention == resolve("ghostnet").conventions["keras"]
     assert open_weights("none", "darknet53").convention == darknet
     assert open_weights(str(path), "mobilenetv2").convention == keras_own

@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from nets.backbones import build_backbone, resolve
+from utils.errors import UserError
 from utils.weights.loading import load_weights, open_weights
-from utils.weights.torch_names import is_timm, layers_of
+from utils.weights.torch_names import is_timm, layers_of, translate
 
 TOLERANCE = 1e-4
 
@@ -138,6 +139,36 @@ def test_features_equal_those_of_the_library(
         assert 0.03 < their_feature.std() < 30, "features too small or too large to compare"
         np.testing.assert_allclose(feature, their_feature, atol=TOLERANCE, rtol=0)
     keras.backend.clear_session(free_memory=True)
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        ({"std": [0, 0.5, 0.5]}, "std is .* must be greater than 0"),
+        ({"std": [0.5, -0.5, 0.5]}, "std is .* must be greater than 0"),
+        ({"mean": [float("nan")] * 3}, "mean is nan, it must be finite"),
+        ({"mean": [0.5]}, "mean has 1 numbers"),
+        ({"mean": "0.5"}, "mean is '0.5'"),
+        ([], "not a JSON object"),
+    ],
+)
+def test_unusable_pixel_scaling_beside_a_timm_file_is_an_error(tmp_path, scale, message):
+    path = tmp_path / "model.safetensors"
+    save_file({"conv_stem.weight": np.zeros((16, 3, 3, 3), np.float32)}, path)
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": scale}))
+    with pytest.raises(UserError, match=rf"config\.json: pretrained_cfg.*{message}"):
+        open_weights(str(path), "mobilenetv2")
+
+
+def test_counters_of_torch_are_not_reported():
+    tensors = {
+        "conv1.weight": np.zeros((8, 3, 3, 3), np.float32),
+        "bn1.num_batches_tracked": np.array(7),
+        "fc.weight": np.zeros((2, 8), np.float32),
+    }
+    translated, skipped = translate(tensors, None)
+    assert translated.keys() == {"conv1/0", "fc/0"}
+    assert skipped == []
 
 
 @pytest.mark.parametrize(

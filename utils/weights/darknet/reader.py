@@ -12,13 +12,13 @@ from nets.detector import Detector
 from nets.versions import ANCHORS_PER_LEVEL, VERSIONS, YoloVersion, with_anchors, with_conv
 from utils.config import Resize
 from utils.errors import UserError
+from utils.layer_tensors import LayerTensors
 from utils.weights.darknet.cfg import Section, read_cfg
 from utils.weights.darknet.cfg_graph import graph_of_cfg
 from utils.weights.darknet.detector_graph import graph_of_detector
 from utils.weights.darknet.graph import Node, Output, pair_nodes
 from utils.weights.darknet.weights_file import WeightsFile, keys_of, shapes_of
 from utils.weights.foreign import ForeignDetector
-from utils.weights.layer_tensors import LayerTensors
 
 # The networks in Darknet's cfg/, by number of convolutions, and how the program that trained them
 # fits images into the input: pjreddie/darknet keeps the aspect ratio, AlexeyAB/darknet does not.

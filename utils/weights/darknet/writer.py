@@ -11,11 +11,11 @@ from nets.versions import ANCHORS_PER_LEVEL
 from utils.config import Resize
 from utils.errors import UserError
 from utils.files import refuse_existing, written_whole
+from utils.layer_tensors import weights_by_key
 from utils.weights.darknet.cfg import Section, format_cfg
 from utils.weights.darknet.detector_graph import graph_of_detector
 from utils.weights.darknet.graph import Node
 from utils.weights.darknet.weights_file import Tensors, keys_of, write_weights
-from utils.weights.layer_tensors import weights_by_key
 
 
 def write_detector(
