@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.cli import Parser, parse_size, run, seed
+from utils.cli import Parser, at_most, parse_size, run, seed
 from utils.config import GENTLE
 from utils.data.annotation import read_training_samples
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
@@ -16,13 +16,19 @@ from utils.inference.detections import Detections
 from utils.inference.draw import draw_boxes
 
 GAP = 6  # white pixels between the images
+MAX_COUNT = 1000
+MAX_PIXELS = 2**28  # 0.8 GB, of which several copies are in memory; the default has 2.8 million
 
 
 def main(args: argparse.Namespace) -> None:
     """Writes the sheet."""
     size = parse_size(args.input_size)
-    if args.count < 1:
-        raise UserError(f"--count {args.count}: must be at least 1")
+    pixels = args.count * size[0] * size[1]
+    if pixels > MAX_PIXELS:
+        raise UserError(
+            f"--count {args.count} at --input-size {args.input_size}: a sheet of {pixels:,} pixels "
+            f"is too large, use at most {MAX_PIXELS:,} in all"
+        )
     if args.out.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(f"--out {args.out}: not an image file, use contact_sheet.png for example")
     samples, classes = read_training_samples(args.data, args.train_set, args.classes, args.seed)
@@ -55,7 +61,7 @@ def build_parser() -> Parser:
     add("--train-set", metavar="SETS", help="image sets, such as 2007:trainval,2012:trainval")
     add("--classes", type=Path, metavar="FILE", help="class names, one per line")
     add("--input-size", default="416", metavar="N|HxW", help="image size in pixels, default 416")
-    add("--count", type=int, default=16, help="number of images, default 16")
+    add("--count", type=at_most(MAX_COUNT), default=16, help="number of images, default 16")
     add("--seed", type=seed, default=0, help="seed of order and augmentation, default 0")
     add("--out", type=Path, default=Path("contact_sheet.png"), help="default contact_sheet.png")
     return parser

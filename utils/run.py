@@ -19,6 +19,7 @@ from utils.errors import UserError
 from utils.files import written_whole
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
+from utils.keras_weights import save_keras_weights
 
 CONFIG = "config.json"
 
@@ -93,7 +94,7 @@ class RunDirectory:
         model.optimizer = None  # Keras would also save its variables
         try:
             with written_whole(self.best_weights) as (part,):
-                model.save_weights(part)
+                save_keras_weights(model, part)
         finally:
             model.optimizer = optimizer
 
