@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from nets.versions import check_input_size
 from utils.errors import JobError, UserError, disk_failure
@@ -143,7 +143,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints one line on standard error and exits with code 2."""
-        self.exit(2, f"error: {message}\n")
+        _exit_with(2, f"error: {message}")
+
+    def print_help(self, file: IO[str] | None = None) -> None:
+        """Prints the help; unlike argparse, it does not ignore that it cannot be written."""
+        print(self.format_help(), end="", file=file, flush=True)
 
 
 def run(
@@ -171,7 +175,7 @@ def run(
         sys.excepthook = _print_one_line
     accept_any_file_name()
     try:
-        main(_parse(parser, argv))
+        main(parser.parse_args(argv))
         sys.stdout.flush()
     except UserError as error:
         _exit_with(2, f"error: {error}", debug)
@@ -188,27 +192,15 @@ def run(
     except OSError as error:
         if error.errno is None:  # raised by a library, not by the file system
             raise
-        stream = drop_unwritable_output()
         code = 1 if disk_failure(error) else 2
-        _exit_with(code, f"error: {describe_os_error(error, stream)}", debug)
+        _exit_with(code, f"error: {describe_os_error(error)}", debug)
 
 
-def _parse(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
-    try:
-        return parser.parse_args(argv)
-    except SystemExit:
-        sys.stdout.flush()  # reports a --help that cannot be written
-        raise
-
-
-def describe_os_error(error: OSError, unnamed: str | None = None) -> str:
-    """Describes an error of the file system in one line: the path, the error and a remedy.
-
-    Args:
-        error: The error.
-        unnamed: What could not be read or written if the error does not name it.
-    """
-    where = error.filename2 or error.filename or unnamed
+def describe_os_error(error: OSError) -> str:
+    """Describes an error of the file system in one line: the path, the error and a remedy."""
+    where = error.filename2 or error.filename
+    if where is None and disk_failure(error):
+        where = "standard output"  # `written_whole` names all others
     remedy = REMEDIES.get(error.errno, "check the path")
     text = f"{os.strerror(error.errno).lower()}, {remedy}"
     return text if where is None else f"{where}: {text}"
@@ -234,10 +226,10 @@ def _configure_libraries() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
-def _exit_with(code: int, message: str, debug: bool) -> NoReturn:
-    if debug:
-        traceback.print_exc()
+def _exit_with(code: int, message: str, debug: bool = False) -> NoReturn:
     with contextlib.suppress(OSError):  # the exit code still reports the error
+        if debug:
+            traceback.print_exc()
         print(" ".join(message.split()), file=sys.stderr)
     drop_unwritable_output()
     sys.exit(code)

@@ -3,8 +3,7 @@
 import io
 import os
 import sys
-
-NAMES = {"stdout": "standard output", "stderr": "standard error"}
+from pathlib import Path
 
 
 def open_closed_streams() -> None:
@@ -35,19 +34,11 @@ def accept_any_file_name() -> None:
         sys.stdin.reconfigure(errors="surrogateescape")
 
 
-def drop_unwritable_output() -> str | None:
-    """Discards output that cannot be written, so that Python does not fail again at its end.
-
-    Returns:
-        The name of the standard stream that cannot be written, or None if both can.
-    """
-    failed = None
-    for stream, name in NAMES.items():
-        stream = getattr(sys, stream)
+def drop_unwritable_output() -> None:
+    """Discards output that cannot be written, so that Python does not fail again at its end."""
+    for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            failed = failed or name
-            with open(os.devnull, "wb") as null:  # noqa: PTH123
+            with Path(os.devnull).open("wb") as null:
                 os.dup2(null.fileno(), stream.fileno())
-    return failed
