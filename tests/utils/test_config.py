@@ -23,6 +23,13 @@ from utils.errors import UserError
         (lambda c: c.update(recipe=[]), "must be a Recipe object"),
         (lambda c: c["recipe"].update(optimizer="adam"), "optimizer is 'adam'; .* adamw, sgd"),
         (lambda c: c["recipe"].update(strategy=1), "strategy is 1; .* single, mirrored"),
+        (lambda c: c["recipe"].update(optimizer="adam"), "did you mean adamw. choose one of adamw"),
+        (lambda c: c["recipe"].update(precision=["x"]), "precision is .'x'.; choose one of auto"),
+        (lambda c: c["recipe"].update(jit=1), "jit is 1, it must be true or false"),
+        (lambda c: c["recipe"].update(epochs="ten"), "'ten', it must be a number or null"),
+        (lambda c: c["convention"].update(std=[float("nan")] * 3), "std is nan, .* finite"),
+        (lambda c: c.update(width=float("-inf")), "width is -inf, it must be a finite number"),
+        (lambda c: c.update(width=10**400), "width is 10*[.]{3}0*, it must be a finite number"),
         (lambda c: c.update(resize="crop"), "resize is 'crop'; .* letterbox, stretch"),
     ],
 )
