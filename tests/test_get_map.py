@@ -203,7 +203,7 @@ def test_contradictory_flags_are_errors(text_files, capsys):
     assert "--gt and --dets must be used together" in error_of(capsys, *dets)
     assert "cannot be combined" in error_of(capsys, *text_files, "--run", "x")
     assert "--iou" in error_of(capsys, *text_files, "--iou", 0)
-    assert "1.5 is not between 0 and 1" in error_of(capsys, *text_files, "--iou", 1.5)
+    assert "'1.5' is not a number from 0 to 1" in error_of(capsys, *text_files, "--iou", 1.5)
     assert "did you mean voc11" in error_of(capsys, *text_files, "--metric", "voc12")
     assert "did you mean --dets" in error_of(capsys, *text_files, "--detz", "x")
 
