@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -220,10 +221,12 @@ def import_tensorflow() -> None:
 
 
 def _configure_libraries() -> None:
-    """Limits TensorFlow and absl to error messages; must be called before they are imported."""
+    """Limits libraries to error messages; must be called before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # overrides ~/.keras/keras.json
     logging.getLogger("absl").setLevel(logging.ERROR)
+    for library in ("PIL", "keras", "torch"):  # they do not name the file; our errors do
+        warnings.filterwarnings("ignore", category=UserWarning, module=rf"{library}\.")
 
 
 def _exit_with(code: int, message: str, debug: bool = False) -> NoReturn:

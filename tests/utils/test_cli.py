@@ -141,6 +141,15 @@ def test_debug_prints_the_traceback_of_any_other_exception():
     assert done.stderr.startswith("Traceback")
 
 
+def test_warnings_of_libraries_are_hidden_but_not_ours(tmp_path):
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "__init__.py").touch()
+    (tmp_path / "keras" / "noisy.py").write_text("import warnings\nwarnings.warn('theirs')")
+    body = "import warnings, keras.noisy; warnings.warn('ours')"
+    done = run_script(body, PYTHONPATH=str(tmp_path))
+    assert "ours" in done.stderr and "theirs" not in done.stderr
+
+
 def test_importing_tensorflow_prints_nothing(tmp_path):
     (tmp_path / "tensorflow.py").write_text("import os\nos.write(2, b'note')")
     body = (
