@@ -26,11 +26,11 @@ def score(*flags):
     cli.run(get_map.main, get_map.build_parser(), list(map(str, flags)))
 
 
-def error_of(capsys, *flags):
-    """Runs the script, which must exit with 2, and returns the last line of standard error."""
+def error_of(capsys, *flags, code=2):
+    """Runs the script, which must exit with `code`; returns the last line of standard error."""
     with pytest.raises(SystemExit) as exit_info:
         score(*flags)
-    assert exit_info.value.code == 2
+    assert exit_info.value.code == code
     captured = capsys.readouterr()
     assert captured.out == ""
     *_, line = captured.err.splitlines()
@@ -228,7 +228,7 @@ def test_a_full_disk_keeps_the_earlier_results(text_files, capsys, tmp_path, mon
         raise OSError(28, os.strerror(28), str(self))
 
     monkeypatch.setattr("pathlib.Path.write_text", full)
-    assert "no space left" in error_of(capsys, *text_files)
+    assert "no space left" in error_of(capsys, *text_files, code=1)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "map_out").rglob("*.*")} == before
 
 
