@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.cli import Parser, parse_size, run, seed
+from utils.cli import Parser, parse_size, positive, run, seed
 from utils.config import GENTLE
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
 from utils.data.images import WRITTEN_SUFFIXES, write_image
@@ -47,10 +47,8 @@ def check_count(count: int, size: tuple[int, int]) -> None:
     """Checks that a sheet of `count` images of `size` (height, width) can be drawn and stored.
 
     Raises:
-        UserError: `count` is less than 1, or the sheet is too large.
+        UserError: The sheet is too large.
     """
-    if count < 1:
-        raise UserError(f"--count {count}: must be at least 1")
     if not fits(count, size):
         counts = range(1, min(count, MAX_PIXELS))
         most = bisect.bisect(counts, False, key=lambda number: not fits(number, size))
@@ -87,7 +85,7 @@ def build_parser() -> Parser:
     add("--train-set", metavar="SETS", help="image sets, such as 2007:trainval,2012:trainval")
     add("--classes", type=Path, metavar="FILE", help="class names, one per line")
     add("--input-size", default="416", metavar="N|HxW", help="image size in pixels, default 416")
-    add("--count", type=int, default=16, help="number of images, default 16")
+    add("--count", type=positive, default=16, help="number of images, default 16")
     add("--seed", type=seed, default=0, help="seed of order and augmentation, default 0")
     add("--faults", type=Path, metavar="FILE", help="write all faults in the data as CSV")
     add("--out", type=Path, default=Path("contact_sheet.png"), help="default contact_sheet.png")

@@ -7,7 +7,7 @@ SRC is that run and --out is FILE.weights.
 import argparse
 from pathlib import Path
 
-from utils.cli import Parser, import_tensorflow, run
+from utils.cli import Parser, above_zero, import_tensorflow, run
 from utils.errors import UserError
 from utils.weights.origins import ORIGINS, TORCH_LIBRARIES
 
@@ -80,7 +80,7 @@ def build_parser() -> Parser:
     add("source", type=Path, metavar="SRC", help="a .safetensors, .pth, .h5 or .weights, or a run")
     add("--from", dest="origin", choices=ORIGINS, help="project that the file comes from")
     add("--backbone", metavar="NAME", help="backbone of the weights; not for a detector")
-    add("--width", type=float, metavar="F", help="width multiplier of the backbone, default 1")
+    add("--width", type=above_zero, metavar="F", help="width multiplier of the backbone, default 1")
     add("--cfg", type=Path, metavar="FILE", help="the .cfg of Darknet's weights")
     add("--classes", type=Path, metavar="FILE", help="classes of a detector, one per line")
     add(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from utils import cli
 from utils.errors import UserError
 from utils.evaluation.settings import BATCH_SIZE, MATCH_IOU, THRESHOLDS, Metric
-from utils.inference.thresholds import MAX_BOXES_LIMIT, Thresholds
+from utils.inference.thresholds import Thresholds
 
 if TYPE_CHECKING:  # --help must not wait for TensorFlow
     from utils.data.annotation import Sample
@@ -52,7 +52,7 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--max-boxes",
-        type=cli.positive,
+        type=cli.at_most(cli.MAX_BOXES),
         metavar="N",
         default=THRESHOLDS.max_boxes,
         help=f"maximum number of detections per image {default}",
@@ -70,8 +70,6 @@ def main(args: argparse.Namespace) -> None:
         raise UserError("--run and --gt cannot be combined, remove one of them")
     if args.iou == 0:
         raise UserError("--iou 0 would match any box with any object, use 0.5 for example")
-    if args.max_boxes > MAX_BOXES_LIMIT:
-        raise UserError(f"--max-boxes {args.max_boxes} is more than {MAX_BOXES_LIMIT}, lower it")
 
     from utils.evaluation.boxfiles import read_box_files, write_box_files
     from utils.evaluation.metrics import evaluate

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from utils.cli import Parser, positive, run, seed
+from utils.cli import Parser, at_most, run, seed
+
+MAX_IMAGES = 100_000  # per list: 2 GB
 
 
 def main(args: argparse.Namespace) -> None:
@@ -22,9 +24,19 @@ def build_parser() -> Parser:
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--data", type=Path, default=Path("VOCdevkit"), help="folder to write, default VOCdevkit")
-    add("--train", type=positive, default=500, help="number of training images, default 500")
-    add("--val", type=positive, default=100, help="number of validation images, default 100")
-    add("--test", type=positive, default=100, help="number of test images, default 100")
+    add(
+        "--train",
+        type=at_most(MAX_IMAGES),
+        default=500,
+        help="number of training images, default 500",
+    )
+    add(
+        "--val",
+        type=at_most(MAX_IMAGES),
+        default=100,
+        help="number of validation images, default 100",
+    )
+    add("--test", type=at_most(MAX_IMAGES), default=100, help="number of test images, default 100")
     add("--seed", type=seed, default=0, help="seed of the images, default 0")
     return parser
 

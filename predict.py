@@ -33,11 +33,16 @@ def build_parser() -> cli.Parser:
     add("--iou", type=cli.fraction, default=0.3, help="IoU threshold of NMS (default: 0.3)")
     add(
         "--max-boxes",
-        type=cli.positive,
+        type=cli.at_most(cli.MAX_BOXES),
         default=100,
         help="maximum number per image (default: 100)",
     )
-    add("--batch-size", type=cli.positive, default=1, help="images per batch (default: 1)")
+    add(
+        "--batch-size",
+        type=cli.at_most(cli.MAX_BATCH),
+        default=1,
+        help="images per batch (default: 1)",
+    )
     add(
         "--classes",
         nargs="+",
@@ -62,7 +67,12 @@ def build_parser() -> cli.Parser:
     add("--count", action="store_true", help="also print the number of objects per class")
     add("--heatmap", action="store_true", help="also write heat maps of the scores")
     add("--json", action="store_true", help="print the detections as one JSON document")
-    add("--fps-test", type=cli.positive, metavar="N", help="only time N runs on the first image")
+    add(
+        "--fps-test",
+        type=cli.at_most(cli.MAX_RUNS),
+        metavar="N",
+        help="only time N runs on the first image",
+    )
     add("--show", action="store_true", help="also show the results in a window; press q to quit")
     return parser
 

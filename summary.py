@@ -24,14 +24,19 @@ def build_parser() -> cli.Parser:
     add = parser.add_argument
     add("--backbone", default="mobilenetv2", help="registered name (default: mobilenetv2)")
     add("--yolo", choices=tuple(VERSIONS), default="v4", help="YOLO version (default: v4)")
-    add("--width", type=float, help="width multiplier of the backbone (default: its own)")
+    add("--width", type=cli.above_zero, help="width multiplier of the backbone (default: its own)")
     add(
         "--input-size",
         type=cli.parse_size,
         default=(416, 416),
         help="N or HxW, multiples of 32 (default: 416)",
     )
-    add("--classes-count", type=cli.positive, default=20, help="number of classes (default: 20)")
+    add(
+        "--classes-count",
+        type=cli.at_most(cli.MAX_CLASSES),
+        default=20,
+        help="number of classes (default: 20)",
+    )
     add("--json", action="store_true", help="print the figures as one JSON document")
     return parser
 

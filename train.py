@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import get_args
 
 from nets.versions import VERSIONS, Conv, with_conv
-from utils.cli import Parser, above_zero, import_tensorflow, parse_size, positive, run, seed
+from utils.cli import (
+    MAX_BATCH,
+    MAX_EPOCHS,
+    Parser,
+    above_zero,
+    at_most,
+    import_tensorflow,
+    integer,
+    parse_size,
+    run,
+    seed,
+)
 from utils.config import Optimizer, Strategy
 from utils.errors import UserError
 from utils.precision import PRECISIONS
@@ -24,7 +35,12 @@ def build_parser() -> Parser:
     add = parser.add_argument
     add("--backbone", default="mobilenetv2", metavar="NAME", help="default %(default)s")
     add("--list-backbones", action="store_true", help="print names and widths, and exit")
-    add("--width", type=float, metavar="F", help="width multiplier, for backbones that have one")
+    add(
+        "--width",
+        type=above_zero,
+        metavar="F",
+        help="width multiplier, for backbones that have one",
+    )
     add("--yolo", choices=tuple(VERSIONS), default="v4", help="version, default %(default)s")
     add("--conv", choices=get_args(Conv), help="3x3 convolutions, default by version")
     add(
@@ -47,17 +63,17 @@ def build_parser() -> Parser:
     )
     add(
         "--epochs",
-        type=positive,
+        type=at_most(MAX_EPOCHS),
         metavar="N",
         help="default 100 (fast 30, classic 300), no limit with --max-minutes",
     )
     add(
         "--freeze-epochs",
-        type=int,
+        type=integer(0, MAX_EPOCHS),
         metavar="N",
         help="epochs with a frozen backbone, default 10%% of the run, or 0 with random weights",
     )
-    add("--batch-size", type=positive, metavar="N", help="default 8")
+    add("--batch-size", type=at_most(MAX_BATCH), metavar="N", help="default 8")
     add(
         "--lr",
         type=above_zero,
@@ -68,7 +84,7 @@ def build_parser() -> Parser:
     add("--max-minutes", type=above_zero, metavar="M", help="finish cleanly within M minutes")
     add(
         "--patience",
-        type=positive,
+        type=at_most(MAX_EPOCHS),
         metavar="N",
         help="epochs without a better mAP before stopping, default 50, no limit with --max-minutes",
     )

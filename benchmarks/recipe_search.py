@@ -275,7 +275,12 @@ def build_parser() -> cli.Parser:
     add("sets", nargs="+", type=parse_set, metavar="NAME=DIR@SIZE", help="VOCdevkits")
     add("--variants", nargs="+", metavar="NAME", help="default: all")
     add("--images", type=cli.positive, default=4000, help="images per run, default %(default)s")
-    add("--seeds", type=int, default=1, help="runs per variant and set, default %(default)s")
+    add(
+        "--seeds",
+        type=cli.positive,
+        default=1,
+        help="runs per variant and set, default %(default)s",
+    )
     add("--backbone", default="mobilenetv2", help="default %(default)s")
     add("--yolo", choices=tuple(VERSIONS), default="v4", help="default %(default)s")
     add(

@@ -107,7 +107,7 @@ def test_the_parts_of_the_table_add_up(run):
         (["--backbone", "mobilenetv1", "--width", "3"], "0.25"),
         (["--yolo", "v5"], "v4"),
         (["--input-size", "100"], "32"),
-        (["--classes-count", "0"], "0 is less than 1"),
+        (["--classes-count", "0"], "'0' is not an integer from 1 to 10,000"),
     ],
 )
 def test_usage_errors_are_one_line(run, flags, words):

@@ -1,26 +1,48 @@
 """The command-line interface that all scripts share: flags, error messages and exit codes."""
 
 import argparse
+import contextlib
 import errno
 import logging
+import math
 import os
+import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from nets.versions import check_input_size
-from utils.errors import JobError, UserError
+from utils.errors import JobError, UserError, disk_failure
+from utils.streams import accept_any_file_name, drop_unwritable_output, open_closed_streams
 from utils.text import did_you_mean
 
 REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.EFBIG: "raise the limit of the size of files, see ulimit -f, or choose another folder",
+    errno.EIO: "check the disk or choose another folder",
     errno.EACCES: "check its permissions or choose another path",
     errno.EPERM: "check its permissions or choose another path",
     errno.EROFS: "choose a folder that can be written",
 }
+
+# Limits of flags. Larger values are mistakes, and would take more memory than machines have or
+# overflow 32 bits. The limits are several times what is useful:
+MAX_BATCH = 4096  # images at 416x416: 8 GB as float32
+MAX_BOXES = 100_000  # YOLOv3 predicts 100,800 boxes at 1280x1280
+MAX_CLASSES = 10_000  # YOLO9000 has 9418
+MAX_EPOCHS = 100_000  # the predecessors train 300
+MAX_RUNS = 100_000  # of a measurement: half an hour at 50 images/s
+LARGEST_NUMBER = 1_000_000  # a learning rate, a width, or minutes: almost two years
+
+INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+SIZE = re.compile(r"([0-9]{1,9})(?:x([0-9]{1,9}))?")
+LONGEST_SHOWN = 30  # characters of a wrong value
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -29,10 +51,12 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         UserError: The text has another form, or a side is not a positive multiple of 32.
     """
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-        raise UserError(f"input size {text!r} is neither N nor HxW, use 416 or 416x320 for example")
-    height, width = int(sides[0]), int(sides[-1])
+    match = SIZE.fullmatch(text.lower())
+    if not match:
+        raise UserError(
+            f"input size {_shown(text)} is neither N nor HxW, use 416 or 416x320 for example"
+        )
+    height, width = int(match[1]), int(match[2] or match[1])
     try:
         check_input_size((height, width))
     except ValueError as error:
@@ -42,30 +66,54 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def fraction(text: str) -> float:
     """Parses a number from 0 to 1, as the `type` of a flag."""
-    if not 0 <= (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def positive(text: str) -> int:
-    """Parses a positive integer, as the `type` of a flag."""
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
-
-
-def seed(text: str) -> int:
-    """Parses a seed, an unsigned integer of 32 bits, as the `type` of a flag."""
-    if not 0 <= (value := int(text)) < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not within 0..{2**32 - 1}")
+    value = _number(text)
+    if value is None or not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a number from 0 to 1")
     return value
 
 
 def above_zero(text: str) -> float:
-    """Parses a finite number greater than 0, as the `type` of a flag."""
-    if not 0 < (value := float(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not greater than 0")
+    """Parses a number greater than 0 and up to a million, as the `type` of a flag."""
+    value = _number(text)
+    if value is None or not 0 < value <= LARGEST_NUMBER:
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)} is not a number greater than 0 and up to {LARGEST_NUMBER:,}"
+        )
     return value
+
+
+def integer(least: int, most: int) -> Callable[[str], int]:
+    """Returns the `type` of a flag that is an integer from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        value = int(text) if INTEGER.fullmatch(text) else None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"{_shown(text)} is not an integer from {least} to {most:,}"
+            )
+        return value
+
+    return parse
+
+
+def at_most(limit: int) -> Callable[[str], int]:
+    """Returns the `type` of a flag that is an integer from 1 to `limit`."""
+    return integer(1, limit)
+
+
+positive = at_most(2**31 - 1)  # TensorFlow stores sizes in 32 bits
+seed = integer(0, 2**32 - 1)
+
+
+def _number(text: str) -> float | None:
+    """Parses a finite decimal number; None if the text is none."""
+    # `float` would also accept `1_000`, `nan` and the digits of other scripts.
+    value = float(text) if NUMBER.fullmatch(text) else math.inf
+    return value + 0.0 if math.isfinite(value) else None  # -0.0 becomes 0.0
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}...")
 
 
 class Parser(argparse.ArgumentParser):
@@ -96,7 +144,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints one line on standard error and exits with code 2."""
-        self.exit(2, f"error: {message}\n")
+        _exit_with(2, f"error: {message}")
+
+    def print_help(self, file: IO[str] | None = None) -> None:
+        """Prints the help; unlike argparse, it does not ignore that it cannot be written."""
+        print(self.format_help(), end="", file=file, flush=True)
 
 
 def run(
@@ -106,21 +158,23 @@ def run(
 ) -> None:
     """Parses the flags, calls `main` with them and turns exceptions into exit codes.
 
-    Exits with 2 on a usage or input error, with 1 if the job fails and with 130 on Ctrl-C, each
-    with one line on standard error. With `--debug`, the traceback comes before that line.
+    Exits with 2 on a usage or input error, with 1 if the job fails, also because a disk is full,
+    and with 130 on Ctrl-C, each with one line on standard error. With `--debug`, the traceback
+    comes before that line. If the reader of the output has exited, as `head` does, it exits with
+    1 and prints nothing.
 
     Args:
         main: The job.
         parser: The flags of the script.
         argv: The command line, by default that of this process.
     """
+    open_closed_streams()
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
     _configure_libraries()
     if not debug:
         # A hook instead of `except Exception`, so that Python code that calls `run` can catch it.
         sys.excepthook = _print_one_line
-    # File names need not be UTF-8; Python represents other bytes as lone surrogates.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    accept_any_file_name()
     try:
         main(parser.parse_args(argv))
         sys.stdout.flush()
@@ -130,21 +184,27 @@ def run(
         _exit_with(1, f"error: {error}", debug)
     except KeyboardInterrupt:
         _exit_with(130, "interrupted", debug)
+    except MemoryError as error:
+        _exit_with(1, f"error: out of memory, use smaller images or batches: {error}", debug)
     except BrokenPipeError:
         # The reader, such as `| head`, has exited: there is nothing to report or to flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_unwritable_output()
         sys.exit(1)
     except OSError as error:
         if error.errno is None:  # raised by a library, not by the file system
             raise
-        _exit_with(2, f"error: {describe_os_error(error)}", debug)
+        code = 1 if disk_failure(error) else 2
+        _exit_with(code, f"error: {describe_os_error(error)}", debug)
 
 
 def describe_os_error(error: OSError) -> str:
     """Describes an error of the file system in one line: the path, the error and a remedy."""
-    where = error.filename2 or error.filename or "a file"
+    where = error.filename2 or error.filename
+    if where is None and disk_failure(error):
+        where = "standard output"  # `written_whole` names all others
     remedy = REMEDIES.get(error.errno, "check the path")
-    return f"{where}: {os.strerror(error.errno).lower()}, {remedy}"
+    text = f"{os.strerror(error.errno).lower()}, {remedy}"
+    return text if where is None else f"{where}: {text}"
 
 
 def import_tensorflow() -> None:
@@ -161,16 +221,20 @@ def import_tensorflow() -> None:
 
 
 def _configure_libraries() -> None:
-    """Limits TensorFlow and absl to error messages; must be called before they are imported."""
+    """Limits libraries to error messages; must be called before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # overrides ~/.keras/keras.json
     logging.getLogger("absl").setLevel(logging.ERROR)
+    for library in ("PIL", "keras", "torch"):  # they do not name the file; our errors do
+        warnings.filterwarnings("ignore", category=UserWarning, module=rf"{library}\.")
 
 
-def _exit_with(code: int, message: str, debug: bool) -> NoReturn:
-    if debug:
-        traceback.print_exc()
-    print(" ".join(message.split()), file=sys.stderr)
+def _exit_with(code: int, message: str, debug: bool = False) -> NoReturn:
+    with contextlib.suppress(OSError):  # the exit code still reports the error
+        if debug:
+            traceback.print_exc()
+        print(" ".join(message.split()), file=sys.stderr)
+    drop_unwritable_output()
     sys.exit(code)
 
 

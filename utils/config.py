@@ -21,6 +21,14 @@ Optimizer = Literal["adamw", "sgd"]
 Strategy = Literal["single", "mirrored", "multiworker"]
 Resize = Literal["letterbox", "stretch"]
 
+WORDS = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    types.NoneType: "null",
+}
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -219,7 +227,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
     if not dataclasses.is_dataclass(kind):
         return _field_from_json(kind, value, where)
     if not isinstance(value, dict):
-        raise UserError(f"{where} is {_shown(value)}, it must be a {kind.__name__} object")
+        raise UserError(f"{where} is {reprlib.repr(value)}, it must be {_describe(kind)}")
     hints = typing.get_type_hints(kind)
     for key in value:
         if key not in hints:
@@ -247,18 +255,28 @@ def _field_from_json(kind: Any, value: Any, where: str) -> Any:
             raise UserError(f"{where} has {len(value)} numbers, it must have {len(choices)}")
         pairs = zip(choices, value, strict=True)
         return tuple(_field_from_json(choice, item, where) for choice, item in pairs)
-    if origin is Literal:  # the dataclass itself checks it
+    if origin is Literal:
+        if value not in choices:
+            raise UserError(f"{where} is {reprlib.repr(value)}; {_choose(choices, value)}")
         return value
     options = choices if origin in (types.UnionType, typing.Union) else (kind,)
     is_number = float in options and isinstance(value, int) and not isinstance(value, bool)
     if not is_number and all(type(value) is not option for option in options):
-        raise UserError(f"{where} is {_shown(value)}, it must be {getattr(kind, '__name__', kind)}")
-    # Python's json also reads NaN, Infinity and 1e999, and integers beyond the range of floats.
-    is_number = is_number or isinstance(value, float)
-    if is_number and not abs(value) <= sys.float_info.max:
-        raise UserError(f"{where} is {_shown(value)}, it must be finite")
+        wanted = " or ".join(map(_describe, options))
+        raise UserError(f"{where} is {reprlib.repr(value)}, it must be {wanted}")
+    # Python reads NaN, Infinity and integers of any size, which JSON does not have or limit.
+    if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+        raise UserError(f"{where} is {reprlib.repr(value)}, it must be a finite number")
     return value
 
 
-def _shown(value: Any) -> str:
-    return reprlib.repr(value)  # a damaged file can hold values of any size
+def _choose(choices: tuple, value: Any) -> str:
+    hint = f"{did_you_mean(value, map(str, choices))} " if isinstance(value, str) else ""
+    return f"{hint}choose one of {', '.join(map(str, choices))}"
+
+
+def _describe(kind: Any) -> str:
+    """Describes the values of a field in the words of JSON."""
+    if typing.get_origin(kind) is tuple:
+        return "a list"
+    return WORDS.get(kind) or f"a {kind.__name__} object"

@@ -4,10 +4,15 @@ import contextlib
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from utils.errors import UserError
+from utils.errors import JobError, UserError, disk_failure
+from utils.text import cut_to_bytes
+
+MAX_NAME_BYTES = 255  # of a file name, on most file systems
+BYTES_FOR_PREFIX = 25  # of a temporary file, and for the number of a name that is taken
 
 
 class OutputFolder:
@@ -30,6 +35,7 @@ class OutputFolder:
 
     def path(self, name: str, suffix: str) -> Path:
         """Returns the path for a file `name`, or `name-2`, `name-3`... if that is taken."""
+        name = cut_to_bytes(name, MAX_NAME_BYTES - BYTES_FOR_PREFIX - len(suffix))
         path, number = self.folder / f"{name}{suffix}", 1
         while _identity(path) in self._taken or (path.exists() and not self._replace):
             number += 1
@@ -65,40 +71,40 @@ def written_whole(
     """Yields temporary paths to write to. They replace `paths` if the block ends without an error.
 
     After an error, the temporary paths are removed. A path can be a file or a folder; a folder
-    replaces only an empty one. Devices and pipes cannot be replaced and are written directly. An
-    `OSError` names the final path instead of the temporary one.
+    replaces only an empty one. Devices and pipes cannot be replaced and are written directly.
+
+    Each path is replaced atomically, but several are replaced one after the other, in their order.
+    If the process is killed in between, or one cannot be replaced, those before it are new and
+    those after it are old. Where files are only valid together, put the one that readers look for
+    first at the end.
 
     Args:
         *paths: The final paths, in existing folders.
         durable: Whether to flush the files to disk, so that they survive a power failure.
         shared: Whether other processes may write the same paths at the same time.
+
+    Raises:
+        OSError: A path cannot be written. The error names the final path instead of the temporary
+            one. If a disk is full or fails, errors that libraries raise in other forms become one.
     """
     # The suffix stays the same, since many writers choose the format by it.
     prefix = f".part.{os.getpid()}" if shared else ".part"
-    parts = [
-        path if _is_stream(path) else path.with_name(f"{prefix}.{path.name}") for path in paths
-    ]
-    temporary = [part for part, path in zip(parts, paths, strict=True) if part != path]
+    parts = [path if _is_stream(path) else _beside(path, prefix) for path in paths]
+    temporary = {part: path for part, path in zip(parts, paths, strict=True) if part != path}
     try:
-        for part in temporary:
-            _remove(part)  # left behind by a process that was killed
-        yield parts
-        for part, path in zip(parts, paths, strict=True):
-            if part == path:
-                continue
+        with _final_names(dict(zip(parts, paths, strict=True))):
+            for part in temporary:
+                _remove(part)  # left behind by a process that was killed
+            yield parts
             if durable:
-                _flush(part)
-            if part.is_dir() and path.is_dir():
-                path.rmdir()
-            part.replace(path)
-            if durable:
-                _flush(path.parent)
-    except OSError as error:
-        names = dict(zip(map(str, parts), map(str, paths), strict=True))
-        if error.filename is None or str(error.filename) in names:
-            error.filename = names.get(str(error.filename), str(paths[0]))
-            error.filename2 = None
-        raise
+                for part in temporary:
+                    _flush(part)
+            for part, path in temporary.items():
+                if part.is_dir() and path.is_dir():
+                    path.rmdir()
+                part.replace(path)
+                if durable:
+                    _flush(path.parent)
     finally:
         for part in temporary:
             _remove(part)
@@ -114,24 +120,78 @@ def merged_whole(out: Path, owned: Mapping[str, str]) -> Iterator[Path]:
     Args:
         out: The folder; created if it does not exist.
         owned: Suffixes of the files to remove, by folder within `out`.
+
+    Raises:
+        OSError: A file cannot be written, as in `written_whole`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
+    with _final_names({out: out}):
+        new = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
     try:
-        yield new
-        for folder, suffix in owned.items():
-            renewed = {path.name for path in (new / folder).glob("*")}
-            for old in (out / folder).glob(f"*{suffix}") if renewed else ():
-                if old.name not in renewed:
-                    old.unlink()
-        for path in sorted(new.rglob("*")):
-            target = out / path.relative_to(new)
-            if path.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                path.replace(target)
+        with _final_names({new: out}):
+            yield new
+            for folder, suffix in owned.items():
+                renewed = {path.name for path in (new / folder).glob("*")}
+                for old in (out / folder).glob(f"*{suffix}") if renewed else ():
+                    if old.name not in renewed:
+                        old.unlink()
+            for path in sorted(new.rglob("*")):
+                target = out / path.relative_to(new)
+                if path.is_dir():
+                    target.mkdir(exist_ok=True)
+                else:
+                    path.replace(target)
     finally:
         shutil.rmtree(new)
+
+
+@contextlib.contextmanager
+def _final_names(final: Mapping[Path, Path]) -> Iterator[None]:
+    """Replaces temporary paths in errors of the block by final ones.
+
+    An error without a path gets that of the first one.
+
+    Args:
+        final: Final paths by temporary ones.
+    """
+    try:
+        yield
+    except (UserError, JobError):
+        raise
+    except OSError as error:
+        if error.errno is None:  # raised by a library, not by the file system
+            if number := disk_failure(error):
+                raise _unwritable(number, final) from error
+            raise
+        error.filename = _final_name(error.filename, final)
+        error.filename2 = None
+        raise
+    except Exception as error:
+        if number := disk_failure(error):
+            raise _unwritable(number, final) from error
+        raise
+
+
+def _unwritable(number: int, final: Mapping[Path, Path]) -> OSError:
+    return OSError(number, os.strerror(number), _final_name(None, final))
+
+
+def _final_name(name: object, final: Mapping[Path, Path]) -> str:
+    if not isinstance(name, str | Path):  # none, or the number of a descriptor
+        return str(next(iter(final.values())))
+    for part, path in final.items():
+        if part in (Path(name), *Path(name).parents):
+            return str(path / Path(name).relative_to(part))
+    return str(name)
+
+
+def _beside(path: Path, prefix: str) -> Path:
+    """Returns a hidden path in the same folder, with the end of the same name."""
+    name = f"{prefix}.{path.name}"
+    if len(os.fsencode(name)) > MAX_NAME_BYTES:
+        digest = zlib.crc32(os.fsencode(path.name))
+        name = f"{prefix}.{digest:08x}.{path.name[-MAX_NAME_BYTES // 8 :]}"
+    return path.with_name(name)
 
 
 def _is_stream(path: Path) -> bool:

@@ -5,7 +5,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-MAX_FILE_NAME = 100  # characters; most file systems allow 255 bytes
+# Most file systems allow 255 bytes, of which numbers, suffixes and prefixes need some.
+MAX_FILE_NAME = 100  # characters
+MAX_FILE_NAME_BYTES = 180
 FORBIDDEN_IN_FILE_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 
@@ -29,7 +31,15 @@ def first_few(names: Iterable[str], limit: int = 5) -> str:
 
 def clean_file_name(text: str) -> str:
     """Turns a text into a file name without suffix that is valid on every file system."""
-    return FORBIDDEN_IN_FILE_NAMES.sub("_", text)[:MAX_FILE_NAME] or "_"
+    name = FORBIDDEN_IN_FILE_NAMES.sub("_", text)[:MAX_FILE_NAME]
+    return cut_to_bytes(name, MAX_FILE_NAME_BYTES) or "_"
+
+
+def cut_to_bytes(text: str, limit: int) -> str:
+    """Cuts a text to whole characters of at most `limit` bytes of UTF-8."""
+    while len(text.encode("utf-8", "surrogatepass")) > limit:
+        text = text[:-1]
+    return text
 
 
 def unique_file_names(texts: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ The header says how to build the network. The digest detects any change of heade
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,21 @@ DIGEST_BYTES = 16
 REMEDY = "get it again or train again"
 
 Header = TypeVar("Header")
+
+
+class _NamedBuffer(io.BytesIO):
+    """A file in memory with a name, by which Keras recognizes the format.
+
+    If HDF5 itself writes to a disk that is full, it crashes the process with a segmentation fault
+    (seen with HDF5 of h5py 3.14 at most sizes of the remaining space).
+    """
+
+    def __init__(self, name: str):
+        super().__init__()
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
 
 
 @dataclass(frozen=True)
@@ -89,15 +105,17 @@ def save_detector(path: Path, detector: Detector, header: DetectorHeader) -> Non
         detector: The detector.
         header: Its header, see `header_of`.
     """
+    buffer = _NamedBuffer(path.name)
     optimizer = getattr(detector, "optimizer", None)
     detector.optimizer = None  # Keras would also save its variables
     try:
-        with written_whole(path) as (part,):
-            detector.save_weights(part)
-            with h5py.File(part, "r+") as file:
-                file.attrs[ENTRY] = make_document(header, _read_tensors(file)[0])
+        detector.save_weights(buffer)
     finally:
         detector.optimizer = optimizer
+    with h5py.File(buffer, "r+") as file:
+        file.attrs[ENTRY] = make_document(header, _read_tensors(file)[0])
+    with written_whole(path) as (part,):
+        part.write_bytes(buffer.getbuffer())
 
 
 def read_detector(path: Path) -> tuple[DetectorHeader | None, LayerTensors]:

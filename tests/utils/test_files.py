@@ -47,8 +47,27 @@ def test_is_in_use(tmp_path):
     assert is_in_use(tmp_path / "file")
     assert is_in_use(tmp_path)
 
+    def test_long_names_fit_the_file_system(self, tmp_path):
+        folder = OutputFolder(tmp_path)
+        for _ in range(2):
+            path = folder.path("浣" * 100, ".heatmap.jpg")
+            with written_whole(path) as (part,):
+                part.touch()
+        assert [len(path.name) for path in sorted(tmp_path.iterdir())] == [85, 83]
+
 
 class TestWrittenWhole:
+    @pytest.mark.parametrize("letter", ["x", "浣"])
+    def test_the_longest_name_can_be_written(self, tmp_path, letter):
+        count = 240 // len(letter.encode())
+        paths = [tmp_path / f"{start}{letter * count}.weights.h5" for start in "ab"]
+        with written_whole(*paths) as parts:
+            for part in parts:
+                assert part.name.endswith(".weights.h5")
+                part.write_text(part.name)
+        assert names_in(tmp_path) == [path.name for path in paths]
+        assert paths[0].read_text() != paths[1].read_text()
+
     def test_files_appear_together_at_the_end(self, tmp_path):
         one, two = tmp_path / "a.txt", tmp_path / "b.txt"
         one.write_text("old")

@@ -40,6 +40,7 @@ def test_first_few():
         ("tab\there\0", "tab_here_"),
         ("", "_"),
         ("x" * 101, "x" * 100),
+        ("浣" * 100, "浣" * 60),  # of three bytes each
     ],
 )
 def test_clean_file_name(text, name):

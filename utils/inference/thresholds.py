@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-MAX_BOXES_LIMIT = 10_000  # as many boxes as an input of 416x416 predicts; padding takes memory
-
 
 @dataclass(frozen=True)
 class Thresholds:

@@ -14,6 +14,7 @@ from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
 from utils.errors import JobError
 from utils.run import RunDirectory, build_detector
 from utils.training.callbacks import Curves, EarlyStopping, Validation
+from utils.training.events import Events
 from utils.training.progress import Progress
 from utils.training.session import Session
 from utils.training.strategies import is_chief
@@ -62,7 +63,7 @@ def train(session: Session, started: float) -> None:
             Validation(trainer, data.val, data.classes, directory),
             Curves(progress, directory),
             EarlyStopping(progress),
-            keras.callbacks.TensorBoard(directory.path, write_graph=False),
+            Events(directory.path, write_graph=False),
         ]
         try:
             trainer.run(callbacks)

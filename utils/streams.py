@@ -1,0 +1,44 @@
+"""Standard streams that were closed by the caller, or that cannot be written any more."""
+
+import io
+import os
+import sys
+from pathlib import Path
+
+
+def open_closed_streams() -> None:
+    """Connects standard streams that are closed to the null device.
+
+    Python sets `sys.stdin`, `sys.stdout` or `sys.stderr` to None if the shell closed it, as with
+    `>&-`. The next file that is opened would get its descriptor, and what C libraries print would
+    end up in that file.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:  # the lowest free descriptor comes first
+        os.set_inheritable(descriptor, True)  # like the streams that child processes expect
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+def accept_any_file_name() -> None:
+    """Lets file names that are not UTF-8 be printed and read.
+
+    Python represents their bytes as lone surrogates.
+    """
+    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+
+
+def drop_unwritable_output() -> None:
+    """Discards output that cannot be written, so that Python does not fail again at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as null:
+                os.dup2(null.fileno(), stream.fileno())
