@@ -34,6 +34,9 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     On a CPU, the fused kernel is ten times slower in bfloat16 if the channels do not fill its
     vectors. Such features are normalized in float32.
+
+    A layer that is synchronized or has an option that this does not cover, such as another axis,
+    uses Keras' own computation. Its moving variance is updated with the biased variance.
     """
 
     def __init__(
@@ -63,11 +66,18 @@ class BatchNorm(keras.layers.BatchNormalization):
         Args:
             inputs: Features (B, H, W, C).
             training: Whether this is a training pass.
-            mask: Not used; Keras passes it.
+            mask: Pixels to normalize by, as in Keras' layer; usually None.
             factor: Features (B, H, W, D) that the 1x1 convolution turned into `inputs`; requires
                 `kernel`.
         """
-        if not (training and self.trainable) or self.synchronized:
+        is_plain = (
+            self.center
+            and self.scale
+            and mask is None
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+        )
+        if not (training and self.trainable and is_plain) or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         weights = (self.gamma, self.beta, self.moving_mean, self.moving_variance)
         gamma, beta, *moving = (tf.cast(weight, tf.float32) for weight in weights)
@@ -102,6 +112,8 @@ class Conv2D(keras.layers.Conv2D):
     with AMX, where such products may also use the bfloat16 units for float32, and 1.15 times with
     AVX-512, in float32 and in bfloat16.
 
+    A layer with an option that this does not cover, such as a bias, uses Keras' own computation.
+
     The class has the same name as Keras' own, because paths in weight files contain that name.
     """
 
@@ -111,8 +123,7 @@ class Conv2D(keras.layers.Conv2D):
             training
             and self.kernel_size == self.strides == (1, 1)
             and self.groups == 1
-            and not self.use_bias
-            and self.activation is keras.activations.linear
+            and _is_plain(self)
             and _uses_products(self.compute_dtype)
         )
         if not by_products:
@@ -130,6 +141,8 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     stride 2 takes 1.3 times as long with this padding. In bfloat16 it takes 9 times as long with
     any padding, which is a sixth of MobileNetV2's step.
 
+    A layer with an option that this does not cover, such as a bias, uses Keras' own computation.
+
     The class has the same name as Keras' own, because paths in weight files contain that name.
     """
 
@@ -140,8 +153,16 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
             *args: Arguments of Keras' layer.
             margin: Zeros added on every side, before Keras' own padding of "valid".
             **options: Arguments of Keras' layer.
+
+        Raises:
+            ValueError: There is a margin, but the padding is not "valid" or channels come first.
         """
         super().__init__(*args, **options)
+        if margin and (self.padding, self.data_format) != ("valid", "channels_last"):
+            raise ValueError(
+                f"{self.name}: a margin needs padding 'valid' and channels last, not "
+                f"{self.padding!r} and {self.data_format!r}"
+            )
         self._margins = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
@@ -152,14 +173,38 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
         """Convolves features (B, H, W, C)."""
-        has_own_gradient = self.padding == "valid" or self.compute_dtype == "bfloat16"
-        if training and self.strides == (2, 2) and has_own_gradient:
-            kernel = tf.convert_to_tensor(self.kernel)
-            margins = self._margins if self.padding == "valid" else "SAME"
-            if has_gpu():
-                return tf.nn.depthwise_conv2d(inputs, kernel, (1, 2, 2, 1), margins)
-            return _depthwise_stride2(inputs, kernel, margins)
-        return super().call(tf.pad(inputs, self._margins) if self.padding == "valid" else inputs)
+        if not (training and self._has_own_gradient(inputs.shape)):
+            has_margin = self._margins[1][0] > 0
+            return super().call(tf.pad(inputs, self._margins) if has_margin else inputs)
+        kernel = tf.convert_to_tensor(self.kernel)
+        margins = self._margins if self.padding == "valid" else "SAME"
+        if has_gpu():
+            return tf.nn.depthwise_conv2d(inputs, kernel, (1, 2, 2, 1), margins)
+        return _depthwise_stride2(inputs, kernel, margins)
+
+    def _has_own_gradient(self, input_shape: tuple) -> bool:
+        """Whether the convolution is one that `_depthwise_stride2` covers."""
+        halves = (
+            self.strides == (2, 2)
+            and self.dilation_rate == (1, 1)
+            and self.depth_multiplier == 1
+            and _is_plain(self)
+            and None not in input_shape
+            and all(side % 2 == 0 for side in input_shape[1:3])
+            and all(size % 2 == 1 for size in self.kernel_size)
+        )
+        if self.padding == "valid":
+            return halves and all(2 * self._margins[1][0] + 1 == size for size in self.kernel_size)
+        return halves and self.compute_dtype == "bfloat16"
+
+
+def _is_plain(layer: keras.layers.Layer) -> bool:
+    """Whether a convolution has neither bias nor activation, and channels come last."""
+    return (
+        not layer.use_bias
+        and layer.activation is keras.activations.linear
+        and layer.data_format == "channels_last"
+    )
 
 
 def _uses_products(dtype: str) -> bool:
