@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
+import nets.keras_settings  # noqa: F401
 from nets.devices import has_gpu
 from nets.products import normalized_product, pointwise_conv
 

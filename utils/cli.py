@@ -163,7 +163,6 @@ def import_tensorflow() -> None:
 def _configure_libraries() -> None:
     """Limits TensorFlow and absl to error messages; must be called before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # overrides ~/.keras/keras.json
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
