@@ -19,6 +19,7 @@ from utils.lookahead import look_ahead
 
 PREFETCH = 4  # batches that are prepared in advance
 DECODE_TIMEOUT = 300.0  # seconds for one image, after which the storage is considered dead
+SMALLEST_ROOM = 32  # places for objects per image below which batches are not shortened
 MAX_BOXES_PER_IMAGE = 800  # same as nets.assigner.MAX_GROUND_TRUTHS, whose import needs TensorFlow
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -57,13 +58,34 @@ def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation) -> int:
     return min(MAX_BOXES_PER_IMAGE, max(8, -(-needed // 8) * 8))
 
 
+def rooms(max_boxes: int) -> list[int]:
+    """Returns the numbers of objects per image that batches are padded to, smallest first.
+
+    The training step is traced, and on a GPU with XLA compiled, for each of them. There are
+    therefore at most three, each a quarter of the next, and only one for up to 96 objects.
+
+    Args:
+        max_boxes: Maximum number of objects per image.
+    """
+    smaller = [-(-max_boxes // divisor // 8) * 8 for divisor in (16, 4)]
+    return [*(room for room in smaller if SMALLEST_ROOM <= room < max_boxes), max_boxes]
+
+
+def _trimmed(batch: Batch) -> Batch:
+    """Shortens the padding of a batch to the smallest of `rooms` that holds its objects."""
+    images, boxes, labels = batch
+    needed = (labels >= 0).sum(axis=1).max()
+    room = next(room for room in rooms(labels.shape[1]) if room >= needed)
+    return images, boxes[:, :room], labels[:, :room]
+
+
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, 1]).permutation(count)
 
 
 class BatchStream:
-    """An endless, ordered stream of batches of static shape.
+    """An endless, ordered stream of batches of a few shapes.
 
     Each epoch is a new permutation of the samples. Epochs follow one another without a gap: a batch
     may contain the end of one and the start of the next, so that no sample is left out. All
@@ -102,11 +124,11 @@ class BatchStream:
 
         Returns:
             Images uint8 (B, H, W, 3) RGB, boxes float32 (B, N, 4) xyxy in their pixels, and labels
-            int32 (B, N), -1 for padding.
+            int32 (B, N), -1 for padding. N depends on the content of the batch, see `rooms`.
         """
         for fill_image in self._tasks(step, mosaic, size):
             batch = fill_image()
-        return batch
+        return _trimmed(batch)
 
     def sources(self, step: int, mosaic: bool) -> list[Path]:
         """Returns the image files that a batch is made from."""
@@ -156,7 +178,7 @@ class BatchStream:
                         f"no image for {DECODE_TIMEOUT:.0f} s at step {step}: is "
                         f"{self._samples[0].image.parent} on a disk or share that still responds?"
                     ) from error
-                yield step, *batch
+                yield step, *_trimmed(batch)
 
     def _tasks(
         self, step: int, mosaic: bool, size: tuple[int, int] | None

@@ -5,7 +5,7 @@ import functools
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -33,12 +33,12 @@ class Phase:
     Attributes:
         frozen: Whether the backbone is frozen.
         train_step: The step for the weights that are trained.
-        image_shape: Shape of the last batch, for which the step is already traced.
+        shapes: Shapes of images and boxes for which the step is already traced.
     """
 
     frozen: bool
     train_step: TrainStep
-    image_shape: tuple[int, ...] | None = None
+    shapes: set[tuple] = field(default_factory=set)
 
 
 class Trainer:
@@ -134,9 +134,10 @@ class Trainer:
                 step, *batch = next(batches)
                 losses.put(step, phase.train_step(*batch))
                 progress.step = step + 1
-                if batch[0].shape == phase.image_shape:  # otherwise the step included tracing
+                shapes = batch[0].shape, batch[1].shape
+                if shapes in phase.shapes:  # otherwise the step included tracing
                     progress.add_timing(time.monotonic() - started)
-                phase.image_shape = batch[0].shape
+                phase.shapes.add(shapes)
                 self._save_or_stop(losses)
             losses.flush()
 
