@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.data.annotation import Sample
-from utils.data.images import DECODERS, read_image, reduction
+from utils.data.images import DECODERS, reduction
+from utils.data.reading import read_patiently
 from utils.inference.detections import Detections
 from utils.lookahead import look_ahead
 
@@ -30,12 +31,15 @@ def predict_samples(
         One `Detections` per sample, in the same order, in pixels of the original image.
 
     Raises:
-        UserError: An image cannot be read.
+        UserError: An image is damaged, also after several attempts to read it.
+        OSError: An image cannot be read, also after several attempts.
     """
     detections = []
     with tqdm(total=len(samples), desc="predict", unit="image", disable=not progress) as bar:
         decoding = (
-            partial(read_image, sample.image, predictor.input_size, (sample.height, sample.width))
+            partial(
+                read_patiently, sample.image, predictor.input_size, (sample.height, sample.width)
+            )
             for sample in samples
         )
         images = look_ahead(decoding, 2 * predictor.batch_size, DECODERS)

@@ -1,6 +1,7 @@
 """The training loop, which is the same for one device, several GPUs and several machines."""
 
 import contextlib
+import copy
 import functools
 import math
 import time
@@ -101,7 +102,8 @@ class Trainer:
             callbacks: Callbacks; their `on_epoch_end` may add metrics to `logs`.
 
         Raises:
-            JobError: A loss term is not finite.
+            JobError: A loss term is not finite, too many images have become unreadable, or a
+                callback failed; in the last case the state was saved.
             KeyboardInterrupt: The user or the system requested a stop; the state was saved.
         """
         progress = self.progress
@@ -117,8 +119,7 @@ class Trainer:
                 if not progress.epoch_has_begun:
                     listeners.on_epoch_begin(epoch)
                 self._train_epoch(batches)
-                rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
-                listeners.on_epoch_end(epoch, progress.end_epoch(rate))
+                self._end_epoch(epoch, listeners)
         self.save()
         listeners.on_train_end()
 
@@ -140,6 +141,17 @@ class Trainer:
                 phase.shapes.add(shapes)
                 self._save_or_stop(losses)
             losses.flush()
+
+    def _end_epoch(self, epoch: int, listeners: keras.callbacks.CallbackList) -> None:
+        """Calls the callbacks; if one fails, saves a state with which they are called again."""
+        rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+        before = copy.deepcopy(self.progress.to_json())
+        try:
+            listeners.on_epoch_end(epoch, self.progress.end_epoch(rate))
+        except JobError:
+            self.progress.restore(before)
+            self.save()
+            raise
 
     def _enter_phase(self, share: float, losses: LossReader) -> Phase:
         """Returns the current phase; makes a new step if the backbone is frozen or unfrozen."""

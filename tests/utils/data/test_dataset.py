@@ -161,7 +161,7 @@ def test_sources_are_the_files_read_for_a_batch(samples, monkeypatch):
         opened.append(path)
         return read_image(path, *args)
 
-    monkeypatch.setattr(utils.data.dataset, "read_image", read)
+    monkeypatch.setattr("utils.data.reading.read_image", read)
     for step, mosaic in itertools.product(range(4), (False, True)):
         opened.clear()
         stream.batch(step, mosaic)
@@ -187,17 +187,10 @@ def test_mosaic_and_size_are_called_once_per_batch_a_few_steps_ahead(samples):
     batches.close()
 
 
-def test_an_unreadable_image_is_an_error_in_the_consumer(samples):
-    for sample in samples:
-        sample.image.write_bytes(b"")
-    with pytest.raises(UserError, match="image"):
-        take(stream_of(samples), 1)
-
-
 def test_storage_that_does_not_respond_is_an_error(samples, monkeypatch):
     response = threading.Event()
     monkeypatch.setattr(utils.data.dataset, "DECODE_TIMEOUT", 0.05)
-    monkeypatch.setattr(utils.data.dataset, "read_image", lambda *_: response.wait(20))
+    monkeypatch.setattr("utils.data.reading.read_image", lambda *_: response.wait(20))
     with pytest.raises(JobError, match="no image"):
         take(stream_of(samples), 1)
     response.set()
