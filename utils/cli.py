@@ -27,7 +27,8 @@ def parse_size(text: str) -> tuple[int, int]:
     """Parses an input size, `416` or `416x320` (height x width), into (height, width).
 
     Raises:
-        UserError: The text has another form, or a side is not a positive multiple of 32.
+        UserError: The text has another form, or a side is not a positive multiple of 32 or exceeds
+            4096.
     """
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() for side in sides):
