@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
+import nets.keras_settings  # noqa: F401
 from nets.devices import has_gpu
+from nets.products import normalized_product, pointwise_conv
 
 # Minimum growth of the channels at which normalizing a product through its factors is not slower.
 WIDENING = 4
@@ -33,6 +35,9 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     On a CPU, the fused kernel is ten times slower in bfloat16 if the channels do not fill its
     vectors. Such features are normalized in float32.
+
+    A layer that is synchronized or has an option that this does not cover, such as another axis,
+    uses Keras' own computation. Its moving variance is updated with the biased variance.
     """
 
     def __init__(
@@ -62,17 +67,24 @@ class BatchNorm(keras.layers.BatchNormalization):
         Args:
             inputs: Features (B, H, W, C).
             training: Whether this is a training pass.
-            mask: Not used; Keras passes it.
+            mask: Pixels to normalize by, as in Keras' layer; usually None.
             factor: Features (B, H, W, D) that the 1x1 convolution turned into `inputs`; requires
                 `kernel`.
         """
-        if not (training and self.trainable) or self.synchronized:
+        is_plain = (
+            self.center
+            and self.scale
+            and mask is None
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+        )
+        if not (training and self.trainable and is_plain) or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         weights = (self.gamma, self.beta, self.moving_mean, self.moving_variance)
         gamma, beta, *moving = (tf.cast(weight, tf.float32) for weight in weights)
         if factor is not None and _uses_products(self.compute_dtype):
             kernel = tf.convert_to_tensor(self._kernel())
-            outputs, *statistics = _normalized_product(factor, kernel, gamma, beta, self.epsilon)
+            outputs, *statistics = normalized_product(factor, kernel, gamma, beta, self.epsilon)
             updated = [
                 old * self.momentum + tf.stop_gradient(new) * (1 - self.momentum)
                 for old, new in zip(moving, statistics, strict=True)
@@ -101,6 +113,8 @@ class Conv2D(keras.layers.Conv2D):
     with AMX, where such products may also use the bfloat16 units for float32, and 1.15 times with
     AVX-512, in float32 and in bfloat16.
 
+    A layer with an option that this does not cover, such as a bias, uses Keras' own computation.
+
     The class has the same name as Keras' own, because paths in weight files contain that name.
     """
 
@@ -110,13 +124,12 @@ class Conv2D(keras.layers.Conv2D):
             training
             and self.kernel_size == self.strides == (1, 1)
             and self.groups == 1
-            and not self.use_bias
-            and self.activation is keras.activations.linear
+            and _is_plain(self)
             and _uses_products(self.compute_dtype)
         )
         if not by_products:
             return super().call(inputs)
-        return _pointwise_conv(inputs, tf.convert_to_tensor(self.kernel))
+        return pointwise_conv(inputs, tf.convert_to_tensor(self.kernel))
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
@@ -129,6 +142,8 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     stride 2 takes 1.3 times as long with this padding. In bfloat16 it takes 9 times as long with
     any padding, which is a sixth of MobileNetV2's step.
 
+    A layer with an option that this does not cover, such as a bias, uses Keras' own computation.
+
     The class has the same name as Keras' own, because paths in weight files contain that name.
     """
 
@@ -139,8 +154,16 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
             *args: Arguments of Keras' layer.
             margin: Zeros added on every side, before Keras' own padding of "valid".
             **options: Arguments of Keras' layer.
+
+        Raises:
+            ValueError: There is a margin, but the padding is not "valid" or channels come first.
         """
         super().__init__(*args, **options)
+        if margin and (self.padding, self.data_format) != ("valid", "channels_last"):
+            raise ValueError(
+                f"{self.name}: a margin needs padding 'valid' and channels last, not "
+                f"{self.padding!r} and {self.data_format!r}"
+            )
         self._margins = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
@@ -151,14 +174,38 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
         """Convolves features (B, H, W, C)."""
-        has_own_gradient = self.padding == "valid" or self.compute_dtype == "bfloat16"
-        if training and self.strides == (2, 2) and has_own_gradient:
-            kernel = tf.convert_to_tensor(self.kernel)
-            margins = self._margins if self.padding == "valid" else "SAME"
-            if has_gpu():
-                return tf.nn.depthwise_conv2d(inputs, kernel, (1, 2, 2, 1), margins)
-            return _depthwise_stride2(inputs, kernel, margins)
-        return super().call(tf.pad(inputs, self._margins) if self.padding == "valid" else inputs)
+        if not (training and self._has_own_gradient(inputs.shape)):
+            has_margin = self._margins[1][0] > 0
+            return super().call(tf.pad(inputs, self._margins) if has_margin else inputs)
+        kernel = tf.convert_to_tensor(self.kernel)
+        margins = self._margins if self.padding == "valid" else "SAME"
+        if has_gpu():
+            return tf.nn.depthwise_conv2d(inputs, kernel, (1, 2, 2, 1), margins)
+        return _depthwise_stride2(inputs, kernel, margins)
+
+    def _has_own_gradient(self, input_shape: tuple) -> bool:
+        """Whether the convolution is one that `_depthwise_stride2` covers."""
+        halves = (
+            self.strides == (2, 2)
+            and self.dilation_rate == (1, 1)
+            and self.depth_multiplier == 1
+            and _is_plain(self)
+            and None not in input_shape
+            and all(side % 2 == 0 for side in input_shape[1:3])
+            and all(size % 2 == 1 for size in self.kernel_size)
+        )
+        if self.padding == "valid":
+            return halves and all(2 * self._margins[1][0] + 1 == size for size in self.kernel_size)
+        return halves and self.compute_dtype == "bfloat16"
+
+
+def _is_plain(layer: keras.layers.Layer) -> bool:
+    """Whether a convolution has neither bias nor activation, and channels come last."""
+    return (
+        not layer.use_bias
+        and layer.activation is keras.activations.linear
+        and layer.data_format == "channels_last"
+    )
 
 
 def _uses_products(dtype: str) -> bool:
@@ -199,96 +246,3 @@ def _depthwise_stride2(
         return tf.nn.depthwise_conv2d(x, kernel, (1, 2, 2, 1), padding), gradients
 
     return convolve(x, kernel)
-
-
-@tf.custom_gradient
-def _pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        grad_x = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1)
-        grad_kernel = tf.reshape(_pixel_products(x, upstream), kernel.shape)
-        return grad_x, tf.cast(grad_kernel, kernel.dtype)
-
-    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradients
-
-
-def _normalized_product(
-    x: tf.Tensor, kernel: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The batch normalization of the result of a 1x1 convolution, computed from its factors.
-
-    Mean and variance of a product follow from those of its narrow factor: with features X of mean m
-    and covariance S, the mean of X W is m W and its variance is the diagonal of W' S W. So the wide
-    product is computed only once, already normalized. Otherwise it would be computed, read three
-    times and written again. It is not stored for the gradients, which follow from sums over X in
-    the same way.
-
-    In bfloat16 the statistics are also computed in float32, since a variance that is much smaller
-    than those of the features would be lost in their rounding.
-
-    Args:
-        x: Features (B, H, W, C).
-        kernel: (1, 1, C, D), of the same type.
-        gamma: (D,) in float32.
-        beta: (D,) in float32.
-        epsilon: Added to the variance.
-
-    Returns:
-        Normalized features (B, H, W, D), and in float32 the mean and the unbiased variance before
-        normalization.
-    """
-    count = float(np.prod(x.shape[:3]))
-
-    @tf.custom_gradient
-    def normalize(
-        x: tf.Tensor, kernel: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
-    ) -> tuple[tuple[tf.Tensor, ...], Callable]:
-        matrix = tf.cast(kernel[0, 0], tf.float32)
-        centred = tf.cast(x, tf.float32)
-        mean_x = tf.reduce_mean(centred, axis=(0, 1, 2))
-        centred -= mean_x
-        spread = _pixel_products(centred, centred) / count @ matrix  # S W
-        variance = tf.maximum(tf.reduce_sum(matrix * spread, axis=0), 0.0)
-        inverse = tf.math.rsqrt(variance + epsilon)
-        scale = gamma * inverse
-        mean = tf.linalg.matvec(matrix, mean_x, transpose_a=True)
-        scaled = tf.cast(matrix * scale, x.dtype)[None, None]
-        offset = tf.cast(beta - mean * scale, x.dtype)
-        outputs = tf.nn.bias_add(tf.nn.conv2d(x, scaled, 1, "SAME"), offset)
-
-        def gradients(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            # A column of ones makes the product also sum the upstream gradient.
-            with_one = tf.concat([x, tf.ones_like(x[..., :1])], axis=-1)
-            products = _pixel_products(with_one, upstream)
-            grad_beta = products[-1]
-            cross = products[:-1] - mean_x[:, None] * grad_beta
-            grad_gamma = tf.reduce_sum(matrix * cross, axis=0) * inverse
-            grad_kernel = scale * (cross - spread * (inverse * grad_gamma))
-            # The gradient through mean and variance is linear in x.
-            mixing = tf.matmul(
-                matrix * (scale * inverse * grad_gamma / count), matrix, transpose_b=True
-            )
-            constant = tf.linalg.matvec(mixing, mean_x) - tf.linalg.matvec(
-                matrix, scale * grad_beta / count
-            )
-            grad_x = tf.nn.conv2d_transpose(upstream, scaled, tf.shape(x), 1)
-            mixing, constant = (tf.cast(part, x.dtype) for part in (mixing, constant))
-            grad_x += constant - tf.nn.conv2d(x, mixing[None, None], 1, "SAME")
-            grad_kernel = tf.cast(tf.reshape(grad_kernel, kernel.shape), kernel.dtype)
-            return grad_x, grad_kernel, grad_gamma, grad_beta
-
-        return (outputs, mean, variance * (count / max(count - 1.0, 1.0))), gradients
-
-    return normalize(x, kernel, gamma, beta)
-
-
-def _pixel_products(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Sums a' b over the pixels of features (B, H, W, C) and (B, H, W, D): (C, D) in float32."""
-    (_, height, width, narrow), wide = a.shape, b.shape[-1]
-    if narrow > wide:  # oneDNN is up to twice as fast if the wide factor is last
-        return tf.transpose(_pixel_products(b, a))
-    # One product per image, unless it would be larger than its factors.
-    split = (-1, height * width)
-    if narrow * wide > height * width * (narrow + wide):
-        split = (1, -1)
-    a, b = (tf.reshape(side, (*split, side.shape[-1])) for side in (a, b))
-    return tf.reduce_sum(tf.cast(tf.matmul(a, b, transpose_a=True), tf.float32), axis=0)

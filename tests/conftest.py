@@ -10,7 +10,7 @@ from hypothesis import settings
 
 # Must be set before any test module imports TensorFlow, Keras or matplotlib.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["KERAS_BACKEND"] = "tensorflow"  # for tests that import Keras before `nets`
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # so that all machines use the CPU
 # Otherwise training in one test would round the products of all later tests in the process.

@@ -49,7 +49,8 @@ def parse_size(text: str) -> tuple[int, int]:
     """Parses an input size, `416` or `416x320` (height x width), into (height, width).
 
     Raises:
-        UserError: The text has another form, or a side is not a positive multiple of 32.
+        UserError: The text has another form, or a side is not a positive multiple of 32 or exceeds
+            4096.
     """
     match = SIZE.fullmatch(text.lower())
     if not match:
@@ -223,7 +224,6 @@ def import_tensorflow() -> None:
 def _configure_libraries() -> None:
     """Limits libraries to error messages; must be called before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # overrides ~/.keras/keras.json
     logging.getLogger("absl").setLevel(logging.ERROR)
     for library in ("PIL", "keras", "torch"):  # they do not name the file; our errors do
         warnings.filterwarnings("ignore", category=UserWarning, module=rf"{library}\.")

@@ -29,10 +29,12 @@ def test_complete_iou_equals_keras_and_is_1_for_equal_boxes():
     np.testing.assert_allclose(complete_iou(tf.constant(boxes), tf.constant(boxes)), 1, atol=1e-5)
 
 
-def test_overlaps_any_agrees_with_the_iou_of_keras():
+@pytest.mark.parametrize("count", [7, 64, 65, 150])
+def test_overlaps_any_agrees_with_the_iou_of_keras(count):
     rng = np.random.default_rng(0)
-    boxes, objects = random_boxes(rng, (2, 300)), random_boxes(rng, (2, 7))
+    boxes, objects = random_boxes(rng, (2, 300)), random_boxes(rng, (2, count))
     objects[1, 4:] = 0  # padding
+    objects[0, 3:-1] = 0  # so that the last one counts
     nearest = bounding_boxes.compute_iou(boxes, objects, "xyxy").numpy().max(axis=-1)
     for threshold in (0.3, 0.5, 0.7):
         found = overlaps_any(tf.constant(boxes), tf.constant(objects), threshold).numpy()
@@ -150,14 +152,23 @@ def test_the_loss_equals_plain_loops(version):
     assert loss_of(logits, boxes, labels, version) == pytest.approx(expected, rel=1e-4)
 
 
-def test_padding_changes_nothing():
+def test_loss_and_gradient_do_not_depend_on_the_padding():
     rng = np.random.default_rng(2)
-    logits = rng.normal(0, 1, (1, 252, 5 + CLASSES)).astype(np.float32)
-    boxes, labels = random_boxes(rng, (1, 2)), np.array([[0, 2]], np.int32)
-    padded = np.concatenate([boxes, np.zeros((1, 6, 4), np.float32)], axis=1)
-    more_labels = np.concatenate([labels, np.full((1, 6), -1, np.int32)], axis=1)
-    expected = loss_of(logits, boxes, labels)
-    assert loss_of(logits, padded, more_labels) == pytest.approx(expected, rel=1e-6)
+    logits = tf.constant(rng.normal(0, 1, (2, 252, 5 + CLASSES)).astype(np.float32))
+    boxes, labels = random_boxes(rng, (2, 3)), np.array([[0, 2, 1], [1, 0, 2]], np.int32)
+    version = dataclasses.replace(VERSIONS["v4"], ignore_iou=0.3)  # low, so that some are ignored
+    results = []
+    for room in (3, 8, 64, 150):
+        padded = np.pad(boxes, [(0, 0), (0, room - 3), (0, 0)])
+        more_labels = np.pad(labels, [(0, 0), (0, room - 3)], constant_values=-1)
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            terms = compute_loss(logits, (padded, more_labels), version)
+            loss = tf.add_n(list(terms.values()))
+        results.append([*terms.values(), tape.gradient(loss, logits)])
+    for other in results[1:]:
+        for value, expected in zip(other, results[0], strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e3])

@@ -47,3 +47,10 @@ def test_input_sizes_are_multiples_of_32():
     for side in (0, -32):
         with pytest.raises(ValueError, match=f"{side} is not a multiple of 32, use 32"):
             check_input_size((side, 32))
+
+
+def test_input_sizes_have_an_upper_bound():
+    check_input_size((4096, 4096))
+    for size in ((416, 4128), (100_000, 416)):
+        with pytest.raises(ValueError, match=r"is too large, use at most 4096 pixels per side"):
+            check_input_size(size)

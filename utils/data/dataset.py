@@ -1,6 +1,7 @@
 """An endless, reproducible stream of augmented batches, which threads prepare in advance."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,16 +10,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from utils.config import Augmentation
 from utils.data.annotation import Sample
 from utils.data.augment import Picture, plan, shift_colours
-from utils.data.images import DECODERS, read_image
+from utils.data.images import DECODERS
+from utils.data.letterbox import GREY
+from utils.data.reading import PatientReader
 from utils.errors import JobError, UserError
 from utils.lookahead import look_ahead
 
 PREFETCH = 4  # batches that are prepared in advance
 DECODE_TIMEOUT = 300.0  # seconds for one image, after which the storage is considered dead
+SMALLEST_ROOM = 32  # places for objects per image below which batches are not shortened
 MAX_BOXES_PER_IMAGE = 800  # same as nets.assigner.MAX_GROUND_TRUTHS, whose import needs TensorFlow
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -57,18 +62,42 @@ def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation) -> int:
     return min(MAX_BOXES_PER_IMAGE, max(8, -(-needed // 8) * 8))
 
 
+def rooms(max_boxes: int) -> list[int]:
+    """Returns the numbers of objects per image that batches are padded to, smallest first.
+
+    The training step is traced, and on a GPU with XLA compiled, for each of them. There are
+    therefore at most three, each a quarter of the next, and only one for up to 96 objects.
+
+    Args:
+        max_boxes: Maximum number of objects per image.
+    """
+    smaller = [-(-max_boxes // divisor // 8) * 8 for divisor in (16, 4)]
+    return [*(room for room in smaller if SMALLEST_ROOM <= room < max_boxes), max_boxes]
+
+
+def _trimmed(batch: Batch) -> Batch:
+    """Shortens the padding of a batch to the smallest of `rooms` that holds its objects."""
+    images, boxes, labels = batch
+    needed = (labels >= 0).sum(axis=1).max()
+    room = next(room for room in rooms(labels.shape[1]) if room >= needed)
+    return images, boxes[:, :room], labels[:, :room]
+
+
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, 1]).permutation(count)
 
 
 class BatchStream:
-    """An endless, ordered stream of batches of static shape.
+    """An endless, ordered stream of batches of a few shapes.
 
     Each epoch is a new permutation of the samples. Epochs follow one another without a gap: a batch
     may contain the end of one and the start of the next, so that no sample is left out. All
     randomness of image k of a run is seeded by (seed, k). A batch is therefore a function of seed,
     step, `mosaic` and size, and a stream can start at any step.
+
+    An image that cannot be read any more is tried again several times. It is then replaced by grey
+    without objects, with one warning per image on standard error.
 
     Args:
         samples: The samples to draw from; may be fewer than a batch.
@@ -86,6 +115,7 @@ class BatchStream:
         self._sizes = [(sample.height, sample.width) for sample in samples]
         self._settings = settings
         self._workers = workers
+        self._reader = PatientReader(len(samples))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -102,11 +132,12 @@ class BatchStream:
 
         Returns:
             Images uint8 (B, H, W, 3) RGB, boxes float32 (B, N, 4) xyxy in their pixels, and labels
-            int32 (B, N), -1 for padding.
+            int32 (B, N), -1 for padding. N depends on the content of the batch, see `rooms`.
         """
         for fill_image in self._tasks(step, mosaic, size):
             batch = fill_image()
-        return batch
+        self._print_warnings()
+        return _trimmed(batch)
 
     def sources(self, step: int, mosaic: bool) -> list[Path]:
         """Returns the image files that a batch is made from."""
@@ -136,8 +167,8 @@ class BatchStream:
             size: Returns the height and width of the images at a step. It is called like `mosaic`.
 
         Raises:
-            JobError: An image took longer than `DECODE_TIMEOUT`.
-            UserError: An image cannot be read.
+            JobError: An image took longer than `DECODE_TIMEOUT`, or too many cannot be read; see
+                `PatientReader`.
         """
         batch_size = self._settings.batch_size
         tasks = (
@@ -156,7 +187,8 @@ class BatchStream:
                         f"no image for {DECODE_TIMEOUT:.0f} s at step {step}: is "
                         f"{self._samples[0].image.parent} on a disk or share that still responds?"
                     ) from error
-                yield step, *batch
+                self._print_warnings()
+                yield step, *_trimmed(batch)
 
     def _tasks(
         self, step: int, mosaic: bool, size: tuple[int, int] | None
@@ -190,8 +222,8 @@ class BatchStream:
             blended = np.empty_like(image)
             objects += self._draw(picture, blended)
             cv2.addWeighted(image, 0.5, blended, 0.5, 0, dst=image)
-        all_boxes = np.concatenate([part_boxes for part_boxes, _ in objects])
-        all_labels = np.concatenate([part_labels for _, part_labels in objects])
+        all_boxes = np.concatenate([np.zeros((0, 4), np.float32), *(found for found, _ in objects)])
+        all_labels = np.concatenate([np.zeros(0, np.int32), *(found for _, found in objects)])
         max_boxes = self._settings.max_boxes
         if len(all_boxes) > max_boxes:
             areas = (all_boxes[:, 2:] - all_boxes[:, :2]).prod(axis=1)
@@ -201,13 +233,23 @@ class BatchStream:
         labels[: len(all_labels)] = all_labels
         return batch
 
+    def _print_warnings(self) -> None:
+        """Prints in the calling thread, above a progress bar if there is one."""
+        for warning in self._reader.take_warnings():
+            tqdm.write(f"warning: {warning}", file=sys.stderr)
+
     def _draw(self, picture: Picture, canvas: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Draws a picture; returns boxes and labels of each of its images."""
         objects = []
         for index, placement in picture.parts:
             sample = self._samples[index]
             drawn_size = (int(placement.height), int(placement.width))
-            placement.draw(read_image(sample.image, drawn_size, self._sizes[index]), canvas)
+            image = self._reader.read(sample.image, drawn_size, self._sizes[index])
+            if image is None:
+                left, top, right, bottom = placement.tile
+                canvas[top:bottom, left:right] = GREY
+                continue
+            placement.draw(image, canvas)
             boxes, kept = placement.forward(sample.boxes)
             objects.append((boxes[kept], sample.labels[kept]))
         shift_colours(canvas, picture.gains)

@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.data.annotation import Sample
-from utils.data.images import DECODERS, read_image, reduction
+from utils.data.images import DECODERS, reduction
+from utils.data.reading import read_patiently
 from utils.inference.detections import Detections, NanError
 from utils.lookahead import read_ahead
 
@@ -31,14 +32,15 @@ def predict_samples(
         One `Detections` per sample, in the same order, in pixels of the original image.
 
     Raises:
-        UserError: An image cannot be read.
+        UserError: An image is damaged, also after several attempts to read it.
+        OSError: An image cannot be read, also after several attempts.
         JobError: The network computes NaN for an image, or the disk does not respond.
     """
     detections = []
     with tqdm(total=len(samples), desc="predict", unit="image", disable=not progress) as bar:
 
         def read(sample: Sample) -> np.ndarray:
-            return read_image(sample.image, predictor.input_size, (sample.height, sample.width))
+            return read_patiently(sample.image, predictor.input_size, (sample.height, sample.width))
 
         depth = 2 * predictor.batch_size
         images = read_ahead(read, samples, depth, DECODERS, attrgetter("image"))

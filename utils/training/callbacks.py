@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import keras
 
 from utils.data.annotation import Sample
+from utils.data.reading import describe_read_error
+from utils.errors import JobError, UserError
 from utils.evaluation.evaluator import predict_samples
 from utils.evaluation.metrics import evaluate
 from utils.evaluation.plots import draw_history
 from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
+from utils.inference.detections import Detections
 from utils.inference.predictor import Predictor
 from utils.run import RunDirectory
 from utils.training.progress import TERMS, Progress
@@ -51,7 +54,11 @@ class Validation(keras.callbacks.Callback):
         self._predictor = Predictor(trainer.detector, THRESHOLDS, BATCH_SIZE)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Adds `map50` and `map` to the metrics of the epoch if a validation is due."""
+        """Adds `map50` and `map` to the metrics of the epoch if a validation is due.
+
+        Raises:
+            JobError: An image of the validation set cannot be read any more.
+        """
         progress = self._trainer.progress
         last = progress.validated[-1]["measured_at"] if progress.validated else 0.0
         if self._part(progress.share) == self._part(last) and progress.share < 1.0:
@@ -59,7 +66,7 @@ class Validation(keras.callbacks.Callback):
         started = time.monotonic()
         row = progress.history[-1]
         with self._trainer.averaged():
-            found = predict_samples(self._predictor, self._samples, progress=False)
+            found = self._predict()
             metrics = evaluate(self._samples, found, self._classes).metrics
             scores = {"map50": metrics["voc"]["map"] or 0.0, "map": metrics["coco"]["map"] or 0.0}
             logs.update(scores)
@@ -68,6 +75,15 @@ class Validation(keras.callbacks.Callback):
                 self._directory.save_best_weights(self.model, self._classes)
         row["measured_at"] = progress.share
         progress.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
+
+    def _predict(self) -> list[Detections]:
+        try:
+            return predict_samples(self._predictor, self._samples, progress=False)
+        except (UserError, OSError) as error:  # all images could be read when the run began
+            raise JobError(
+                f"validation failed, the state is saved: {describe_read_error(error)}; restore the "
+                "image and continue with --resume"
+            ) from error
 
     def _part(self, share: float) -> int:
         """Returns the number of the part of the run that contains a share."""

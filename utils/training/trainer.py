@@ -1,11 +1,12 @@
 """The training loop, which is the same for one device, several GPUs and several machines."""
 
 import contextlib
+import copy
 import functools
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -33,12 +34,12 @@ class Phase:
     Attributes:
         frozen: Whether the backbone is frozen.
         train_step: The step for the weights that are trained.
-        image_shape: Shape of the last batch, for which the step is already traced.
+        shapes: Shapes of images and boxes for which the step is already traced.
     """
 
     frozen: bool
     train_step: TrainStep
-    image_shape: tuple[int, ...] | None = None
+    shapes: set[tuple] = field(default_factory=set)
 
 
 class Trainer:
@@ -101,7 +102,8 @@ class Trainer:
             callbacks: Callbacks; their `on_epoch_end` may add metrics to `logs`.
 
         Raises:
-            JobError: A loss term is not finite.
+            JobError: A loss term is not finite, too many images have become unreadable, or a
+                callback failed; in the last case the state was saved.
             KeyboardInterrupt: The user or the system requested a stop; the state was saved.
         """
         progress = self.progress
@@ -117,8 +119,7 @@ class Trainer:
                 if not progress.epoch_has_begun:
                     listeners.on_epoch_begin(epoch)
                 self._train_epoch(batches)
-                rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
-                listeners.on_epoch_end(epoch, progress.end_epoch(rate))
+                self._end_epoch(epoch, listeners)
         self.save()
         listeners.on_train_end()
 
@@ -134,11 +135,23 @@ class Trainer:
                 step, *batch = next(batches)
                 losses.put(step, phase.train_step(*batch))
                 progress.step = step + 1
-                if batch[0].shape == phase.image_shape:  # otherwise the step included tracing
+                shapes = batch[0].shape, batch[1].shape
+                if shapes in phase.shapes:  # otherwise the step included tracing
                     progress.add_timing(time.monotonic() - started)
-                phase.image_shape = batch[0].shape
+                phase.shapes.add(shapes)
                 self._save_or_stop(losses)
             losses.flush()
+
+    def _end_epoch(self, epoch: int, listeners: keras.callbacks.CallbackList) -> None:
+        """Calls the callbacks; if one fails, saves a state with which they are called again."""
+        rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+        before = copy.deepcopy(self.progress.to_json())
+        try:
+            listeners.on_epoch_end(epoch, self.progress.end_epoch(rate))
+        except JobError:
+            self.progress.restore(before)
+            self.save()
+            raise
 
     def _enter_phase(self, share: float, losses: LossReader) -> Phase:
         """Returns the current phase; makes a new step if the backbone is frozen or unfrozen."""

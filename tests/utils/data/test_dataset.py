@@ -13,7 +13,7 @@ import utils.data.dataset
 from utils.config import Augmentation
 from utils.data.annotation import read_samples
 from utils.data.augment import Picture, Placement
-from utils.data.dataset import MAX_BOXES_PER_IMAGE, BatchSettings, BatchStream, boxes_needed
+from utils.data.dataset import MAX_BOXES_PER_IMAGE, BatchSettings, BatchStream, boxes_needed, rooms
 from utils.data.images import read_image
 from utils.data.imagesets import ImageRef
 from utils.errors import JobError, UserError
@@ -161,7 +161,7 @@ def test_sources_are_the_files_read_for_a_batch(samples, monkeypatch):
         opened.append(path)
         return read_image(path, *args)
 
-    monkeypatch.setattr(utils.data.dataset, "read_image", read)
+    monkeypatch.setattr("utils.data.reading.read_image", read)
     for step, mosaic in itertools.product(range(4), (False, True)):
         opened.clear()
         stream.batch(step, mosaic)
@@ -187,17 +187,10 @@ def test_mosaic_and_size_are_called_once_per_batch_a_few_steps_ahead(samples):
     batches.close()
 
 
-def test_an_unreadable_image_is_an_error_in_the_consumer(samples):
-    for sample in samples:
-        sample.image.write_bytes(b"")
-    with pytest.raises(UserError, match="image"):
-        take(stream_of(samples), 1)
-
-
 def test_storage_that_does_not_respond_is_an_error(samples, monkeypatch):
     response = threading.Event()
     monkeypatch.setattr(utils.data.dataset, "DECODE_TIMEOUT", 0.05)
-    monkeypatch.setattr(utils.data.dataset, "read_image", lambda *_: response.wait(20))
+    monkeypatch.setattr("utils.data.reading.read_image", lambda *_: response.wait(20))
     with pytest.raises(JobError, match="no image"):
         take(stream_of(samples), 1)
     response.set()
@@ -223,6 +216,30 @@ def test_boxes_needed(samples):
     assert boxes_needed(samples, Augmentation()) == 24
     assert boxes_needed(samples, Augmentation(mosaic=0)) == 8
     assert boxes_needed(samples * 100 + samples[4:] * 10000, Augmentation()) == 24
+
+
+def test_batches_have_at_most_three_sizes_and_small_ones_a_single_size():
+    assert rooms(800) == [56, 200, 800]
+    assert rooms(600) == [40, 152, 600]
+    assert rooms(136) == [40, 136]
+    assert [rooms(size) for size in (8, 48, 96)] == [[8], [48], [96]]
+
+
+def test_a_batch_is_padded_to_the_smallest_size_that_holds_its_objects(samples):
+    def crowd(count):
+        boxes = np.tile(samples[4].boxes[:1], (count, 1))
+        return dataclasses.replace(samples[4], boxes=boxes, labels=np.zeros(count, np.int32))
+
+    crowds = [crowd(count) for count in (3, 56, 57, 200, 800)]
+    settings = {"batch_size": 1, "augmentation": STILL, "max_boxes": 800}
+    found = {}
+    for _, _, boxes, labels in take(stream_of(crowds, **settings), 5, mosaic=lambda step: False):
+        assert boxes.shape[:2] == labels.shape
+        found[int((labels >= 0).sum())] = labels.shape[1]
+    assert found == {3: 56, 56: 56, 57: 200, 200: 200, 800: 800}
+    _, _, labels = stream_of(crowds, **settings | {"batch_size": 5}).batch(0, mosaic=False)
+    assert labels.shape == (5, 800)
+    assert sorted((labels >= 0).sum(axis=1)) == [3, 56, 57, 200, 800]
 
 
 def test_boxes_needed_are_limited_by_the_assigner(samples):

@@ -49,7 +49,8 @@ def test_an_empty_set_has_no_detections():
     assert predict_samples(WholeImagePredictor(), [], progress=False) == []
 
 
-def test_an_unreadable_image_is_an_error(tmp_path):
+def test_an_unreadable_image_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.data.reading.PAUSES", ())
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     with pytest.raises(UserError, match=r"broken\.jpg"):
         sample = sample_without_objects(tmp_path / "broken.jpg", 9, 9)

@@ -15,6 +15,7 @@ from tests.tiny_run import (
     resume_trainer,
     weights_of,
 )
+from utils.errors import JobError
 from utils.run import RunDirectory
 from utils.training.callbacks import Curves, EarlyStopping, Validation
 
@@ -54,6 +55,27 @@ def test_number_of_validations_is_that_of_the_recipe(samples, tmp_path):
     trainer = make_trainer(samples[:2], tmp_path, recipe)
     trainer.run([Validation(trainer, samples, CLASSES, RunDirectory(tmp_path))])
     assert [row["epoch"] for row in trainer.progress.validated] == [*range(1, 11)]
+
+
+def test_a_validation_that_fails_is_repeated_after_resuming(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.data.reading.PAUSES", ())
+    recipe = dataclasses.replace(RECIPE, epochs=1, validations=1)
+
+    def run(trainer):
+        trainer.run([Validation(trainer, samples[:2], CLASSES, RunDirectory(tmp_path))])
+
+    image = samples[1].image
+    content = image.read_bytes()
+    failed = make_trainer(samples, tmp_path, recipe)
+    remove = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: image.unlink())
+    validation = Validation(failed, samples[:2], CLASSES, RunDirectory(tmp_path))
+    with pytest.raises(JobError, match=rf"state is saved: cannot read image {image}: no such file"):
+        failed.run([remove, validation])
+    image.write_bytes(content)
+    resumed = resume_trainer(samples, tmp_path, recipe)
+    assert resumed.progress.step == 2
+    run(resumed)
+    assert [row["epoch"] for row in resumed.progress.validated] == [1]
 
 
 def test_validation_measures_and_saves_the_moving_average(samples, tmp_path):
