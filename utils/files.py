@@ -9,6 +9,9 @@ from pathlib import Path
 
 from utils.errors import UserError
 
+LOCK = ".lock"  # the lock of a run directory, see `utils.training.run_lock`
+PART = ".part"  # prefix of files that are being written
+
 
 class OutputFolder:
     """An output folder that returns each file name only once.
@@ -54,8 +57,18 @@ def refuse_existing(*paths: Path) -> None:
 
 
 def is_in_use(folder: Path) -> bool:
-    """Whether a path is a file, or a folder that is not empty."""
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    """Whether a path is a file, or a folder that has more than leftovers of a killed process."""
+    return folder.exists() and (not folder.is_dir() or _leftovers(folder) != {*folder.iterdir()})
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the lock and the unfinished files that a killed process left in a folder."""
+    for path in _leftovers(folder):
+        _remove(path)
+
+
+def _leftovers(folder: Path) -> set[Path]:
+    return {path for path in folder.iterdir() if path.name == LOCK or path.name.startswith(PART)}
 
 
 @contextlib.contextmanager
@@ -74,7 +87,7 @@ def written_whole(
         shared: Whether other processes may write the same paths at the same time.
     """
     # The suffix stays the same, since many writers choose the format by it.
-    prefix = f".part.{os.getpid()}" if shared else ".part"
+    prefix = f"{PART}.{os.getpid()}" if shared else PART
     parts = [
         path if _is_stream(path) else path.with_name(f"{prefix}.{path.name}") for path in paths
     ]
@@ -89,6 +102,7 @@ def written_whole(
             if durable:
                 _flush(part)
             if part.is_dir() and path.is_dir():
+                remove_leftovers(path)
                 path.rmdir()
             part.replace(path)
             if durable:
