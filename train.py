@@ -22,11 +22,12 @@ from utils.config import Optimizer, Strategy
 from utils.errors import UserError
 from utils.precision import PRECISIONS
 from utils.training.recipes import RECIPES, Overrides, override
-from utils.training.settings import TrainingSettings
+from utils.training.settings import ResumeSettings, TrainingSettings
 from utils.weights.sources import check_source
 
 STARTED = time.monotonic()
 DEVKIT = Path("VOCdevkit")
+FLAGS_OF_RESUME = ("resume", "data", "strict", "faults", "epochs", "max_minutes", "debug")
 
 
 def build_parser() -> Parser:
@@ -95,7 +96,18 @@ def build_parser() -> Parser:
         help="initial weights; auto: ImageNet's if they can be downloaded, otherwise random",
     )
     add("--run", type=Path, metavar="DIR", help="default logs/<time>-<backbone>-<yolo>")
-    add("--resume", type=Path, metavar="DIR", help="continue the run in DIR from its last state")
+    add(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="continue the run in DIR; --epochs or --max-minutes extends it",
+    )
+    add(
+        "--save-every",
+        type=at_most(MAX_EPOCHS),
+        metavar="N",
+        help="also save the weights of every Nth epoch, as epoch-NNN.weights.h5",
+    )
     add("--seed", type=seed, default=0, metavar="N", help="default %(default)s")
     add(
         "--precision",
@@ -114,23 +126,26 @@ def main(flags: argparse.Namespace) -> None:
         return
     if flags.resume:
         reject_other_flags(flags)
-    settings = settings_from(flags)
+    settings = resume_settings_from(flags) if flags.resume else settings_from(flags)
+    check_source(flags.weights)
     import_tensorflow()
     from utils.training.job import train
-    from utils.training.session import prepare, resume
+    from utils.training.resuming import resume
+    from utils.training.session import prepare
+    from utils.training.terminal import survive_closed_terminal
 
-    path = flags.resume
-    session = resume(path, flags.data, flags.strict, flags.faults) if path else prepare(settings)
-    train(session, STARTED)
+    survive_closed_terminal()
+    with resume(settings) if flags.resume else prepare(settings) as session:
+        if session is not None:  # the run is not finished
+            train(session, STARTED)
 
 
 def settings_from(flags: argparse.Namespace) -> TrainingSettings:
     """Returns the settings of a new run.
 
     Raises:
-        UserError: Flags contradict each other, or there are no such weights.
+        UserError: Flags contradict each other.
     """
-    check_source(flags.weights)
     preset = RECIPES[flags.recipe]
     version = preset.adapt(VERSIONS[flags.yolo])
     if flags.conv:
@@ -143,6 +158,7 @@ def settings_from(flags: argparse.Namespace) -> TrainingSettings:
         optimizer=flags.optimizer,
         learning_rate=flags.lr,
         patience=flags.patience,
+        save_every=flags.save_every,
         precision=flags.precision,
         seed=flags.seed,
         jit=flags.jit,
@@ -167,6 +183,18 @@ def settings_from(flags: argparse.Namespace) -> TrainingSettings:
     )
 
 
+def resume_settings_from(flags: argparse.Namespace) -> ResumeSettings:
+    """Returns how a run is continued."""
+    return ResumeSettings(
+        run=flags.resume,
+        data=flags.data,
+        strict=flags.strict,
+        faults_file=flags.faults,
+        epochs=flags.epochs,
+        max_minutes=flags.max_minutes,
+    )
+
+
 def reject_other_flags(flags: argparse.Namespace) -> None:
     """Rejects flags that would change the settings of a resumed run.
 
@@ -175,8 +203,7 @@ def reject_other_flags(flags: argparse.Namespace) -> None:
     """
     parser = build_parser()
     for name, value in vars(flags).items():
-        allowed = ("resume", "data", "strict", "faults", "debug")
-        if name not in allowed and value != parser.get_default(name):
+        if name not in FLAGS_OF_RESUME and value != parser.get_default(name):
             flag = "--" + name.replace("_", "-")
             raise UserError(
                 f"{flag} cannot be used with --resume: a run keeps its settings, remove {flag}"

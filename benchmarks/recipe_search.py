@@ -238,7 +238,8 @@ def train_variant(args: argparse.Namespace) -> None:
         held_out=VALIDATION_FRACTION,
         run=args.out,
     )
-    train(prepare(settings), STARTED)
+    with prepare(settings) as session:
+        train(session, STARTED)
 
 
 def cost(recipe: Recipe, input_size: tuple[int, int]) -> float:

@@ -92,42 +92,6 @@ def test_classic_recipe_is_recorded_in_the_run(run_train, tmp_path):
     np.testing.assert_array_equal(yolo.anchor_array, VERSIONS["v4"].anchor_array)
 
 
-def test_resume_rejects_changed_images(run_train, data, tmp_path):
-    assert run_train("--epochs", "1")[0] == 0
-    before = (tmp_path / "run" / "config.json").read_text()
-    add_list(data / "VOC2007", "train", [f"image {number}" for number in (0, 1, 2)])
-    code, _, err = run_train("--resume", tmp_path / "run", "--data", data)
-    assert code == 2 and "have changed" in err and "best.weights.h5" in err
-    assert (tmp_path / "run" / "config.json").read_text() == before
-
-
-def test_resume_continues_and_rejects_other_settings(run_train, tmp_path):
-    path = tmp_path / "run"
-    assert run_train("--epochs", "1")[0] == 0
-    config = json.loads((path / "config.json").read_text())
-    config["recipe"]["epochs"] = 2
-    (path / "config.json").write_text(json.dumps(config))
-    code, _, err = run_train("--resume", path)
-    assert code == 0, err
-    assert "at step 2" in err
-    assert json.loads((path / "result.json").read_text())["epochs"] == 2
-    code, _, err = run_train("--resume", path, "--epochs", "3")
-    assert code == 2 and "--epochs cannot be used with --resume" in err
-    code, _, err = run_train("--resume", tmp_path / "nowhere")
-    assert code == 2 and "nowhere" in err
-
-
-def test_resume_accepts_moved_images(run_train, data, tmp_path):
-    path = tmp_path / "run"
-    assert run_train("--epochs", "1")[0] == 0
-    data.rename(tmp_path / "elsewhere")
-    code, _, err = run_train("--resume", path)
-    assert code == 2 and "--data" in err
-    code, _, err = run_train("--resume", path, "--data", tmp_path / "elsewhere")
-    assert code == 0, err
-    assert json.loads((path / "config.json").read_text())["data"] == str(tmp_path / "elsewhere")
-
-
 @pytest.mark.parametrize("lost", ["list", "images"])
 def test_unusable_test_set_does_not_prevent_training(run_train, data, lost):
     voc = data / "VOC2007"

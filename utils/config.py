@@ -95,6 +95,9 @@ class Recipe:
         small_scale: Size of these images as a fraction of each side of the input.
         validations: Number of validations, evenly spaced over the run.
         patience: Number of epochs without a better mAP after which training stops; None for never.
+        patience_from: Epoch from which patience is counted: the one at which the run was extended.
+        save_every: Number of epochs after which the weights are saved again, each time in a new
+            file; None for never.
         seed: Seed of weights, data order and augmentation.
         precision: Numeric precision, see `utils.precision`; `auto` is resolved before training.
         jit: Whether the step is compiled by XLA.
@@ -121,6 +124,8 @@ class Recipe:
     small_scale: float = 0.8
     validations: int = 10
     patience: int | None = 50
+    patience_from: int = 0
+    save_every: int | None = None
     seed: int = 0
     precision: PrecisionFlag = AUTO
     jit: bool = False

@@ -14,6 +14,9 @@ from utils.text import cut_to_bytes
 MAX_NAME_BYTES = 255  # of a file name, on most file systems
 BYTES_FOR_PREFIX = 25  # of a temporary file, and for the number of a name that is taken
 
+LOCK = ".lock"  # the lock of a run directory, see `utils.training.run_lock`
+PART = ".part"  # prefix of files that are being written
+
 
 class OutputFolder:
     """An output folder that returns each file name only once.
@@ -60,8 +63,18 @@ def refuse_existing(*paths: Path) -> None:
 
 
 def is_in_use(folder: Path) -> bool:
-    """Whether a path is a file, or a folder that is not empty."""
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    """Whether a path is a file, or a folder that has more than leftovers of a killed process."""
+    return folder.exists() and (not folder.is_dir() or _leftovers(folder) != {*folder.iterdir()})
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the lock and the unfinished files that a killed process left in a folder."""
+    for path in _leftovers(folder):
+        _remove(path)
+
+
+def _leftovers(folder: Path) -> set[Path]:
+    return {path for path in folder.iterdir() if path.name == LOCK or path.name.startswith(PART)}
 
 
 @contextlib.contextmanager
@@ -88,7 +101,7 @@ def written_whole(
             one. If a disk is full or fails, errors that libraries raise in other forms become one.
     """
     # The suffix stays the same, since many writers choose the format by it.
-    prefix = f".part.{os.getpid()}" if shared else ".part"
+    prefix = f"{PART}.{os.getpid()}" if shared else PART
     parts = [path if _is_stream(path) else _beside(path, prefix) for path in paths]
     temporary = {part: path for part, path in zip(parts, paths, strict=True) if part != path}
     try:
@@ -101,6 +114,7 @@ def written_whole(
                     _flush(part)
             for part, path in temporary.items():
                 if part.is_dir() and path.is_dir():
+                    remove_leftovers(path)
                     path.rmdir()
                 part.replace(path)
                 if durable:

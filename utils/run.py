@@ -58,16 +58,56 @@ class RunDirectory:
         """The plot of mAP on the validation set."""
         return self.path / "epoch_map.png"
 
+    @property
+    def images(self) -> Path:
+        """The names of the images of the run."""
+        return self.path / "images.txt"
+
+    @property
+    def is_described(self) -> bool:
+        """Whether the directory has a config, which is the last file of the description."""
+        return (self.path / CONFIG).is_file()
+
+    def epoch_weights(self, epoch: int) -> Path:
+        """The weights that were saved after an epoch, counted from 1."""
+        return self.path / f"epoch-{epoch:03d}.weights.h5"
+
     def describe(self, config: RunConfig, classes: Sequence[str]) -> None:
         """Writes config, classes and anchors; the directory is created if it does not exist."""
         self.path.mkdir(parents=True, exist_ok=True)
         document = dataclasses.asdict(config)
         anchors = document["yolo"].pop("anchors")  # they have their own file
-        paths = (self.path / CONFIG, self.path / "classes.txt", self.path / "anchors.txt")
-        with written_whole(*paths) as (config_part, classes_part, anchors_part):
-            _write_json(config_part, document)
+        # The config comes last, so that a directory with a config is complete.
+        paths = (self.path / "classes.txt", self.path / "anchors.txt", self.path / CONFIG)
+        with written_whole(*paths, durable=True) as (classes_part, anchors_part, config_part):
             classes_part.write_text("\n".join(classes) + "\n", encoding="utf-8")
             save_anchors(anchors_part, anchors)
+            _write_json(config_part, document)
+
+    def remove_unfinished_description(self) -> None:
+        """Removes the files of a description that was interrupted before its config."""
+        for path in (self.images, self.path / "classes.txt", self.path / "anchors.txt"):
+            path.unlink(missing_ok=True)
+
+    def write_images(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Writes images.txt: one line per image, the split and the name, in order.
+
+        Args:
+            names: Names of the images by split.
+        """
+        lines = [f"{split} {name}\n" for split, of_split in names.items() for name in of_split]
+        with written_whole(self.images, durable=True) as (part,):
+            part.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+
+    def read_images(self) -> dict[str, list[str]]:
+        """Reads images.txt; empty if there is none, as in runs of earlier versions."""
+        names: dict[str, list[str]] = {}
+        if self.images.is_file():
+            text = self.images.read_text(encoding="utf-8", errors="surrogateescape")
+            for line in filter(None, text.split("\n")):
+                split, _, name = line.partition(" ")
+                names.setdefault(split, []).append(name)
+        return names
 
     def read_description(self) -> tuple[RunConfig, list[str]]:
         """Reads the config, with its anchors, and the names of the classes.
@@ -116,6 +156,14 @@ class RunDirectory:
         """Writes result.json."""
         with written_whole(self.result) as (part,):
             _write_json(part, result)
+
+    def read_result(self) -> dict[str, Any]:
+        """Reads result.json.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        return _read_config(self.result)
 
 
 @dataclass(frozen=True)

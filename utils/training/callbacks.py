@@ -143,7 +143,7 @@ class EarlyStopping(keras.callbacks.Callback):
         full_size = [r for r in progress.validated if r["measured_at"] >= recipe.small_share]
         if recipe.patience is None or not full_size:
             return
-        best = progress.best["epoch"]
+        best = max(progress.best["epoch"], recipe.patience_from)
         later = [row["epoch"] for row in full_size if row["epoch"] > best]
         if len(later) >= 2 and later[-1] - max(best, full_size[0]["epoch"]) >= recipe.patience:
             self.model.stop_training = True

@@ -1,16 +1,39 @@
 """Saves the state of a run atomically in one file, and restores it."""
 
+import contextlib
 import json
+import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from utils.errors import UserError
 from utils.files import written_whole
+
+REMEDY = "it cannot be resumed; start a new run"
+
+# What zipfile and NumPy raise for a file with changed bytes: besides `BadZipFile`, errors about
+# flags and methods of compression that are unknown, and about sizes beyond the file or the memory.
+DAMAGE = (
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 Variables = Mapping[str, Sequence[keras.Variable]]
 
@@ -29,8 +52,13 @@ def save_state(path: Path, variables: Variables, progress: dict[str, Any]) -> No
         np.savez(part, progress=np.array(json.dumps(progress)), **arrays)
 
 
-def load_state(path: Path, variables: Variables) -> dict[str, Any]:
+def load_state(path: Path, variables: Variables, like: Mapping[str, Any]) -> dict[str, Any]:
     """Restores the variables that `save_state` wrote.
+
+    Args:
+        path: The file.
+        variables: The variables, by their owner.
+        like: Any progress; that of the file must have the same keys, with values of the same types.
 
     Returns:
         The progress.
@@ -40,20 +68,73 @@ def load_state(path: Path, variables: Variables) -> dict[str, Any]:
             change then.
     """
     by_key = _by_key(variables)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except FileNotFoundError as error:
-        raise UserError(f"no {path.name} in {path.parent}, there is nothing to resume") from error
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}), it cannot be resumed") from error
-    progress = json.loads(str(arrays.pop("progress", "null")))
+    with _opened(path) as archive:
+        progress = _progress(archive)
+        arrays = {key: archive[key] for key in archive.files}
+    if reason := _difference(progress, like):
+        raise UserError(f"{path} is damaged (its progress {reason}), {REMEDY}")
     for key, variable in by_key.items():
         if key not in arrays or arrays[key].shape != tuple(variable.shape):
             raise UserError(f"{path} does not fit this run at {key}, resume with its own config")
+        if arrays[key].dtype.kind not in "biuf" or not np.isfinite(arrays[key]).all():
+            raise UserError(f"{path} is damaged ({key} is not finite), {REMEDY}")
     for key, variable in by_key.items():
         variable.assign(arrays[key])
     return progress
+
+
+def read_progress(path: Path) -> dict[str, Any]:
+    """Reads the progress that `save_state` wrote.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    with _opened(path) as archive:
+        return _progress(archive)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[NpzFile]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, NpzFile):
+                raise ValueError("not an archive of arrays")
+            yield archive
+    except FileNotFoundError as error:
+        raise UserError(f"no {path.name} in {path.parent}, there is nothing to resume") from error
+    except DAMAGE as error:
+        raise UserError(f"{path} is damaged ({error}), {REMEDY}") from error
+
+
+def _progress(archive: NpzFile) -> dict[str, Any]:
+    def reject(name: str) -> None:
+        raise ValueError(f"its progress contains {name}")
+
+    if "progress" not in archive.files:
+        raise ValueError("it has no progress")
+    try:
+        progress = json.loads(str(archive["progress"]), parse_constant=reject)
+    except json.JSONDecodeError as error:
+        raise ValueError("its progress is not JSON") from error
+    rows = progress.get("history") if isinstance(progress, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(r, dict) and "epoch" in r for r in rows):
+        raise ValueError("its progress has no history")
+    return progress
+
+
+def _difference(value: Any, like: Any) -> str:
+    """Returns how the structure of a JSON value differs from that of another; empty if not."""
+    if isinstance(like, dict):
+        if not isinstance(value, dict):
+            return f"has {value!r} instead of an object"
+        for key, item in like.items():
+            if key not in value:
+                return f"lacks {key!r}"
+            if reason := _difference(value[key], item):
+                return reason
+        return ""
+    kinds = (int, float) if isinstance(like, float) else type(like)
+    return "" if isinstance(value, kinds) else f"has {value!r} instead of {like!r}"
 
 
 def _by_key(variables: Variables) -> dict[str, keras.Variable]:

@@ -1,4 +1,4 @@
-"""Lets Ctrl-C stop training between two steps instead of within a step."""
+"""Lets a signal stop training between two steps instead of within a step."""
 
 import contextlib
 import os
@@ -19,20 +19,31 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles SIGINT and SIGTERM inside a `with` block; a second signal raises.
+        """Handles SIGINT, SIGTERM and SIGHUP inside a `with` block; a second Ctrl-C raises.
+
+        A repeated SIGTERM or SIGHUP does not: a closed terminal sends SIGHUP twice, once from the
+        system and once from the shell, and systemd sends SIGHUP after SIGTERM. If SIGHUP is
+        ignored, as `nohup` does, it stays ignored.
 
         Raises:
-            KeyboardInterrupt: A second signal arrived.
+            KeyboardInterrupt: The user pressed Ctrl-C again.
         """
 
         def handle(number: int, frame: object) -> None:
             if self.is_set:
-                raise KeyboardInterrupt
+                if number == signal.SIGINT:
+                    raise KeyboardInterrupt
+                return
             self.is_set = True
-            # `print` is not reentrant, and the signal may interrupt a call of it.
-            os.write(2, b"\nstopping after this step; press Ctrl-C again to stop immediately\n")
+            # `print` is not reentrant, and the signal may interrupt a call of it. Writing fails if
+            # the terminal was closed.
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nstopping after this step; press Ctrl-C again to stop immediately\n")
 
-        signals = (signal.SIGINT, signal.SIGTERM)
+        signals = [signal.SIGINT, signal.SIGTERM]
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+            signals.append(hangup)
         before = {number: signal.signal(number, handle) for number in signals}
         try:
             yield

@@ -76,6 +76,7 @@ class Overrides:
             rate and weight decay change with it.
         learning_rate: Peak learning rate.
         patience: Epochs without a better mAP after which training stops.
+        save_every: Epochs after which the weights are saved in a file of their own.
         precision: Numeric precision.
         seed: Seed of weights, data order and augmentation.
         jit: Whether the step is compiled by XLA.
@@ -89,6 +90,7 @@ class Overrides:
     optimizer: Optimizer | None = None
     learning_rate: float | None = None
     patience: int | None = None
+    save_every: int | None = None
     precision: PrecisionFlag | None = None
     seed: int = 0
     jit: bool = False
@@ -121,6 +123,7 @@ def override(recipe: Recipe, user: Overrides) -> Recipe:
         batch_size=user.batch_size or recipe.batch_size,
         learning_rate=user.learning_rate or recipe.learning_rate,
         patience=patience,
+        save_every=user.save_every,
         seed=user.seed,
         precision=user.precision or recipe.precision,
         jit=user.jit,

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -15,6 +15,7 @@ from utils.data.anchors import anchor_fit, kmeans_anchors
 from utils.data.annotation import Sample
 from utils.data.classes import find_classes
 from utils.data.datacheck import check_dataset
+from utils.data.faults import SHOWN
 from utils.data.imagesets import images_in_test, voc_dirs
 from utils.data.splits import HELD_OUT, resolve_splits
 from utils.errors import UserError
@@ -61,13 +62,41 @@ class RunData:
     val: list[Sample]
 
     @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """Names of all images in order by split, independent of the path of the data."""
+        splits = {"train": self.train, "val": self.val}
+        return {
+            split: [f"{sample.image.parents[1].name}/{sample.image_id}" for sample in samples]
+            for split, samples in splits.items()
+        }
+
+    @cached_property
     def digest(self) -> str:
-        """Digest of the names of all images in order, independent of the path of the data."""
-        names = [
-            [f"{sample.image.parents[1].name}/{sample.image_id}" for sample in samples]
-            for samples in (self.train, self.val)
-        ]
-        return blake2b(json.dumps(names).encode(), digest_size=16).hexdigest()
+        """Digest of `names`."""
+        names = json.dumps([*self.names.values()])
+        return blake2b(names.encode(), digest_size=16).hexdigest()
+
+
+def describe_changes(
+    before: Mapping[str, Sequence[str]], after: Mapping[str, Sequence[str]]
+) -> str:
+    """Describes how the images of a run have changed, in half a sentence.
+
+    Args:
+        before: Names of the images by split when the run was started; empty if they are not known.
+        after: Names of the images by split now.
+    """
+    was, now = (set().union(*names.values()) for names in (before, after))
+    if was and (missing := sorted(was - now)):
+        return f"{_some(missing)} missing or unusable"
+    if was and (added := sorted(now - was)):
+        return f"{_some(added)} new"
+    return "the lists assign them to other splits or in another order" if was else "they differ"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" * (len(names) > SHOWN))
+    return f"{shown} {'is' if len(names) == 1 else 'are'}"
 
 
 def read_run_data(
@@ -85,7 +114,7 @@ def read_run_data(
         input_size: Height and width in pixels.
 
     Raises:
-        UserError: The data cannot be used for training and validation.
+        UserError: A split has no usable image, or there is no class.
     """
     split = resolve_splits(
         source.folder, source.train_set, source.val_set, source.seed, source.held_out
@@ -101,15 +130,26 @@ def read_run_data(
     anchors = VERSIONS[version.name].anchor_array
     report = check_dataset(splits, classes, anchors, input_size, source.strict, source.faults_file)
     print(report.table, file=sys.stderr)
-    data = RunData(split.description, classes, report.samples["train"], report.samples["val"])
+    return RunData(split.description, classes, report.samples["train"], report.samples["val"])
+
+
+def require_objects(data: RunData, folder: Path) -> None:
+    """Checks that there are objects to train on and to find.
+
+    Args:
+        data: The data.
+        folder: Where they come from, for error messages.
+
+    Raises:
+        UserError: There are none.
+    """
     if all(sample.difficult.all() for sample in data.val):
         raise UserError(
-            f"no object to find in the {len(data.val)} validation images ({split.description}), so "
+            f"no object to find in the {len(data.val)} validation images ({data.split}), so "
             "mAP is undefined: choose others with --val-set, or annotate more images"
         )
     if not any(len(sample.boxes) for sample in data.train):
-        raise UserError(f"no object to train on in {source.folder}, see the faults listed above")
-    return data
+        raise UserError(f"no object to train on in {folder}, see the faults listed above")
 
 
 def with_clustered_anchors(version: YoloVersion, sizes: np.ndarray, seed: int) -> YoloVersion:

@@ -1,8 +1,10 @@
-"""Training sessions: everything that is prepared before a new or resumed run can train."""
+"""Training sessions: everything that is prepared before a new run can train."""
 
+import contextlib
 import dataclasses
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import tensorflow as tf
 
 from nets.devices import has_gpu
 from nets.versions import YoloVersion
-from utils.config import Recipe, RunConfig
+from utils.config import Recipe, RunConfig, Strategy
 from utils.data.anchors import box_sizes
 from utils.data.annotation import Sample
 from utils.data.classes import read_classes
@@ -23,8 +25,10 @@ from utils.training.run_data import (
     RunData,
     describe_anchors,
     read_run_data,
+    require_objects,
     with_clustered_anchors,
 )
+from utils.training.run_lock import locked
 from utils.training.settings import TrainingSettings
 from utils.training.strategies import STRATEGIES, is_chief
 from utils.weights.loading import NONE, Weights, open_weights, resolve_backbone
@@ -39,7 +43,8 @@ class Session:
         config: The config of the run.
         data: Samples and classes.
         strategy: Distribution strategy of the devices.
-        weights: Initial weights of a new run; None if the run is resumed.
+        weights: Initial weights of a run that starts; None if it continues from its state.
+        extended_from: The recipe before the run was extended; None if it is not extended.
     """
 
     directory: RunDirectory
@@ -47,6 +52,7 @@ class Session:
     data: RunData
     strategy: tf.distribute.Strategy
     weights: Weights | None
+    extended_from: Recipe | None = None
 
     @property
     def is_resumed(self) -> bool:
@@ -54,16 +60,24 @@ class Session:
         return self.weights is None
 
 
-def prepare(settings: TrainingSettings) -> Session:
-    """Prepares a new run; nothing is written yet.
+@contextlib.contextmanager
+def prepare(settings: TrainingSettings) -> Iterator[Session]:
+    """Prepares a new run and holds the lock of its directory; nothing else is written yet.
 
     Raises:
-        UserError: A setting, the data or the weights cannot be used.
+        UserError: A setting, the data, the weights or the run directory cannot be used.
     """
     backbone, width = resolve_backbone(settings.backbone, settings.width)
     weights = open_weights(settings.weights, backbone, width)
-    directory = _new_directory(settings, backbone)
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{backbone}-{settings.version.name}"
+    directory = RunDirectory(settings.run or Path("logs") / name)
+    with _new(directory, settings.recipe.strategy):
+        yield _prepare(settings, directory, weights, width)
 
+
+def _prepare(
+    settings: TrainingSettings, directory: RunDirectory, weights: Weights, width: float
+) -> Session:
     recipe = settings.recipe
     source = DataSource(
         folder=settings.data,
@@ -76,6 +90,7 @@ def prepare(settings: TrainingSettings) -> Session:
     )
     classes = read_classes(settings.classes_file) if settings.classes_file else None
     data = read_run_data(source, classes, settings.version, settings.input_size)
+    require_objects(data, settings.data)
     version = _with_anchors(settings, data.train)
 
     recipe = dataclasses.replace(recipe, precision=find_precision(recipe.precision))
@@ -83,7 +98,7 @@ def prepare(settings: TrainingSettings) -> Session:
     if not weights.tensors and not settings.freeze_random_backbone:  # may download them
         recipe = dataclasses.replace(recipe, freeze_share=0.0)
     config = RunConfig(
-        backbone=backbone,
+        backbone=weights.backbone,
         width=width,
         convention=weights.convention,
         yolo=version,
@@ -97,44 +112,6 @@ def prepare(settings: TrainingSettings) -> Session:
         weights=weights.source if weights.tensors else NONE,
     )
     return Session(directory, config, data, strategy, weights)
-
-
-def resume(
-    path: Path, folder: Path | None, strict: bool, faults_file: Path | None = None
-) -> Session:
-    """Prepares a run to continue from its state.
-
-    Args:
-        path: The run directory.
-        folder: The VOCdevkit if it was moved; None if it was not.
-        strict: Whether any fault in the data is an error.
-        faults_file: File for the full list of faults in the data; None for none.
-
-    Raises:
-        UserError: The run directory is incomplete, or the data are missing or have changed.
-    """
-    directory = RunDirectory(path)
-    config, classes = directory.read_description()
-    if not directory.state.is_file():
-        raise UserError(f"no {directory.state.name} in {path}, there is nothing to resume")
-    if folder:
-        config = dataclasses.replace(config, data=str(folder))
-    source = DataSource(
-        folder=Path(config.data),
-        train_set=config.train_set,
-        val_set=config.val_set,
-        seed=config.recipe.seed,
-        strict=strict,
-        faults_file=faults_file,
-    )
-    data = read_run_data(source, classes, config.yolo, config.input_size)
-    if data.digest != config.images:
-        raise UserError(
-            f"the images of {config.data} have changed since {path} was started "
-            f"({config.split}; now: {data.split}), restore them or start a new run with "
-            f"--weights {directory.best_weights}"
-        )
-    return Session(directory, config, data, set_up_devices(config.recipe), weights=None)
 
 
 def set_up_devices(recipe: Recipe) -> tf.distribute.Strategy:
@@ -159,14 +136,32 @@ def set_up_devices(recipe: Recipe) -> tf.distribute.Strategy:
     return strategy
 
 
-def _new_directory(settings: TrainingSettings, backbone: str) -> RunDirectory:
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{backbone}-{settings.version.name}"
-    path = settings.run or Path("logs") / name
-    if is_in_use(path) and is_chief(settings.recipe.strategy):
-        raise UserError(
-            f"{path} is not empty, use a new directory or continue with --resume {path}"
-        )
-    return RunDirectory(path)
+@contextlib.contextmanager
+def own(directory: RunDirectory, strategy: Strategy) -> Iterator[bool]:
+    """Holds the lock of a run directory if this process writes to it, see `locked`."""
+    with locked(directory.path) if is_chief(strategy) else contextlib.nullcontext(False) as killed:
+        yield killed
+
+
+@contextlib.contextmanager
+def _new(directory: RunDirectory, strategy: Strategy) -> Iterator[None]:
+    """Holds the lock of a directory that has no run yet.
+
+    Raises:
+        UserError: The directory is in use.
+    """
+    path = directory.path
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file, choose another path with --run")
+    with own(directory, strategy) as was_killed:
+        if is_chief(strategy):
+            if was_killed and not directory.is_described:
+                directory.remove_unfinished_description()
+            if is_in_use(path):
+                raise UserError(
+                    f"{path} is not empty, use a new directory or continue with --resume {path}"
+                )
+        yield
 
 
 def _with_anchors(settings: TrainingSettings, train: list[Sample]) -> YoloVersion:

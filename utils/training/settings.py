@@ -1,4 +1,4 @@
-"""The flags of train.py as one dataclass."""
+"""The flags of train.py as dataclasses."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,3 +49,29 @@ class TrainingSettings:
     faults_file: Path | None = None
     freeze_random_backbone: bool = False
     run: Path | None = None
+
+
+@dataclass(frozen=True)
+class ResumeSettings:
+    """How a run is continued.
+
+    Attributes:
+        run: The run directory.
+        data: The VOCdevkit if it was moved; None if it was not.
+        strict: Whether any fault in the data is an error.
+        faults_file: File for the full list of faults in the data; None for none.
+        epochs: New number of epochs of the whole run; None for that of the run.
+        max_minutes: New wall-clock time of the whole run; None for that of the run.
+    """
+
+    run: Path
+    data: Path | None = None
+    strict: bool = False
+    faults_file: Path | None = None
+    epochs: int | None = None
+    max_minutes: float | None = None
+
+    @property
+    def extends(self) -> bool:
+        """Whether the run gets new limits."""
+        return self.epochs is not None or self.max_minutes is not None

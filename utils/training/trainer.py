@@ -91,7 +91,7 @@ class Trainer:
         Raises:
             UserError: There is no state, or it does not fit the detector.
         """
-        progress = load_state(self._state_path, self._weights.variables)
+        progress = load_state(self._state_path, self._weights.variables, self.progress.to_json())
         self._weights.gather()
         self.progress.restore(progress)
 

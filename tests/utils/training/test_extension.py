@@ -1,0 +1,75 @@
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from utils.config import Recipe
+from utils.errors import UserError
+from utils.training.callbacks import EarlyStopping
+from utils.training.extension import extend, stretch_history
+from utils.training.progress import Progress
+from utils.training.settings import ResumeSettings
+
+
+def extended(recipe, epochs_done=0, seconds=0.0, **limits):
+    history = [{"epoch": epoch + 1} for epoch in range(epochs_done)]
+    progress = {"history": history, "seconds": seconds}
+    return extend(recipe, progress, ResumeSettings("run", **limits))
+
+
+def test_backbone_is_not_frozen_again():
+    recipe = Recipe(epochs=100, freeze_share=0.1)
+    longer = extended(recipe, 100, epochs=400)
+    assert longer == dataclasses.replace(
+        recipe, epochs=400, freeze_share=0.025, patience_from=100
+    )  # 10 of 400 epochs
+    assert extended(longer, 100, epochs=400) == longer  # as another worker may read it
+    assert extended(recipe, 20, epochs=50).freeze_share == 0.1
+
+
+def test_backbone_that_is_still_frozen_stays_so_for_its_share():
+    assert extended(Recipe(epochs=100, freeze_share=0.1), 5, epochs=200).freeze_share == 0.1
+    assert extended(Recipe(epochs=100, freeze_share=0.0), 0, epochs=200).freeze_share == 0.0
+
+
+def test_time_limit_is_extended():
+    recipe = Recipe(epochs=None, max_minutes=10.0, freeze_share=0.1, patience=None)
+    longer = extended(recipe, 7, seconds=600.0, max_minutes=40.0)
+    assert (longer.max_minutes, longer.freeze_share, longer.epochs) == (40.0, 0.025, None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "recipe", "message"),
+    [
+        ({"epochs": 7}, Recipe(epochs=7), "set --epochs to more than 7"),
+        ({"epochs": 9}, Recipe(epochs=None, max_minutes=10.0), "extend it with --max-minutes"),
+        ({"max_minutes": 60.0}, Recipe(epochs=9), "extend it with --epochs"),
+        ({"max_minutes": 9.0}, Recipe(epochs=None, max_minutes=10.0), "taken 10.0 minutes"),
+        ({"epochs": 9}, Recipe(epochs=7, max_minutes=10.0), "set --max-minutes to more"),
+        ({"max_minutes": 60.0}, Recipe(epochs=7, max_minutes=10.0), "set --epochs to more"),
+    ],
+)
+def test_limits_that_leave_nothing_to_do_are_errors(limits, recipe, message):
+    with pytest.raises(UserError, match=message):
+        extended(recipe, 7, seconds=600.0, **limits)
+
+
+def test_validations_keep_their_place_in_the_history():
+    history = [{"epoch": 1}, {"epoch": 2, "measured_at": 0.5}, {"epoch": 4, "measured_at": 1.0}]
+    stretch_history(history, Recipe(epochs=4), Recipe(epochs=8))
+    assert [row.get("measured_at") for row in history] == [None, 0.25, 0.5]
+    before, after = (Recipe(epochs=None, max_minutes=minutes) for minutes in (10.0, 25.0))
+    history = [{"epoch": 2, "measured_at": 0.5}]
+    stretch_history(history, before, after)
+    assert history == [{"epoch": 2, "measured_at": 0.2}]
+
+
+def test_patience_is_counted_from_the_extension():
+    progress = Progress(Recipe(epochs=100, patience=5, patience_from=12), steps_per_epoch=2)
+    stopping, model = EarlyStopping(progress), SimpleNamespace(stop_training=False)
+    stopping.set_model(model)
+    for epoch in range(1, 21):
+        row = {"epoch": epoch, "map50": 1 / epoch, "map": 1 / epoch, "measured_at": epoch / 100}
+        progress.history.append(row)
+        stopping.on_train_begin()
+        assert model.stop_training == (epoch >= 17)  # nothing was better than epoch 1
