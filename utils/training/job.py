@@ -13,11 +13,12 @@ from nets.detector import Detector
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
 from utils.errors import JobError
 from utils.run import RunDirectory, build_detector
-from utils.training.callbacks import Curves, EarlyStopping, Validation
+from utils.training.callbacks import Curves, EarlyStopping
 from utils.training.progress import Progress
 from utils.training.session import Session
 from utils.training.strategies import is_chief
 from utils.training.trainer import Trainer
+from utils.training.validation import Validation
 from utils.weights.loading import load_weights
 
 
@@ -30,7 +31,7 @@ def train(session: Session, started: float) -> None:
 
     Raises:
         UserError: The initial weights or the state do not fit the detector.
-        JobError: A loss is not finite, or the time limit was reached before the first step.
+        JobError: Steps or weights are not finite, or the time limit leaves no time for a step.
         KeyboardInterrupt: The user or the system requested a stop.
     """
     config, data = session.config, session.data
@@ -108,6 +109,7 @@ def _report(session: Session, progress: Progress, directory: RunDirectory) -> No
             "backbone": config.backbone,
             "yolo": config.yolo.name,
             "epochs": progress.epoch,
+            "skipped_steps": progress.skipped_steps,
             "images_per_second": progress.images_per_second,
             "train_seconds": progress.seconds,
             "best_map50": best["map50"],

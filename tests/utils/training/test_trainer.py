@@ -110,13 +110,13 @@ def test_weight_decay_shrinks_all_kernels_and_nothing_else(samples, tmp_path, op
 
 
 def test_error_of_a_non_finite_loss_names_step_term_and_images(samples, tmp_path):
-    trainer = make_trainer(samples, tmp_path)
-
     def spoil():
         bias = trainer.detector.get_layer("head_p3_logits").bias
         bias.assign(np.full(bias.shape, np.nan))
 
-    with pytest.raises(JobError, match=r"objectness.* loss of step 2 .*image\d\.png.*--lr"):
+    recipe = dataclasses.replace(RECIPE, epochs=4)
+    trainer = make_trainer(samples, tmp_path, recipe)
+    with pytest.raises(JobError, match=r"step 6, .*objectness loss .*image\d\.png.*--lr"):
         trainer.run([CallAtEpoch(1, spoil)])
 
 
