@@ -154,7 +154,8 @@ def draw_history(
                     )
                     colour = line.get_color()
         axes.set(xlabel="epoch", title=title, ylim=(0, None))
-        axes.legend(frameon=False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(loc="outside right upper", frameon=False)  # beside the lines, not on them
         with written_whole(path) as (part,):  # in a run directory
             figure.savefig(part)
 

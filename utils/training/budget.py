@@ -15,7 +15,7 @@ class TimeBudget:
         limit: Time of the run in seconds; None for no limit.
         reserved: Seconds for what follows the last step.
         spent: Seconds that validations have taken.
-        validation: Seconds that a validation of the whole set takes; None before it was measured.
+        validation: Seconds that a validation of the whole set takes; 0 before it was measured.
     """
 
     def __init__(self, limit: float | None) -> None:
@@ -23,7 +23,7 @@ class TimeBudget:
         self.limit = limit
         self.reserved = 0.0
         self.spent = 0.0
-        self.validation: float | None = None
+        self.validation = 0.0
         self._share, self._since = 0.0, 0.0  # the share at a time, from where it advances
 
     def share(self, seconds: float) -> float:
@@ -52,6 +52,7 @@ class TimeBudget:
     def to_json(self) -> dict[str, Any]:
         """Returns everything that `restore` needs, as a JSON object."""
         return {
+            "limit": self.limit,
             "reserved": self.reserved,
             "spent": self.spent,
             "validation": self.validation,
@@ -60,8 +61,9 @@ class TimeBudget:
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Restores the budget of an earlier session."""
+        """Restores the budget of an earlier session, whose limit may have been lower."""
         self.reserved = document["reserved"]
         self.spent = document["spent"]
         self.validation = document["validation"]
-        self.continue_from(document["share"], document["since"])
+        stretched = self.limit / document["limit"] if self.limit else 1.0
+        self.continue_from(document["share"] / stretched, document["since"])

@@ -115,8 +115,9 @@ def epoch_line(row: Mapping[str, float], epochs: float | None, is_best: bool) ->
     figures += [f"lr {row['learning_rate']:.2e}", f"{row['images_per_second']:.1f} img/s"]
     if "skipped" in row:
         figures.append(f"skipped {row['skipped']:.0f}")
-    if "map50" in row:
+    if "val_loss" in row:
         figures.append(f"val_loss {row['val_loss']:.4f}")
+    if "map50" in row:
         figures.append(f"mAP50 {row['map50']:.4f}  mAP {row['map']:.4f}")
     if is_best:
         figures.append("best so far")

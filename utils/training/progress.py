@@ -54,7 +54,7 @@ class Progress:
     def share_at(self, step: int) -> float:
         """Returns the share of the run that is done, 0..1, if `step` steps were complete now."""
         epochs = step / self._steps_per_epoch
-        return share_done(self.recipe, epochs, self.budget.share(self.seconds))
+        return max(share_done(self.recipe, epochs, 0.0), self.budget.share(self.seconds))
 
     @property
     def epoch(self) -> int:
@@ -188,8 +188,7 @@ class Progress:
         self.step = document["step"]
         self.history = document["history"]
         self._earlier_seconds = document["seconds"]
-        if "budget" in document:  # not in states of earlier versions
-            self.budget.restore(document["budget"])
-        self._sums |= document["sums"]  # states of earlier versions count no skipped steps
+        self.budget.restore(document["budget"])
+        self._sums = document["sums"]
         self._timed = document["timed"]
         self._started = time.monotonic()

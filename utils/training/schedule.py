@@ -17,19 +17,23 @@ ROUNDING = 1e-9  # shares are floats: a computed 0.3 can be less than 3 * 0.1
 VALIDATION_SHARE = 0.1  # of a time limit, for all validations but the last
 
 
-def share_done(recipe: Recipe, epochs: float, share_of_time: float) -> float:
+def share_done(recipe: Recipe, epochs: float, seconds: float) -> float:
     """Returns the share of a run that is done, 0..1.
 
     Args:
         recipe: Limits of the run.
         epochs: Number of epochs trained so far.
-        share_of_time: Share of the time for training that has passed, 0 without a time limit.
+        seconds: Wall-clock time spent so far.
 
     Returns:
-        The share of the epochs or of the time, whichever is larger.
+        The share of the epochs or of the minutes, whichever is larger.
     """
-    share_of_epochs = epochs / recipe.epochs if recipe.epochs is not None else 0.0
-    return min(1.0, max(share_of_epochs, share_of_time))
+    shares = [0.0]
+    if recipe.epochs is not None:
+        shares.append(epochs / recipe.epochs)
+    if recipe.max_minutes is not None:
+        shares.append(seconds / (60 * recipe.max_minutes))
+    return min(1.0, max(shares))
 
 
 def validation_is_due(

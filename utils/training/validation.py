@@ -1,5 +1,6 @@
 """Validation at the end of an epoch: mAP, loss, and the best weights."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +65,7 @@ class Validation(keras.callbacks.Callback):
         was_best = progress.history and progress.best is progress.history[-1]
         if was_best and not progress.epoch_has_begun:  # the average is still the validated one
             self._save_best_weights()
-        if progress.budget.limit is None or progress.budget.validation is not None:
+        if progress.budget.limit is None or progress.budget.validation:
             return
         with progress.paused():
             measured = self._expected_seconds()
@@ -81,8 +82,8 @@ class Validation(keras.callbacks.Callback):
         """Adds mAP and loss of the validation to the metrics of the epoch, if it is due."""
         progress, budget = self._progress, self._progress.budget
         last = progress.validated[-1]["measured_at"] if progress.validated else 0.0
-        expected = budget.validation or 0.0
-        if not validation_is_due(progress.recipe, progress.share, last, budget.spent, expected):
+        recipe, share = progress.recipe, progress.share
+        if not validation_is_due(recipe, share, last, budget.spent, budget.validation):
             return
         started = time.monotonic()
         row = progress.history[-1]
@@ -113,7 +114,7 @@ class Validation(keras.callbacks.Callback):
         metrics = evaluate(samples, found, self._classes).metrics
         losses = {"loss": sum(losses.values()), **losses}
         return {
-            **{f"val_{name}": value for name, value in losses.items()},
+            **{f"val_{name}": value for name, value in losses.items() if math.isfinite(value)},
             "map50": metrics["voc"]["map"] or 0.0,
             "map": metrics["coco"]["map"] or 0.0,
         }

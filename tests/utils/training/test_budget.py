@@ -34,3 +34,13 @@ def test_restored_budget_continues():
     restored.restore(json.loads(json.dumps(budget.to_json())))
     assert restored.to_json() == budget.to_json()
     assert restored.share(40.0) == budget.share(40.0)
+
+
+def test_budget_restored_with_a_higher_limit_goes_on():
+    complete = TimeBudget(100.0)
+    complete.reserve(20.0, 10.0)
+    complete.continue_from(complete.share(90.0), 90.0)
+    extended = TimeBudget(200.0)
+    extended.restore(complete.to_json())
+    assert extended.share(90.0) == 0.5
+    assert extended.share(135.0) == pytest.approx(0.75)  # half of the way from second 90 to 180

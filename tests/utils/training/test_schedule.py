@@ -17,11 +17,13 @@ RECIPE = Recipe(epochs=100, learning_rate=1.0, freeze_share=0.1, warmup_share=0.
 
 
 def test_share_is_the_larger_of_epochs_and_time():
-    assert share_done(RECIPE, epochs=25, share_of_time=0.0) == 0.25
-    assert share_done(RECIPE, epochs=25, share_of_time=0.5) == 0.5
-    by_time = dataclasses.replace(RECIPE, epochs=None)
-    assert share_done(by_time, epochs=1e9, share_of_time=0.25) == 0.25
-    assert share_done(by_time, epochs=0, share_of_time=1.0) == 1.0
+    both = dataclasses.replace(RECIPE, max_minutes=10)
+    assert share_done(RECIPE, epochs=25, seconds=1e9) == 0.25
+    assert share_done(both, epochs=25, seconds=60) == 0.25
+    assert share_done(both, epochs=25, seconds=300) == 0.5
+    by_time = dataclasses.replace(both, epochs=None)
+    assert share_done(by_time, epochs=1e9, seconds=150) == 0.25
+    assert share_done(by_time, epochs=0, seconds=6000) == 1.0
 
 
 def validated_at(validations, seconds, limit=1000.0, epoch=0.01, growth=1.0):
