@@ -1,15 +1,19 @@
 import dataclasses
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from nets.assigner import GroundTruth
+from nets.versions import VERSIONS
 from tests.tiny_run import CLASSES, RECIPE, make_trainer, resume_trainer
 from utils.data.images import read_image
 from utils.data.letterbox import letterbox
 from utils.errors import JobError
 from utils.run import RunDirectory
+from utils.training.progress import Progress
 from utils.training.validation import Validation
 from utils.training.validation_pass import ValidationPass
 
@@ -136,45 +140,66 @@ def clock(monkeypatch):
     return seconds
 
 
+def timed(samples, path, progress):
+    """A validation callback whose trainer has no network."""
+    detector = SimpleNamespace(input_size=(64, 64), anchors=VERSIONS["v4"].anchor_array)
+    trainer = SimpleNamespace(
+        detector=detector,
+        progress=progress,
+        seconds_to_save=1.0,
+        averaged=nullcontext,
+        save=lambda: None,
+    )
+    directory = SimpleNamespace(save_best_weights=lambda model: None)
+    return Validation(trainer, samples, CLASSES, directory)
+
+
 def test_time_of_the_last_validation_is_reserved_before_the_first_step(samples, tmp_path, clock):
-    trainer = make_trainer(samples, tmp_path, TIMED, started=0.0)
-    validation = Validation(trainer, samples * 100, CLASSES, RunDirectory(tmp_path))
-    validation.on_train_begin()
-    progress = trainer.progress
-    assert progress.budget.validation == 2.0 * 50  # 400 images in batches of 8
-    assert progress.budget.reserved == 103.0
-    assert clock[0] == 2.0 + 2.0 * 4 and progress.share == 0.0  # a first image, and 32 more
-    clock[0] += (600 - 103 - 10) / 2
+    progress = Progress(TIMED, steps_per_epoch=10, started=0.0)
+    timed(samples * 100, tmp_path, progress).on_train_begin()
+    assert clock[0] == 2.0 + 2.0 * 4  # a first image, and 32 more
+    assert progress.budget.validation == 2.0 * 50 + 2.0  # 400 images by 8, and two files
+    assert progress.budget.reserved == 102.0 + 3.0
+    assert progress.share == 0.0
+    clock[0] += (600 - 105 - 10) / 2
     assert progress.share == pytest.approx(0.5)
 
-    resumed = make_trainer(samples, tmp_path, TIMED, started=clock[0])
-    resumed.progress.restore(progress.to_json())
-    Validation(resumed, samples * 100, CLASSES, RunDirectory(tmp_path)).on_train_begin()
-    assert resumed.progress.share == pytest.approx(0.5)  # it was not measured again
+    resumed = Progress(TIMED, steps_per_epoch=10, started=clock[0])
+    resumed.restore(progress.to_json())
+    timed(samples * 100, tmp_path, resumed).on_train_begin()
+    assert resumed.share == pytest.approx(0.5)  # nothing was measured again
 
 
 def test_no_time_to_train_is_an_error(samples, tmp_path, clock):
-    recipe = dataclasses.replace(TIMED, max_minutes=1.5)
-    trainer = make_trainer(samples, tmp_path, recipe, started=0.0)
+    progress = Progress(dataclasses.replace(TIMED, max_minutes=1.5), 10, started=0.0)
     with pytest.raises(JobError, match=r"validating 400 images takes about 100 s.*--max-minutes"):
-        run(trainer, samples * 100, tmp_path)
-    assert trainer.progress.step == 0
+        timed(samples * 100, tmp_path, progress).on_train_begin()
 
 
-def test_validation_does_not_take_time_from_the_schedule(samples, tmp_path, clock):
-    trainer = make_trainer(samples, tmp_path, TIMED, started=0.0)
-    progress, shares = trainer.progress, []
-    validation = Validation(trainer, samples * 10, CLASSES, RunDirectory(tmp_path))
-    validation.set_model(trainer.detector)
+def test_validation_takes_no_time_from_the_schedule(samples, tmp_path, clock):
+    progress = Progress(TIMED, steps_per_epoch=10, started=0.0)
+    validation = timed(samples * 10, tmp_path, progress)
     validation.on_train_begin()
     clock[0] += 200.0
-    shares.append(progress.share)
+    share = progress.share
+    progress.end_epoch(0.1)
+    logs = {}
+    validation.on_epoch_end(0, logs)
+    assert logs == {"map50": 0.5, "map": 0.5, "val_loss": 1.0}
+    assert progress.share == pytest.approx(share)
+    assert progress.history[0]["measured_at"] == pytest.approx(share)
+    assert progress.budget.spent == 2.0 * 5 + 2.0  # 40 images by 8, and two files
+
+
+def test_first_validation_waits_until_it_is_affordable(samples, tmp_path, clock):
+    progress = Progress(TIMED, steps_per_epoch=10, started=0.0)
+    validation = timed(samples * 60, tmp_path, progress)  # 62 s: more than a tenth of 600 s
+    validation.on_train_begin()
+    clock[0] += 400.0
     progress.end_epoch(0.1)
     validation.on_epoch_end(0, {})
-    assert progress.history[0]["map"] == 0.5
-    assert (
-        progress.share
-        == pytest.approx(shares[0])
-        == pytest.approx(progress.history[0]["measured_at"])
-    )
-    assert progress.budget.spent == 10.0
+    assert not progress.validated
+    clock[0] = 600.0
+    progress.end_epoch(0.1)
+    validation.on_epoch_end(1, {})
+    assert [row["epoch"] for row in progress.validated] == [2]
