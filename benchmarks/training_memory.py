@@ -36,11 +36,12 @@ def main(args: argparse.Namespace) -> None:
     from utils.data.splits import resolve_splits
     from utils.precision import use_precision
     from utils.run import RunDirectory
-    from utils.training.callbacks import Curves, Validation
+    from utils.training.callbacks import Curves
     from utils.training.progress import Progress
     from utils.training.recipes import RECIPES
     from utils.training.schedule import is_frozen, training_size
     from utils.training.trainer import Trainer
+    from utils.training.validation import Validation
 
     rows: list[dict[str, object]] = []
     started = time.monotonic()

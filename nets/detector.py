@@ -114,14 +114,24 @@ class Detector(keras.Model):
         Raises:
             ValueError: A side of the images is not a multiple of 32.
         """
-        version, size = self.version, tuple(images.shape[1:3])
+        logits = self(tf.cast(images, tf.float32), training=True)
+        return self.loss_of(logits, GroundTruth(boxes, labels), tuple(images.shape[1:3]))[0]
+
+    def loss_of(
+        self, logits: tf.Tensor, truth: GroundTruth, size: tuple[int, int]
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Computes the loss of logits (B, P, 5 + C) of images of a size.
+
+        Returns:
+            Named loss terms, see `nets.losses.yolo_loss`, and the number of positives.
+        """
+        version = self.version
         scale = np.divide(size, self.input_size, dtype=np.float32)[::-1]
         anchors = self.anchors * scale
         priors = make_priors(size, anchors, version.scale_xy)
-        logits = self(tf.cast(images, tf.float32), training=True)
-        truth = GroundTruth(boxes, labels)
         assignment = assign(truth, anchors, size, version.match_iou, version.neighbours)
-        return yolo_loss(logits, truth, assignment, priors, version, size)
+        terms = yolo_loss(logits, truth, assignment, priors, version, size)
+        return terms, tf.reduce_sum(assignment.is_positive)
 
     def predict_boxes(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns all predictions, before non-maximum suppression.

@@ -2,7 +2,8 @@
 
 This is a separate process, since a CPU can only be divided before TensorFlow is initialized. Prints
 the norm of the change of all weights on one device and on two, and the norm of the difference
-between the results, with and without gradient clipping.
+between the results, with and without gradient clipping. Prints as well what a step changes if the
+image of one device is not finite.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from nets.detector import Detector
+from tests.tiny_run import tiny_network
 from utils.config import Augmentation, Recipe
 from utils.data.annotation import read_samples
 from utils.data.classes import find_classes
@@ -23,6 +25,8 @@ from utils.data.dataset import BatchSettings, BatchStream
 from utils.data.imagesets import list_images
 from utils.run import RunDirectory
 from utils.training.progress import Progress
+from utils.training.train_step import SKIPPED, make_train_step
+from utils.training.trained_weights import TrainedWeights
 from utils.training.trainer import Trainer
 
 # Plain SGD, whose steps are proportional to the gradients.
@@ -47,7 +51,43 @@ def main(data: Path) -> None:
         ends = [after for _, after in steps]
         moved = [float(np.linalg.norm(after - before)) for before, after in steps]
         found[name] = {"moved": moved, "apart": float(np.linalg.norm(ends[0] - ends[1]))}
+    found["skipped"] = skipped_step(two)
     print(json.dumps({"replicas": two.num_replicas_in_sync, **found}))
+
+
+def skipped_step(strategy) -> dict[str, float]:
+    """Returns what a step changes if the image of one device is not finite, and whether it says so.
+
+    AdamW has more state than SGD.
+    """
+    recipe = dataclasses.replace(RECIPE, optimizer="adamw", learning_rate=1e-3, weight_decay=0.1)
+    with strategy.scope():
+        network = tiny_network()
+    network.compute_loss = lambda images, *_: {
+        "box": tf.reduce_mean(network(images, training=True) ** 2)
+    }
+    trained = TrainedWeights(network, recipe, strategy)
+    step = make_train_step(network, trained, recipe)
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 2)).astype(np.float32)
+    truth = np.zeros((2, 1, 4), np.float32), np.zeros((2, 1), np.int32)
+    step(images, *truth)
+    before = all_values(trained)
+    images[1] = np.nan
+    skipped = float(step(images, *truth)[SKIPPED])
+    changed = sum(
+        int((one != other).sum()) for one, other in zip(before, all_values(trained), strict=True)
+    )
+    return {"flag": skipped, "changed": changed}
+
+
+def all_values(trained: TrainedWeights) -> list[np.ndarray]:
+    """Returns the values of all variables on every device."""
+    return [
+        part.numpy()
+        for variables in trained.variables.values()
+        for variable in variables
+        for part in trained.strategy.experimental_local_results(variable.value)
+    ]
 
 
 def step(recipe: Recipe, strategy, samples, classes) -> tuple[np.ndarray, np.ndarray]:

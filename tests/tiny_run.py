@@ -45,6 +45,17 @@ def resume_trainer(*args, **options) -> Trainer:
     return trainer
 
 
+def tiny_network() -> keras.Model:
+    """Makes a backbone and a head with all kinds of weights, for images (4, 4, 2)."""
+    keras.utils.set_random_seed(3)
+    images = keras.Input((4, 4, 2))
+    x = keras.layers.Conv2D(3, 3, use_bias=False)(images)
+    backbone = keras.Model(images, keras.layers.BatchNormalization()(x), name="backbone")
+    network = keras.Model(images, keras.layers.Conv2D(2, 1)(backbone(images)))
+    network.backbone = backbone
+    return network
+
+
 def weights_of(trainer) -> list[np.ndarray]:
     return [variable.numpy() for variable in trainer.detector.variables]
 

@@ -132,17 +132,30 @@ def draw_history(
     Args:
         path: The image file to write.
         history: One row per epoch; a metric that was not measured in an epoch is missing.
-        keys: The metrics to draw.
+        keys: The metrics to draw. If there is a `val_` metric of the same name, it is drawn as a
+            dashed line of the same colour.
         title: Title of the plot.
     """
     with _style(""):
         figure = Figure(figsize=(7, 4.2), layout="constrained")
         axes = figure.add_subplot()
         for key in keys:
-            points = [(row["epoch"], row[key]) for row in history if key in row]
-            axes.plot(*zip(*points, strict=True), label=key, linewidth=1.8, marker=".")
+            colour = None
+            for name, style in ((key, "solid"), (f"val_{key}", "dashed")):
+                points = [(row["epoch"], row[name]) for row in history if name in row]
+                if points:
+                    (line,) = axes.plot(
+                        *zip(*points, strict=True),
+                        label=name,
+                        linewidth=1.8,
+                        linestyle=style,
+                        marker=".",
+                        color=colour,
+                    )
+                    colour = line.get_color()
         axes.set(xlabel="epoch", title=title, ylim=(0, None))
-        axes.legend(frameon=False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(loc="outside right upper", frameon=False)  # beside the lines, not on them
         with written_whole(path) as (part,):  # in a run directory
             figure.savefig(part)
 

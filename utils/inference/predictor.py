@@ -125,13 +125,22 @@ class Predictor:
         canvases = tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)
         return tf.function(compute, input_signature=[canvases], autograph=False)
 
+    def _run(self, canvases: np.ndarray, fits: Sequence[Letterbox]) -> dict[str, tf.Tensor]:
+        """Runs the network on a batch; validation also computes the loss in the same pass.
+
+        Args:
+            canvases: uint8 (batch_size, H, W, 3).
+            fits: Letterboxes of the images; there are fewer than `batch_size` in the last batch.
+        """
+        return self._detect(canvases)
+
     def _detect_batch(self, images: Sequence[np.ndarray], start: int) -> list[Detections]:
         canvases = np.zeros((self.batch_size, *self.input_size, 3), np.uint8)
         fits = []
         for canvas, image in zip(canvases, images, strict=False):
             canvas[:], fit = letterbox(image, self.input_size, self._stretch)
             fits.append(fit)
-        raw = {key: tensor.numpy() for key, tensor in self._detect(canvases).items()}
+        raw = {key: tensor.numpy() for key, tensor in self._run(canvases, fits).items()}
         if (invalid := raw["is_nan"][: len(images)]).any():
             raise NanError(start + int(invalid.argmax()))
         return [

@@ -34,14 +34,16 @@ class MovingAverage:
         self._vectors = list(vectors)
         self._momentum = momentum
 
-    def update(self, steps: tf.Tensor) -> None:
+    def update(self, steps: tf.Tensor, moves: tf.Tensor) -> None:
         """Moves the averages towards the vectors.
 
         Args:
             steps: Scalar int, number of steps of the optimizer so far.
+            moves: Scalar bool; if it is false, the averages stay as they are.
         """
         steps = tf.cast(steps, tf.float32)
         rate = tf.maximum(1.0 - self._momentum, 9.0 / (10.0 + steps))
+        rate = tf.where(moves, rate, 0.0)
         for average, vector in zip(self.averages, self._vectors, strict=True):
             average.assign_add(rate * (vector.joined - average))
 

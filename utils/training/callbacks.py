@@ -1,93 +1,10 @@
-"""Callbacks at the end of an epoch: validation, curves and early stopping."""
-
-import math
-import time
-from collections.abc import Sequence
+"""Callbacks at the end of an epoch: curves and early stopping."""
 
 import keras
 
-from utils.data.annotation import Sample
-from utils.data.reading import describe_read_error
-from utils.errors import JobError, UserError
-from utils.evaluation.evaluator import predict_samples
-from utils.evaluation.metrics import evaluate
 from utils.evaluation.plots import draw_history
-from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
-from utils.inference.detections import Detections
-from utils.inference.predictor import Predictor
 from utils.run import RunDirectory
 from utils.training.progress import TERMS, Progress
-from utils.training.trainer import Trainer
-
-ROUNDING = 1e-9  # shares are floats: a computed 0.3 can be less than 3 * 0.1
-SECONDS_TO_FINISH = 3.0  # for weights, curves and result after the last validation
-
-
-class Validation(keras.callbacks.Callback):
-    """Measures mAP on the validation set and saves the weights with the best one.
-
-    It uses the moving average of the weights. The run is divided into `recipe.validations` equal
-    parts. In each part except the first, validation takes place after the first epoch that ends in
-    this part. The last validation is at the end of the run.
-    """
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        samples: Sequence[Sample],
-        classes: Sequence[str],
-        directory: RunDirectory,
-    ) -> None:
-        """Initializes the callback.
-
-        Args:
-            trainer: Trainer of the detector.
-            samples: The validation set.
-            classes: Names of the classes, by label.
-            directory: Where the best weights are saved.
-        """
-        super().__init__()
-        self._trainer = trainer
-        self._samples = samples
-        self._classes = classes
-        self._directory = directory
-        self._predictor = Predictor(trainer.detector, THRESHOLDS, BATCH_SIZE)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Adds `map50` and `map` to the metrics of the epoch if a validation is due.
-
-        Raises:
-            JobError: An image of the validation set cannot be read any more.
-        """
-        progress = self._trainer.progress
-        last = progress.validated[-1]["measured_at"] if progress.validated else 0.0
-        if self._part(progress.share) == self._part(last) and progress.share < 1.0:
-            return
-        started = time.monotonic()
-        row = progress.history[-1]
-        with self._trainer.averaged():
-            found = self._predict()
-            metrics = evaluate(self._samples, found, self._classes).metrics
-            scores = {"map50": metrics["voc"]["map"] or 0.0, "map": metrics["coco"]["map"] or 0.0}
-            logs.update(scores)
-            row.update(scores)
-            if progress.best is row:
-                self._directory.save_best_weights(self.model, self._classes)
-        row["measured_at"] = progress.share
-        progress.reserve(time.monotonic() - started + SECONDS_TO_FINISH)
-
-    def _predict(self) -> list[Detections]:
-        try:
-            return predict_samples(self._predictor, self._samples, progress=False)
-        except (UserError, OSError) as error:  # all images could be read when the run began
-            raise JobError(
-                f"validation failed, the state is saved: {describe_read_error(error)}; restore the "
-                "image and continue with --resume"
-            ) from error
-
-    def _part(self, share: float) -> int:
-        """Returns the number of the part of the run that contains a share."""
-        return math.floor(share * self._trainer.recipe.validations + ROUNDING)
 
 
 class Curves(keras.callbacks.Callback):
@@ -104,12 +21,21 @@ class Curves(keras.callbacks.Callback):
         self._progress = progress
         self._directory = directory
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Writes what a session that was killed after a validation has not written."""
+        if self._progress.history:
+            self._write()
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes the history; after a validation, also plots it."""
+        self._write()
+
+    def _write(self) -> None:
         history, directory = self._progress.history, self._directory
         directory.write_history(history)
         if "map50" in history[-1]:
-            draw_history(directory.loss_plot, history, ("loss", *TERMS), "Training loss")
+            title = "Loss: training solid, validation dashed"
+            draw_history(directory.loss_plot, history, ("loss", *TERMS), title)
             draw_history(directory.map_plot, history, ("map50", "map"), "mAP on validation")
 
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from utils.errors import UserError
+from utils.errors import JobError, UserError
 from utils.files import written_whole
 
 REMEDY = "it cannot be resumed; start a new run"
@@ -46,8 +46,17 @@ def save_state(path: Path, variables: Variables, progress: dict[str, Any]) -> No
         variables: Variables of the model (including batch statistics and random states), of the
             optimizer and of the average, by their owner.
         progress: Everything else, as a JSON object.
+
+    Raises:
+        JobError: A value is not finite. The last state stays as it is.
     """
     arrays = {key: variable.numpy() for key, variable in _by_key(variables).items()}
+    for key, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise JobError(
+                f"{key} is not finite, so {path} keeps the last good state: continue from it with "
+                "--resume, or start again with a lower --lr"
+            )
     with written_whole(path, durable=True) as (part,):
         np.savez(part, progress=np.array(json.dumps(progress)), **arrays)
 

@@ -13,7 +13,7 @@ from nets.detector import Detector
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
 from utils.errors import JobError
 from utils.run import RunDirectory, build_detector
-from utils.training.callbacks import Curves, EarlyStopping, Validation
+from utils.training.callbacks import Curves, EarlyStopping
 from utils.training.epoch_weights import EpochWeights
 from utils.training.events import Events
 from utils.training.extension import stretch_history
@@ -22,6 +22,7 @@ from utils.training.session import Session
 from utils.training.strategies import is_chief
 from utils.training.terminal import survive_closed_terminal
 from utils.training.trainer import Trainer
+from utils.training.validation import Validation
 from utils.weights.loading import load_weights
 
 
@@ -34,7 +35,7 @@ def train(session: Session, started: float) -> None:
 
     Raises:
         UserError: The initial weights or the state do not fit the detector.
-        JobError: A loss is not finite, or the time limit was reached before the first step.
+        JobError: Steps or weights are not finite, or the time limit leaves no time for a step.
         KeyboardInterrupt: The user or the system requested a stop.
     """
     survive_closed_terminal()
@@ -70,8 +71,8 @@ def train(session: Session, started: float) -> None:
         name = f"{config.backbone} {config.yolo.name}"
         print(f"training {name}, run directory {path}", file=sys.stderr)
         callbacks = [
+            EpochWeights(trainer, data.classes, directory),  # before the state of a new best
             Validation(trainer, data.val, data.classes, directory),
-            EpochWeights(trainer, data.classes, directory),
             Curves(progress, directory),
             EarlyStopping(progress),
             Events(directory.path, write_graph=False),
@@ -120,6 +121,7 @@ def _report(session: Session, progress: Progress, directory: RunDirectory) -> No
             "backbone": config.backbone,
             "yolo": config.yolo.name,
             "epochs": progress.epoch,
+            "skipped_steps": progress.skipped_steps,
             "images_per_second": progress.images_per_second,
             "train_seconds": progress.seconds,
             "best_map50": best["map50"],

@@ -16,7 +16,7 @@ class LossReader:
         """Initializes the reader.
 
         Args:
-            receive: Called with the number of each step and its loss terms, in order.
+            receive: Called with the number of each step and its values, in order.
         """
         self._receive = receive
         self._pending: tuple[int, Mapping[str, tf.Tensor]] | None = None

@@ -1,10 +1,12 @@
 """The progress of a run: steps, time, losses and history."""
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from utils.config import Recipe
+from utils.training.budget import TimeBudget
 from utils.training.schedule import share_done
 
 TERMS = ("box", "objectness", "class")
@@ -17,6 +19,7 @@ class Progress:
         recipe: Limits of the run.
         step: Number of completed steps.
         history: One row of metrics per completed epoch.
+        budget: How the time of a run with a time limit is divided.
     """
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int, started: float | None = None) -> None:
@@ -34,8 +37,8 @@ class Progress:
         self._steps_per_epoch = steps_per_epoch
         self._started = time.monotonic() if started is None else started
         self._earlier_seconds = 0.0
-        self._reserved_seconds = 0.0
-        self._sums = dict.fromkeys((*TERMS, "steps"), 0.0)  # over the current epoch
+        self.budget = TimeBudget(recipe.max_minutes and 60 * recipe.max_minutes)
+        self._sums = dict.fromkeys((*TERMS, "steps", "skipped"), 0.0)  # over the current epoch
         self._timed = {"steps": 0, "seconds": 0.0}
 
     @property
@@ -51,7 +54,7 @@ class Progress:
     def share_at(self, step: int) -> float:
         """Returns the share of the run that is done, 0..1, if `step` steps were complete now."""
         epochs = step / self._steps_per_epoch
-        return share_done(self.recipe, epochs, self.seconds + self._reserved_seconds)
+        return max(share_done(self.recipe, epochs, 0.0), self.budget.share(self.seconds))
 
     @property
     def epoch(self) -> int:
@@ -71,7 +74,7 @@ class Progress:
     @property
     def epoch_has_begun(self) -> bool:
         """Whether the current epoch already has a step."""
-        return self._sums["steps"] > 0
+        return self._sums["steps"] + self._sums["skipped"] > 0
 
     @property
     def is_complete(self) -> bool:
@@ -91,9 +94,15 @@ class Progress:
 
     @property
     def mean_losses(self) -> dict[str, float]:
-        """Mean of each loss term over the current epoch so far."""
-        steps = max(1.0, self._sums["steps"])
-        return {term: self._sums[term] / steps for term in TERMS}
+        """Mean of each loss term over the current epoch so far; empty without any step."""
+        steps = self._sums["steps"]
+        return {term: self._sums[term] / steps for term in TERMS} if steps else {}
+
+    @property
+    def skipped_steps(self) -> int:
+        """Number of steps that changed nothing, because they were not finite."""
+        earlier = sum(row.get("skipped", 0) for row in self.history)
+        return int(earlier + self._sums["skipped"])
 
     @property
     def validated(self) -> list[dict[str, float]]:
@@ -108,15 +117,37 @@ class Progress:
         """
         return max(self.validated, key=lambda row: (row["map"], row["map50"]), default=None)
 
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the time until training ends; None if it is unknown."""
+        left = []
+        if self.budget.limit is not None:
+            left.append(max(0.0, self.budget.limit - self.seconds))
+        if self.recipe.epochs is not None and self._timed["seconds"]:
+            steps = max(0.0, self.recipe.epochs * self._steps_per_epoch - self.step)
+            left.append(steps * self._timed["seconds"] / self._timed["steps"])
+        return min(left, default=None)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Returns a context whose time is not taken from the time for training."""
+        share = self.budget.share(self.seconds)
+        yield
+        self.budget.continue_from(share, self.seconds)
+
     def reserve(self, seconds: float) -> None:
         """Reserves time for what follows the last step, such as the last validation."""
-        self._reserved_seconds = seconds
+        self.budget.reserve(seconds, self.seconds)
 
     def add_losses(self, terms: Mapping[str, float]) -> None:
         """Adds the loss terms of a step to the current epoch."""
         for term, value in terms.items():
             self._sums[term] += value
         self._sums["steps"] += 1
+
+    def add_skipped(self) -> None:
+        """Counts a step that changed nothing, because it was not finite."""
+        self._sums["skipped"] += 1
 
     def add_timing(self, seconds: float) -> None:
         """Adds the time of a step to the measurement of the speed."""
@@ -133,12 +164,10 @@ class Progress:
             The metrics of the epoch, as Keras callbacks expect them.
         """
         losses = self.mean_losses
-        logs = {
-            "loss": sum(losses.values()),
-            **losses,
-            "learning_rate": learning_rate,
-            "images_per_second": self.images_per_second,
-        }
+        logs = {"loss": sum(losses.values()), **losses} if losses else {}
+        logs |= {"learning_rate": learning_rate, "images_per_second": self.images_per_second}
+        if self._sums["skipped"]:
+            logs["skipped"] = int(self._sums["skipped"])
         self._sums = dict.fromkeys(self._sums, 0.0)
         self.history.append({"epoch": self.epoch + 1, **logs})
         return logs
@@ -148,7 +177,7 @@ class Progress:
         return {
             "step": self.step,
             "seconds": self.seconds,
-            "reserved_seconds": self._reserved_seconds,
+            "budget": self.budget.to_json(),
             "history": self.history,
             "sums": self._sums,
             "timed": self._timed,
@@ -159,7 +188,7 @@ class Progress:
         self.step = document["step"]
         self.history = document["history"]
         self._earlier_seconds = document["seconds"]
-        self._reserved_seconds = document["reserved_seconds"]
+        self.budget.restore(document["budget"])
         self._sums = document["sums"]
         self._timed = document["timed"]
         self._started = time.monotonic()

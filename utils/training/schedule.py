@@ -13,6 +13,9 @@ from utils.config import Recipe
 # see docs/recipes.md.
 MIN_TRAINING_SIDE = 192
 
+ROUNDING = 1e-9  # shares are floats: a computed 0.3 can be less than 3 * 0.1
+VALIDATION_SHARE = 0.1  # of a time limit, for all validations but the last
+
 
 def share_done(recipe: Recipe, epochs: float, seconds: float) -> float:
     """Returns the share of a run that is done, 0..1.
@@ -31,6 +34,36 @@ def share_done(recipe: Recipe, epochs: float, seconds: float) -> float:
     if recipe.max_minutes is not None:
         shares.append(seconds / (60 * recipe.max_minutes))
     return min(1.0, max(shares))
+
+
+def validation_is_due(
+    recipe: Recipe, share: float, last: float, spent: float = 0.0, expected: float = 0.0
+) -> bool:
+    """Whether to validate after an epoch.
+
+    The run is divided into `recipe.validations` equal parts. In each part except the first,
+    validation takes place after the first epoch that ends in this part. The last validation is at
+    the end of the run. In a run with a time limit, the others may take `VALIDATION_SHARE` of the
+    time together. What is left of it is spread evenly over the rest of the run. If it is not enough
+    for one more validation, only the last one takes place.
+
+    Args:
+        recipe: Limits of the run, and number of validations.
+        share: Share of the run that is done, 0..1.
+        last: Share at the last validation; 0 before the first.
+        spent: Seconds that the validations have taken.
+        expected: Seconds that the next validation is expected to take.
+    """
+    if share >= 1.0:
+        return True
+    part, last_part = (math.floor(at * recipe.validations + ROUNDING) for at in (share, last))
+    if part == last_part:
+        return False
+    if recipe.max_minutes is None or not expected:
+        return True
+    left = max(0.0, VALIDATION_SHARE * 60 * recipe.max_minutes - spent)
+    affordable = math.floor(left / expected + ROUNDING)
+    return affordable > 0 and share + ROUNDING >= last + (1.0 - last) / (affordable + 1)
 
 
 def learning_rate(recipe: Recipe, share: float) -> float:

@@ -38,7 +38,7 @@ class TrainedWeights:
         with strategy.scope():
             self.vectors = make_vectors(detector)
             self.statistics = make_statistics(detector)
-            self.optimizer = make_optimizer(recipe, self.vectors, strategy.num_replicas_in_sync)
+            self.optimizer = make_optimizer(recipe, self.vectors)
             self.average = MovingAverage([*self.vectors, self.statistics], recipe.ema_momentum)
 
     @property

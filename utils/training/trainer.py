@@ -2,8 +2,6 @@
 
 import contextlib
 import copy
-import functools
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,10 +14,11 @@ from nets.detector import Detector
 from utils.data.dataset import BatchStream
 from utils.errors import JobError
 from utils.training.checkpoint import load_state, save_state
+from utils.training.display import Display
+from utils.training.guard import StepGuard
 from utils.training.interrupts import StopRequest
 from utils.training.loss_reader import LossReader
 from utils.training.progress import Progress
-from utils.training.progress_bar import ProgressBar
 from utils.training.schedule import is_frozen, learning_rate, training_size, uses_mosaic
 from utils.training.train_step import TrainStep, make_train_step
 from utils.training.trained_weights import TrainedWeights
@@ -50,6 +49,7 @@ class Trainer:
         progress: The progress of the run.
         recipe: How the detector is trained.
         optimizer: Optimizer of all weights, which it updates as a few vectors.
+        seconds_to_save: How long it took to save the state the last time.
     """
 
     def __init__(
@@ -69,20 +69,22 @@ class Trainer:
             progress: Progress of the run, with its recipe.
             state_path: File that holds the state for resuming.
             strategy: Devices to train on; None for TensorFlow's default, a single device.
-            show_progress: Whether to show a progress bar on standard error.
+            show_progress: Whether to show the progress on standard error.
         """
         self.detector = detector
         self.progress = progress
         self.recipe = progress.recipe
         self._stream = stream
         self._state_path = state_path
-        self._show_progress = show_progress
+        self._display = Display(progress, show_progress)
         self._saved = time.monotonic()
         self._stop = StopRequest()
+        self._guard = StepGuard(progress, self._sources, state_path)
         self._phase: Phase | None = None
         strategy = strategy or tf.distribute.get_strategy()
         self._weights = TrainedWeights(detector, self.recipe, strategy)
         self.optimizer = self._weights.optimizer
+        self.seconds_to_save = 0.0
         detector.optimizer = self.optimizer  # where Keras callbacks look for it
 
     def resume(self) -> None:
@@ -102,8 +104,8 @@ class Trainer:
             callbacks: Callbacks; their `on_epoch_end` may add metrics to `logs`.
 
         Raises:
-            JobError: A loss term is not finite, too many images have become unreadable, or a
-                callback failed; in the last case the state was saved.
+            JobError: Several steps in a row were not finite, too many images have become
+                unreadable, or a callback failed; in the last case the state was saved.
             KeyboardInterrupt: The user or the system requested a stop; the state was saved.
         """
         progress = self.progress
@@ -111,6 +113,7 @@ class Trainer:
         self.detector.stop_training = False
         self._phase = None
         if not progress.step:
+            progress.budget.continue_from(0.0, progress.seconds)  # preparing is not training
             self.save()  # so that a run that is stopped early can be resumed
         listeners.on_train_begin()
         with contextlib.closing(self._batches()) as batches, self._stop.listening():
@@ -126,8 +129,8 @@ class Trainer:
     def _train_epoch(self, batches: Iterator[tuple]) -> None:
         """Runs the remaining steps of the current epoch, or of the run if it ends earlier."""
         progress = self.progress
-        with ProgressBar(progress, self._show_progress) as bar:
-            losses = LossReader(functools.partial(self._receive_losses, bar))
+        losses = LossReader(self._receive)
+        with self._display.epoch():
             while progress.steps_left and (share := progress.share) < 1.0:
                 phase = self._enter_phase(share, losses)
                 started = time.monotonic()
@@ -152,6 +155,7 @@ class Trainer:
             self.progress.restore(before)
             self.save()
             raise
+        self._display.end_epoch()
 
     def _enter_phase(self, share: float, losses: LossReader) -> Phase:
         """Returns the current phase; makes a new step if the backbone is frozen or unfrozen."""
@@ -162,17 +166,15 @@ class Trainer:
             self._phase = Phase(frozen, self.make_step())
         return self._phase
 
-    def _receive_losses(self, bar: ProgressBar, step: int, terms: dict[str, float]) -> None:
-        non_finite = [name for name, value in terms.items() if not math.isfinite(value)]
-        if non_finite:
-            images = self._stream.sources(step, self._uses_mosaic(step))
-            terms_text, names = " and ".join(non_finite), ", ".join(map(str, images))
-            raise JobError(
-                f"the {terms_text} loss of step {step} is not finite, in the batch of "
-                f"{names}; check these images or lower --lr, the last state is {self._state_path}"
-            )
-        self.progress.add_losses(terms)
-        bar.advance()
+    def _receive(self, step: int, values: dict[str, float]) -> None:
+        warning = self._guard.receive(step, values)
+        if warning:
+            self._display.write(warning)
+        self._display.advance()
+
+    def _sources(self, step: int) -> list[Path]:
+        """Returns the image files of a step."""
+        return self._stream.sources(step, self._uses_mosaic(step))
 
     def _save_or_stop(self, losses: LossReader) -> None:
         """Saves the state at regular intervals and before a requested stop."""
@@ -184,9 +186,15 @@ class Trainer:
             raise KeyboardInterrupt
 
     def save(self) -> None:
-        """Saves the state for resuming."""
+        """Saves the state for resuming.
+
+        Raises:
+            JobError: A value is not finite; the last state is kept.
+        """
+        started = time.monotonic()
         save_state(self._state_path, self._weights.variables, self.progress.to_json())
         self._saved = time.monotonic()
+        self.seconds_to_save = self._saved - started
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which the detector has the moving average of its weights."""

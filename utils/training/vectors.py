@@ -44,9 +44,13 @@ class WeightVector:
         """Whether weight decay applies to the weights."""
         return self.weights[0].name not in NOT_DECAYED
 
+    def current(self) -> tf.Tensor:
+        """Returns the current values of the weights, which may differ from the vector."""
+        return join(weight.value for weight in self.weights)
+
     def gather(self) -> None:
         """Copies the current values of the weights into the vector."""
-        self.joined.assign(join(weight.value for weight in self.weights))
+        self.joined.assign(self.current())
 
     def scatter(self, strategy: tf.distribute.Strategy) -> None:
         """Copies the values of the vector into the weights, on every device of the strategy."""

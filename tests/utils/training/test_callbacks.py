@@ -17,7 +17,9 @@ from tests.tiny_run import (
 )
 from utils.errors import JobError
 from utils.run import RunDirectory
-from utils.training.callbacks import Curves, EarlyStopping, Validation
+from utils.training.callbacks import Curves, EarlyStopping
+from utils.training.validation import Validation
+from utils.training.validation_pass import ValidationPass
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -25,9 +27,9 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 @pytest.fixture
 def same_scores(monkeypatch):
     """Makes every validation return the same metrics, without any prediction."""
-    monkeypatch.setattr("utils.training.callbacks.predict_samples", lambda *args, **options: None)
+    monkeypatch.setattr(ValidationPass, "measure", lambda *args: (None, {}))
     evaluation = SimpleNamespace(metrics={"voc": {"map": 0.5}, "coco": {"map": 0.2}})
-    monkeypatch.setattr("utils.training.callbacks.evaluate", lambda *args: evaluation)
+    monkeypatch.setattr("utils.training.validation.evaluate", lambda *args: evaluation)
 
 
 @pytest.mark.usefixtures("same_scores")
@@ -107,6 +109,7 @@ def test_validation_measures_and_saves_the_moving_average(samples, tmp_path):
         assert (tmp_path / name).stat().st_size > 0
     header, *rows = (tmp_path / "history.csv").read_text().splitlines()
     assert header.startswith("epoch,loss,box,objectness,class") and len(rows) == 3
+    assert "val_loss,val_box,val_objectness,val_class" in header
 
 
 def test_run_without_improvement_stops_after_patience(samples, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tiny_run import tiny_network
 from utils.config import Optimizer, Recipe
 from utils.training.average import MovingAverage
 from utils.training.optimizer import OPTIMIZERS, FusedAdamW, make_optimizer
@@ -42,20 +43,10 @@ def test_fused_adamw_equals_keras():
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
-def make_network():
-    """Makes a backbone and a head with all kinds of weights."""
-    keras.utils.set_random_seed(3)
-    images = keras.Input((4, 4, 2))
-    x = keras.layers.Conv2D(3, 3, use_bias=False)(images)
-    backbone = keras.Model(images, keras.layers.BatchNormalization()(x), name="backbone")
-    network = keras.Model(images, keras.layers.Conv2D(2, 1)(backbone(images)))
-    network.backbone = backbone
-    return network
-
-
+@pytest.mark.parametrize("clip_norm", [None, 0.1])
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_loss_scaling_does_not_change_the_step(precision):
-    network, reference = make_network(), make_network()
+def test_step_clips_the_norm_of_all_gradients_whatever_the_loss_scale(precision, clip_norm):
+    network, reference = tiny_network(), tiny_network()
     images = tf.ones((2, 4, 4, 2))
 
     def loss_of(model):
@@ -66,7 +57,7 @@ def test_loss_scaling_does_not_change_the_step(precision):
         optimizer="sgd",
         learning_rate=0.1,
         weight_decay=0.0,
-        clip_norm=None,
+        clip_norm=clip_norm,
         batch_size=2,
         precision=precision,
     )
@@ -76,24 +67,26 @@ def test_loss_scaling_does_not_change_the_step(precision):
     with tf.GradientTape() as tape:
         loss = loss_of(reference)
     gradients = tape.gradient(loss, [weight.value for weight in weights])
+    norm = np.sqrt(sum((gradient.numpy() ** 2).sum() for gradient in gradients))
+    assert norm > 0.2
+    factor = clip_norm / norm if clip_norm else 1.0
     trained = network.trainable_variables
     for actual, weight, gradient in zip(trained, weights, gradients, strict=True):
-        expected = weight - 0.1 * 1.937 * gradient  # Nesterov's first step
+        expected = weight - 0.1 * 1.937 * factor * gradient  # Nesterov's first step
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", get_args(Optimizer))
 def test_vectors_are_updated_like_separate_weights(name):
-    recipe = Recipe(optimizer=name, weight_decay=0.1, clip_norm=1.0)
-    network, reference = make_network(), make_network()
+    recipe = Recipe(optimizer=name, weight_decay=0.1)
+    network, reference = tiny_network(), tiny_network()
     vectors = make_vectors(network)
     optimizer = make_optimizer(recipe, vectors)
-    shared = {"weight_decay": 0.1, "global_clipnorm": 1.0}
     kinds = {
-        "adamw": functools.partial(keras.optimizers.AdamW, **shared),
-        "sgd": functools.partial(keras.optimizers.SGD, momentum=0.937, nesterov=True, **shared),
+        "adamw": keras.optimizers.AdamW,
+        "sgd": functools.partial(keras.optimizers.SGD, momentum=0.937, nesterov=True),
     }
-    expected = kinds[name](recipe.learning_rate)
+    expected = kinds[name](recipe.learning_rate, weight_decay=0.1)
     expected.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     expected.build(reference.trainable_variables)
 
@@ -117,7 +110,7 @@ def test_vectors_are_updated_like_separate_weights(name):
 
 
 def test_vectors_separate_backbone_and_decay():
-    network = make_network()
+    network = tiny_network()
     vectors = {v.joined.name: [w.name for w in v.weights] for v in make_vectors(network)}
     assert vectors == {
         "backbone_kernels": ["kernel"],
@@ -136,10 +129,10 @@ def test_moving_average_forgets_its_start_and_restores_the_network():
         for weight in weights:
             weight.assign(np.full(weight.shape, value))
         vector.gather()
-        average.update(tf.constant(step))
+        average.update(tf.constant(step), True)
     # The first step moves by 9/10 of the way to 1, the second by 9/11 of the way from 0.9 to 2.
     np.testing.assert_allclose(average.averages[0], [1.8] * 3, rtol=1e-6)
-    average.update(tf.constant(1000))  # late steps move by 0.4 of the way
+    average.update(tf.constant(1000), True)  # late steps move by 0.4 of the way
     np.testing.assert_allclose(average.averages[0], [1.88] * 3, rtol=1e-6)
 
     with average.in_place(STRATEGY):

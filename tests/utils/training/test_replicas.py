@@ -30,6 +30,7 @@ def test_one_step_is_equal_on_one_and_two_devices(tmp_path):
     # Nesterov momentum makes the first step 1.937 times the gradient, clipped to 0.01.
     assert found["clipped"]["moved"][0] == pytest.approx(0.01937, rel=1e-2)
     assert found["unclipped"]["moved"][0] > 0.1
+    assert found["skipped"] == {"flag": 1.0, "changed": 0}  # on both devices
 
 
 def cluster(index, kind="worker", **jobs):

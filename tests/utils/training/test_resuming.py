@@ -86,16 +86,20 @@ def test_run_with_a_time_limit_resumes_at_the_same_share(samples, tmp_path, monk
     recipe = dataclasses.replace(RECIPE, epochs=None, max_minutes=10.0)
 
     def stop():
-        clock[0] = 500.0
+        clock[0] = 320.0
         interrupt()
 
+    clock[0] = 40.0  # preparing took 40 s
     stopped = make_trainer(samples, tmp_path, recipe, started=0.0)
-    stopped.progress.reserve(40.0)
+    stopped.progress.budget.reserved = 60.0  # training from second 40 to 540
     with pytest.raises(KeyboardInterrupt):
         stopped.run([CallAtEpoch(0, stop)])
+    assert stopped.progress.share == pytest.approx(280 / 500)
     clock[0] = 9e5  # days later
     resumed = resume_trainer(samples, tmp_path, recipe, started=clock[0] - 100)
-    assert resumed.progress.share == pytest.approx(0.9)
+    assert resumed.progress.share == pytest.approx(280 / 500)
+    clock[0] += 110
+    assert resumed.progress.share == pytest.approx(390 / 500)
 
 
 def test_resuming_a_complete_run_changes_nothing(samples, tmp_path):

@@ -1,0 +1,105 @@
+"""One pass over the validation set, which yields the detections and the loss."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from nets.assigner import GroundTruth
+from nets.detector import Detector
+from nets.nms import suppress
+from utils.data.annotation import Sample
+from utils.data.dataset import MAX_BOXES_PER_IMAGE
+from utils.data.images import reduction
+from utils.data.letterbox import Letterbox
+from utils.evaluation.evaluator import predict_samples
+from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
+from utils.inference.detections import Detections
+from utils.inference.predictor import Predictor
+
+# Logit of an image that only fills up a batch. Its objectness and loss are 0 in float32.
+CERTAINLY_NOT = -200.0
+
+
+class ValidationPass(Predictor):
+    """A predictor that also computes the loss of the images, from the same logits.
+
+    The loss is that of the whole set as one batch, so it does not depend on the order of the images
+    or on how they are divided into batches.
+    """
+
+    def __init__(self, detector: Detector, samples: Sequence[Sample]) -> None:
+        """Initializes the pass.
+
+        Args:
+            detector: The detector, whose current weights are used in each pass.
+            samples: The validation set, which determines the maximum number of boxes per image.
+        """
+        super().__init__(detector, THRESHOLDS, BATCH_SIZE)
+        most = max((len(sample.boxes) for sample in samples), default=0)
+        self._places = min(MAX_BOXES_PER_IMAGE, max(8, -(-most // 8) * 8))
+        self._coming: list[Sample] = []
+
+        def detect(
+            images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, count: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            logits = detector(tf.cast(images, tf.float32), training=False)
+            found = suppress(
+                *detector.decode(logits),
+                THRESHOLDS.confidence,
+                THRESHOLDS.iou,
+                THRESHOLDS.max_boxes,
+            )
+            is_image = tf.range(BATCH_SIZE)[:, None, None] < count
+            logits = tf.where(is_image, tf.cast(logits, tf.float32), CERTAINLY_NOT)
+            terms, positives = detector.loss_of(logits, GroundTruth(boxes, labels), self.input_size)
+            return {**found, **terms, "positives": positives}
+
+        signature = [
+            tf.TensorSpec((BATCH_SIZE, *self.input_size, 3), tf.uint8),
+            tf.TensorSpec((BATCH_SIZE, self._places, 4), tf.float32),
+            tf.TensorSpec((BATCH_SIZE, self._places), tf.int32),
+            tf.TensorSpec((), tf.int32),
+        ]
+        self._detect_and_compare = tf.function(detect, input_signature=signature, autograph=False)
+
+    def measure(self, samples: Sequence[Sample]) -> tuple[list[Detections], dict[str, float]]:
+        """Runs the pass.
+
+        Args:
+            samples: Samples to validate on, at least one.
+
+        Returns:
+            The detections of each sample, in pixels of the original image, and the loss terms.
+        """
+        self._coming = list(samples)
+        self._sums: dict[str, float] = {}
+        self._positives = 0.0
+        found = predict_samples(self, samples, progress=False)
+        positives = max(1.0, self._positives)
+        losses = {
+            term: total / (len(samples) if term == "objectness" else positives)
+            for term, total in self._sums.items()
+        }
+        return found, losses
+
+    def _run(self, canvases: np.ndarray, fits: Sequence[Letterbox]) -> dict[str, tf.Tensor]:
+        batch, self._coming = self._coming[: len(fits)], self._coming[len(fits) :]
+        boxes = np.zeros((BATCH_SIZE, self._places, 4), np.float32)
+        labels = np.full((BATCH_SIZE, self._places), -1, np.int32)
+        for row, (sample, fit) in enumerate(zip(batch, fits, strict=True)):
+            factor = reduction((sample.height, sample.width), self.input_size)
+            placed = fit.forward(sample.boxes / factor)
+            areas = (placed[:, 2:] - placed[:, :2]).prod(axis=1)
+            kept = np.argsort(-areas, kind="stable")[: self._places]  # as in training
+            boxes[row, : len(kept)] = placed[kept]
+            labels[row, : len(kept)] = sample.labels[kept]
+        result = self._detect_and_compare(canvases, boxes, labels, len(batch))
+        positives = float(result.pop("positives"))
+        self._positives += positives
+        for term in ("box", "objectness", "class"):
+            # The loss divides by the positives and by the images of the batch.
+            counted = BATCH_SIZE if term == "objectness" else max(1.0, positives)
+            total = float(result.pop(term)) * counted
+            self._sums[term] = self._sums.get(term, 0.0) + total
+        return result
