@@ -24,7 +24,9 @@ def main(args: argparse.Namespace) -> None:
 
 def _convert_run(args: argparse.Namespace) -> str:
     if args.origin or args.backbone or args.width or args.cfg or args.classes:
-        raise UserError(f"{args.source} is a run, which needs no other flag, give --out alone")
+        raise UserError(
+            f"{args.source} is a folder: to convert a run, give --out alone; otherwise name a file"
+        )
     if args.out.suffix != ".weights":
         raise UserError(f"--out {args.out}: a run is converted for Darknet, name a FILE.weights")
     import_tensorflow()

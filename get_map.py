@@ -138,7 +138,10 @@ def _predict(predictor: "Predictor", samples: list["Sample"]) -> tuple[list["Det
 
 
 def _warn_of_limit(detections: list["Detections"], max_boxes: int) -> None:
-    if count := sum(detected.at_limit for detected in detections):
+    # Many predictions have scores of a few thousandths. Cutting those hardly changes any metric: on
+    # BCCD, where all images reached the limit, mAP50 by 0.0002.
+    limited = [each for each in detections if each.at_limit and len(each)]
+    if count := sum(each.scores[-1] >= 0.01 for each in limited):
         print(
             f"warning: {count} of {len(detections)} images reached the limit of {max_boxes} "
             "detections, raise --max-boxes or --conf",

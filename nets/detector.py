@@ -22,7 +22,7 @@ from nets.layers import Layers, make_divisible
 from nets.losses import yolo_loss
 from nets.necks import NECKS
 from nets.nms import suppress
-from nets.versions import VERSIONS, YoloVersion
+from nets.versions import VERSIONS, YoloVersion, check_input_size
 
 
 class Detector(keras.Model):
@@ -114,8 +114,10 @@ class Detector(keras.Model):
         Raises:
             ValueError: A side of the images is not a multiple of 32.
         """
+        size = tuple(images.shape[1:3])
+        check_input_size(size)
         logits = self(tf.cast(images, tf.float32), training=True)
-        return self.loss_of(logits, GroundTruth(boxes, labels), tuple(images.shape[1:3]))[0]
+        return self.loss_of(logits, GroundTruth(boxes, labels), size)[0]
 
     def loss_of(
         self, logits: tf.Tensor, truth: GroundTruth, size: tuple[int, int]

@@ -14,6 +14,7 @@ from nets.nms import suppress
 from utils import cli
 
 CELLS = [(x, y, x + 3, y + 3) for y in range(0, 60, 4) for x in range(0, 40, 4)]  # 150 boxes
+SCORE = 0.9  # of each box that the run finds
 
 
 def score(capsys, *flags):
@@ -29,7 +30,7 @@ def voc(tmp_path, monkeypatch):
 
     def detect(images, *thresholds):
         boxes = tf.tile(tf.constant(CELLS, tf.float32)[None], (images.shape[0], 1, 1))
-        scores = tf.fill((*boxes.shape[:2], 1), 0.9)
+        scores = tf.fill((*boxes.shape[:2], 1), SCORE)
         return suppress(boxes, scores, *thresholds)
 
     run = make_run(tmp_path / "run", detect, ["cell"])
@@ -55,6 +56,11 @@ def test_voc_counts_more_than_a_hundred_detections_per_image_and_coco_does_not(v
     again, _ = score(capsys, *folders, "--out", "again")
     assert (again["voc"], again["coco"]) == (scores["voc"], scores["coco"])
     assert again["per_class"] == scores["per_class"]
+
+
+def test_images_that_reach_the_limit_with_low_scores_are_not_reported(voc, capsys, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "SCORE", 0.009)
+    assert "limit" not in score(capsys, "--run", "run", "--max-boxes", 100)[1]
 
 
 def test_images_that_reach_the_limit_are_reported(voc, capsys):

@@ -133,6 +133,8 @@ def read_detector(path: Path) -> tuple[DetectorHeader | None, LayerTensors]:
     try:
         with h5py.File(path) as file:
             text, tensors, by_key = file.attrs.get(ENTRY), *_read_tensors(file)
+    except PermissionError:
+        raise
     # h5py raises all of these for damaged files.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise UserError(f"{path} is damaged ({error}), {REMEDY}") from error

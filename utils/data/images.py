@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from utils.data.png import SIGNATURE, without_metadata
 from utils.errors import UserError
 from utils.files import written_whole
 
@@ -217,6 +218,8 @@ def read_image(
 
 
 def _decode(data: np.ndarray, factor: int, path: Path) -> np.ndarray:
+    if data[: len(SIGNATURE)].tobytes() == SIGNATURE:
+        data = np.frombuffer(without_metadata(data.tobytes()) or b"", np.uint8)
     flags = {1: 0, 2: 16, 4: 32, 8: 64}[factor]  # cv2.IMREAD_REDUCED_* without their BGR bit
     image = cv2.imdecode(data, flags | cv2.IMREAD_COLOR_RGB) if data.size else None
     if image is None:

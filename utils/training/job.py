@@ -52,7 +52,8 @@ def train(session: Session, started: float) -> None:
         )
         stream = BatchStream(data.train, settings)
         progress = Progress(recipe, stream.steps_per_epoch, started)
-        trainer = Trainer(detector, stream, progress, directory.state, session.strategy)
+        shown = is_chief(recipe.strategy)
+        trainer = Trainer(detector, stream, progress, directory.state, session.strategy, shown)
         if session.is_resumed:
             trainer.resume()
             print(f"resuming {path} at step {progress.step}", file=sys.stderr)

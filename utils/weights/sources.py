@@ -20,10 +20,10 @@ def check_source(source: str) -> None:
     """
     if source in WORDS:
         return
-    if not Path(source).exists() and not Path(source).suffix:
-        near = difflib.get_close_matches(source.lower(), WORDS, n=1)
-        if near:
-            raise UserError(f"no weights file {source!r}, did you mean {near[0]}?")
+    if not Path(source).exists():
+        near = [] if Path(source).suffix else difflib.get_close_matches(source.lower(), WORDS, n=1)
+        advice = f"did you mean {near[0]}?" if near else "give auto, imagenet, none or a file"
+        raise UserError(f"no weights file {source!r}, {advice}")
     check_file(Path(source))
 
 
@@ -36,8 +36,6 @@ def check_file(path: Path) -> None:
     if path.is_dir() and path.name:
         raise UserError(f"{path} is a folder, name a file of weights such as best.weights.h5 in it")
     if not path.is_file():
-        raise UserError(
-            f"no weights file {str(path)!r}, give auto, imagenet, none or a file that exists"
-        )
+        raise UserError(f"no weights file {str(path)!r}, check its path")
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} has an unknown format, use .h5, .safetensors or .pth")

@@ -54,13 +54,26 @@ def test_output_to_a_closed_terminal_has_no_effect(monkeypatch):
         for stream in (sys.stdout, sys.stderr):
             assert stream.isatty()
             print("shown", file=stream, flush=True)
-        assert os.read(window, 100).split() == [b"shown", b"shown"]
+            assert os.read(window, 100).split() == [b"shown"]
         os.close(window)
         for stream in (sys.stdout, sys.stderr):
             print("lost", file=stream, flush=True)
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             os.write(terminal, b"lost")
     os.close(terminal)
+
+
+def test_standard_error_can_be_a_pipe_whose_reader_has_exited(monkeypatch):
+    reader, writer = os.pipe()
+    with io.TextIOWrapper(io.FileIO(writer, "w")) as plain:
+        monkeypatch.setattr(sys, "stdout", plain)
+        monkeypatch.setattr(sys, "stderr", plain)
+        survive_closed_terminal()
+        assert sys.stdout is plain  # whose reader wants the results
+        print("shown", file=sys.stderr)
+        assert os.read(reader, 100) == b"shown\n"
+        os.close(reader)
+        print("lost", file=sys.stderr)
 
 
 def test_streams_that_are_no_terminals_do_not_change(monkeypatch):

@@ -49,10 +49,10 @@ def test_run_killed_while_it_saves_the_best_weights_saves_them_when_resumed(
     killed, written = make_trainer(samples, tmp_path), []
     save = RunDirectory.save_best_weights
 
-    def save_once(directory, model):
+    def save_once(directory, *args):
         if written:
             raise Killed
-        written.append(save(directory, model))
+        written.append(save(directory, *args))
 
     monkeypatch.setattr(RunDirectory, "save_best_weights", save_once)
     with pytest.raises(Killed):
@@ -79,8 +79,8 @@ def test_run_killed_after_a_new_best_never_replaces_it_by_worse_weights(
     monkeypatch.setattr(trainer, "_save_or_stop", lambda losses: None)  # no state in between
     save = RunDirectory.save_best_weights
 
-    def save_then_die(directory, model):
-        saved.append(save(directory, model))
+    def save_then_die(directory, *args):
+        saved.append(save(directory, *args))
         if len(saved) == 2:
             raise Killed
 
@@ -150,7 +150,7 @@ def timed(samples, path, progress):
         averaged=nullcontext,
         save=lambda: None,
     )
-    directory = SimpleNamespace(save_best_weights=lambda model: None)
+    directory = SimpleNamespace(save_best_weights=lambda *args: None)
     return Validation(trainer, samples, CLASSES, directory)
 
 

@@ -146,7 +146,7 @@ def test_features_equal_those_of_the_library(
     [
         ({"std": [0, 0.5, 0.5]}, "std is .* must be greater than 0"),
         ({"std": [0.5, -0.5, 0.5]}, "std is .* must be greater than 0"),
-        ({"mean": [float("nan")] * 3}, "mean is nan, it must be finite"),
+        ({"mean": [float("nan")] * 3}, "mean is nan, it must be a finite number"),
         ({"mean": [0.5]}, "mean has 1 numbers"),
         ({"mean": "0.5"}, "mean is '0.5'"),
         ([], "not a JSON object"),
