@@ -1,6 +1,7 @@
 """Runs that were killed before their first state was saved."""
 
 import dataclasses
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -77,6 +78,19 @@ def test_leftovers_of_a_killed_process_can_be_trained_into(place, sessions, left
     assert code == 0, err
     assert "taking over run from process 7 on elsewhere" in err
     assert sessions[0][0].config.recipe.epochs == 1
+
+
+def test_full_disk_before_the_config_leaves_nothing(place, monkeypatch):
+    keep_only(place)
+
+    def fail(session, started):
+        session.directory.write_images(session.data.names)
+        raise OSError(errno.ENOSPC, "No space left on device", "run/config.json")
+
+    monkeypatch.setattr("utils.training.job.train", fail)
+    code, _, err = place.start()
+    assert code == 1 and "run/config.json: no space left" in err.splitlines()[-1]
+    assert not any(place.run.path.iterdir())
 
 
 def test_file_of_the_user_is_not_a_leftover(place):

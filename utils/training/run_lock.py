@@ -76,8 +76,9 @@ def locked(folder: Path) -> Iterator[bool]:
     finally:
         path.unlink(missing_ok=True)  # before the release, since another process may lock it then
         lock.release()
-        if is_new and not any(folder.iterdir()):
-            folder.rmdir()
+        if is_new:
+            with contextlib.suppress(OSError):  # it has files, or another process has removed it
+                folder.rmdir()
 
 
 def _holder(path: Path) -> str:

@@ -147,6 +147,8 @@ def own(directory: RunDirectory, strategy: Strategy) -> Iterator[bool]:
 def _new(directory: RunDirectory, strategy: Strategy) -> Iterator[None]:
     """Holds the lock of a directory that has no run yet.
 
+    If no run begins, for example because the disk is full, nothing stays in the directory.
+
     Raises:
         UserError: The directory is in use.
     """
@@ -161,7 +163,11 @@ def _new(directory: RunDirectory, strategy: Strategy) -> Iterator[None]:
                 raise UserError(
                     f"{path} is not empty, use a new directory or continue with --resume {path}"
                 )
-        yield
+        try:
+            yield
+        finally:
+            if is_chief(strategy) and not directory.is_described:
+                directory.remove_unfinished_description()
 
 
 def _with_anchors(settings: TrainingSettings, train: list[Sample]) -> YoloVersion:
