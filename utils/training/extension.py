@@ -1,7 +1,8 @@
 """Extends a run: the schedule of the recipe is stretched over the new total."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from utils.config import Recipe
@@ -26,7 +27,7 @@ def extend(recipe: Recipe, progress: Mapping[str, Any], settings: ResumeSettings
         settings: The new limits.
 
     Raises:
-        UserError: The run has no such limit, or it is already exceeded.
+        UserError: The run has no such limit, or the limit leaves nothing to train.
     """
     done = len(progress.get("history", ()))
     minutes = progress.get("seconds", 0.0) / 60
@@ -42,26 +43,15 @@ def extend(recipe: Recipe, progress: Mapping[str, Any], settings: ResumeSettings
     new = dataclasses.replace(recipe, **changes, patience_from=done)
     if new.epochs is not None and new.epochs <= done:
         raise UserError(f"{done} epochs of the run are done, set --epochs to more than {done}")
-    if new.max_minutes is not None and new.max_minutes <= minutes:
+    reserved = progress.get("budget", {}).get("reserved", 0.0) / 60  # for the last validation
+    if new.max_minutes is not None and new.max_minutes <= minutes + reserved:
+        least = math.ceil(10 * (minutes + reserved)) / 10
         raise UserError(
-            f"the run has already taken {minutes:.1f} minutes, set --max-minutes to more"
+            f"the run has already taken {minutes:.1f} minutes and reserves {reserved:.1f} for its "
+            f"last validation, set --max-minutes to more than {least:.1f}"
         )
     share, new_share = (share_done(limits, done, 60 * minutes) for limits in (recipe, new))
     if share >= recipe.freeze_share > 0.0:
         freeze_share = recipe.freeze_share * min(1.0, new_share / share)
         new = dataclasses.replace(new, freeze_share=freeze_share)
     return new
-
-
-def stretch_history(history: Sequence[dict[str, float]], before: Recipe, after: Recipe) -> None:
-    """Converts the shares of the run at which it was validated to those of an extended run.
-
-    Args:
-        history: Rows of the completed epochs, which are changed.
-        before: The recipe so far.
-        after: The extended recipe.
-    """
-    for row in history:
-        if "measured_at" in row:
-            seconds = row["measured_at"] * 60 * (before.max_minutes or 0.0)
-            row["measured_at"] = share_done(after, row["epoch"], seconds)

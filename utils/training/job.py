@@ -16,11 +16,9 @@ from utils.run import RunDirectory, build_detector
 from utils.training.callbacks import Curves, EarlyStopping
 from utils.training.epoch_weights import EpochWeights
 from utils.training.events import Events
-from utils.training.extension import stretch_history
 from utils.training.progress import Progress
 from utils.training.session import Session
 from utils.training.strategies import is_chief
-from utils.training.terminal import survive_closed_terminal
 from utils.training.trainer import Trainer
 from utils.training.validation import Validation
 from utils.weights.loading import load_weights
@@ -38,7 +36,6 @@ def train(session: Session, started: float) -> None:
         JobError: Steps or weights are not finite, or the time limit leaves no time for a step.
         KeyboardInterrupt: The user or the system requested a stop.
     """
-    survive_closed_terminal()
     config, data = session.config, session.data
     recipe, path = config.recipe, session.directory.path
     detector = _build(session)
@@ -57,8 +54,6 @@ def train(session: Session, started: float) -> None:
         if session.is_resumed:
             trainer.resume()
             print(f"resuming {path} at step {progress.step}", file=sys.stderr)
-            if session.extended_from:
-                stretch_history(progress.history, session.extended_from, recipe)
         if not progress.step and progress.share >= 1.0:
             raise JobError(
                 f"the {recipe.max_minutes:g} minutes passed before the first step, "
@@ -67,8 +62,6 @@ def train(session: Session, started: float) -> None:
         directory.result.unlink(missing_ok=True)  # of a run that is extended
         directory.write_images(data.names)
         directory.describe(config, data.classes)
-        if session.extended_from:
-            trainer.save()  # the history now belongs to the new config
         name = f"{config.backbone} {config.yolo.name}"
         print(f"training {name}, run directory {path}", file=sys.stderr)
         callbacks = [

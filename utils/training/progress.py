@@ -37,7 +37,7 @@ class Progress:
         self._steps_per_epoch = steps_per_epoch
         self._started = time.monotonic() if started is None else started
         self._earlier_seconds = 0.0
-        self.budget = TimeBudget(recipe.max_minutes and 60 * recipe.max_minutes)
+        self.budget = TimeBudget(recipe.max_minutes and 60.0 * recipe.max_minutes)
         self._sums = dict.fromkeys((*TERMS, "steps", "skipped"), 0.0)  # over the current epoch
         self._timed = {"steps": 0, "seconds": 0.0}
 
@@ -184,9 +184,18 @@ class Progress:
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Restores the progress of an earlier session; time counts again from now."""
+        """Restores the progress of an earlier session; time counts again from now.
+
+        The run may have other limits now. The shares of the run at which it was validated then
+        become those of the new limits.
+        """
         self.step = document["step"]
         self.history = document["history"]
+        earlier_limit = document["budget"]["limit"] or 0.0
+        for row in self.history:
+            if "measured_at" in row:
+                seconds = row["measured_at"] * earlier_limit
+                row["measured_at"] = share_done(self.recipe, row["epoch"], seconds)
         self._earlier_seconds = document["seconds"]
         self.budget.restore(document["budget"])
         self._sums = document["sums"]

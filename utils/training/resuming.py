@@ -39,19 +39,18 @@ def resume(settings: ResumeSettings) -> Iterator[Session | None]:
     config = _read_config(directory)
     with own(directory, config.recipe.strategy):
         config, classes = directory.read_description()  # an earlier holder may have changed it
-        before = config.recipe if settings.extends else None
-        if directory.result.is_file() and not before:
+        if directory.result.is_file() and not settings.extends:
             print(_summary(directory, config))
             yield None
             return
         weights = None if directory.state.is_file() else _initial_weights(directory, config)
-        if before:
+        if settings.extends:
             progress = {} if weights else read_progress(directory.state)
-            config = dataclasses.replace(config, recipe=extend(before, progress, settings))
+            config = dataclasses.replace(config, recipe=extend(config.recipe, progress, settings))
         if settings.data:
             config = dataclasses.replace(config, data=str(settings.data))
         data = _read_data(config, classes, settings)
-        yield Session(directory, config, data, set_up_devices(config.recipe), weights, before)
+        yield Session(directory, config, data, set_up_devices(config.recipe), weights)
 
 
 def _read_config(directory: RunDirectory) -> RunConfig:

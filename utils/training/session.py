@@ -44,7 +44,6 @@ class Session:
         data: Samples and classes.
         strategy: Distribution strategy of the devices.
         weights: Initial weights of a run that starts; None if it continues from its state.
-        extended_from: The recipe before the run was extended; None if it is not extended.
     """
 
     directory: RunDirectory
@@ -52,7 +51,6 @@ class Session:
     data: RunData
     strategy: tf.distribute.Strategy
     weights: Weights | None
-    extended_from: Recipe | None = None
 
     @property
     def is_resumed(self) -> bool:

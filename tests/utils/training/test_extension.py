@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -6,14 +7,14 @@ import pytest
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.training.callbacks import EarlyStopping
-from utils.training.extension import extend, stretch_history
+from utils.training.extension import extend
 from utils.training.progress import Progress
 from utils.training.settings import ResumeSettings
 
 
-def extended(recipe, epochs_done=0, seconds=0.0, **limits):
+def extended(recipe, epochs_done=0, seconds=0.0, reserved=0.0, **limits):
     history = [{"epoch": epoch + 1} for epoch in range(epochs_done)]
-    progress = {"history": history, "seconds": seconds}
+    progress = {"history": history, "seconds": seconds, "budget": {"reserved": reserved}}
     return extend(recipe, progress, ResumeSettings("run", **limits))
 
 
@@ -54,14 +55,27 @@ def test_limits_that_leave_nothing_to_do_are_errors(limits, recipe, message):
         extended(recipe, 7, seconds=600.0, **limits)
 
 
+def test_time_for_the_last_validation_is_not_time_to_train():
+    recipe = Recipe(epochs=None, max_minutes=10.0, freeze_share=0.0)
+    message = r"10\.0 minutes and reserves 0\.5 for its last validation.* more than 10\.5"
+    with pytest.raises(UserError, match=message):
+        extended(recipe, 7, seconds=600.0, reserved=30.0, max_minutes=10.4)
+    assert extended(recipe, 7, seconds=600.0, reserved=30.0, max_minutes=10.6).max_minutes == 10.6
+
+
 def test_validations_keep_their_place_in_the_history():
-    history = [{"epoch": 1}, {"epoch": 2, "measured_at": 0.5}, {"epoch": 4, "measured_at": 1.0}]
-    stretch_history(history, Recipe(epochs=4), Recipe(epochs=8))
-    assert [row.get("measured_at") for row in history] == [None, 0.25, 0.5]
+    def restored(before, after, *history):
+        progress, extended = (Progress(recipe, steps_per_epoch=2) for recipe in (before, after))
+        progress.history = [*history]
+        for _ in range(2):  # in the second session, nothing changes any more
+            extended.restore(json.loads(json.dumps(progress.to_json())))
+            progress = extended
+        return [row.get("measured_at") for row in extended.history]
+
+    rows = {"epoch": 1}, {"epoch": 2, "measured_at": 0.5}, {"epoch": 4, "measured_at": 1.0}
+    assert restored(Recipe(epochs=4), Recipe(epochs=8), *rows) == [None, 0.25, 0.5]
     before, after = (Recipe(epochs=None, max_minutes=minutes) for minutes in (10.0, 25.0))
-    history = [{"epoch": 2, "measured_at": 0.5}]
-    stretch_history(history, before, after)
-    assert history == [{"epoch": 2, "measured_at": 0.2}]
+    assert restored(before, after, {"epoch": 2, "measured_at": 0.5}) == [0.2]
 
 
 def test_patience_is_counted_from_the_extension():
