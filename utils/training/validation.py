@@ -17,6 +17,7 @@ from utils.training.schedule import validation_is_due
 from utils.training.trainer import Trainer
 from utils.training.validation_pass import ValidationPass
 
+SECONDS_TO_START = 1.0  # for the other callbacks and the first batch
 SECONDS_TO_FINISH = 3.0  # for curves and result after the last validation
 SAMPLE = 4 * BATCH_SIZE  # images of the measurement before a run with a time limit
 
@@ -66,12 +67,16 @@ class Validation(keras.callbacks.Callback):
         was_best = progress.history and progress.best is progress.history[-1]
         if was_best and not progress.epoch_has_begun:  # the average is still the validated one
             self._save_best_weights()
-        if progress.budget.limit is None or progress.budget.validation:
+        budget = progress.budget
+        if budget.limit is None:
             return
         with progress.paused():
+            self._measure(self._samples[:1])  # traces the graph, which happens once per session
+            if budget.validation:  # known from an earlier session
+                return
             measured = self._expected_seconds()
         self._set_budget(measured)
-        if progress.share >= 1.0:
+        if budget.limit - budget.reserved - progress.seconds < SECONDS_TO_START:
             raise JobError(
                 f"preparing took {progress.seconds:.0f} s and validating {len(self._samples)} "
                 f"images takes about {measured:.0f} s, so {progress.recipe.max_minutes:g} minutes "
@@ -136,7 +141,6 @@ class Validation(keras.callbacks.Callback):
 
     def _expected_seconds(self) -> float:
         """Estimates the seconds of a validation from images spread over the set."""
-        self._measure(self._samples[:1])  # traces the graph, which happens only once
         sample = self._samples[:: max(1, len(self._samples) // SAMPLE)][:SAMPLE]
         started = time.monotonic()
         with self._trainer.averaged():

@@ -166,12 +166,16 @@ def test_time_of_the_last_validation_is_reserved_before_the_first_step(samples, 
 
     resumed = Progress(TIMED, steps_per_epoch=10, started=clock[0])
     resumed.restore(progress.to_json())
+    before = clock[0]
     timed(samples * 100, tmp_path, resumed).on_train_begin()
-    assert resumed.share == pytest.approx(0.5)  # nothing was measured again
+    assert clock[0] == before + 2.0  # the graph is traced, but nothing is measured again
+    assert resumed.budget.validation == progress.budget.validation
+    assert resumed.share == pytest.approx(0.5)
 
 
-def test_no_time_to_train_is_an_error(samples, tmp_path, clock):
-    progress = Progress(dataclasses.replace(TIMED, max_minutes=1.5), 10, started=0.0)
+@pytest.mark.parametrize("seconds", [90.0, 115.5])  # 115 s for validations and the end
+def test_no_time_to_train_is_an_error(samples, tmp_path, clock, seconds):
+    progress = Progress(dataclasses.replace(TIMED, max_minutes=seconds / 60), 10, started=0.0)
     with pytest.raises(JobError, match=r"validating 400 images takes about 100 s.*--max-minutes"):
         timed(samples * 100, tmp_path, progress).on_train_begin()
 
