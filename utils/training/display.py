@@ -44,7 +44,7 @@ class Display:
         if not (self._is_visible and self._stream.isatty()):
             yield
             return
-        done = progress.step - progress.first_step
+        done = progress.steps_done
         with tqdm(
             desc=self._name_of_epoch(),
             total=done + progress.steps_left,
@@ -68,7 +68,7 @@ class Display:
             bar.set_description(self._name_of_epoch(), refresh=False)
             bar.set_postfix(figures | self._speed(), refresh=False)
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            step = progress.step - progress.first_step
+            step = progress.steps_done
             figures = [
                 f"{self._name_of_epoch()}, step {step}/{step + progress.steps_left}",
                 *_losses(progress.mean_losses),

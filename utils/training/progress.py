@@ -62,19 +62,22 @@ class Progress:
         return len(self.history)
 
     @property
-    def first_step(self) -> int:
-        """Number of the first step of the current epoch."""
-        return self.epoch * self._steps_per_epoch
+    def steps_done(self) -> int:
+        """Number of steps of the current epoch whose losses were added."""
+        return int(self._sums["steps"] + self._sums["skipped"])
 
     @property
     def steps_left(self) -> int:
-        """Number of steps before the current epoch ends."""
-        return self.first_step + self._steps_per_epoch - self.step
+        """Number of steps before the current epoch ends.
+
+        It is larger than an epoch if a time limit cut the last epoch short and was extended since.
+        """
+        return (self.epoch + 1) * self._steps_per_epoch - self.step
 
     @property
     def epoch_has_begun(self) -> bool:
         """Whether the current epoch already has a step."""
-        return self._sums["steps"] + self._sums["skipped"] > 0
+        return self.steps_done > 0
 
     @property
     def is_complete(self) -> bool:

@@ -56,6 +56,15 @@ def test_run_is_complete_only_after_the_end_of_its_last_epoch():
     assert progress.is_complete
 
 
+def test_steps_of_an_epoch_after_one_that_was_cut_short():
+    progress = after_two_steps()  # of three
+    progress.end_epoch(learning_rate=0.1)
+    assert (progress.steps_done, progress.steps_left) == (0, 4)
+    progress.add_skipped()
+    progress.step += 1
+    assert (progress.steps_done, progress.steps_left) == (1, 3)
+
+
 def test_losses_are_read_after_the_next_step_was_started():
     received = []
     reader = LossReader(lambda step, terms: received.append((step, terms)))
