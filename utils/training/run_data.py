@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -15,10 +15,10 @@ from utils.data.anchors import anchor_fit, kmeans_anchors
 from utils.data.annotation import Sample
 from utils.data.classes import find_classes
 from utils.data.datacheck import check_dataset
-from utils.data.faults import SHOWN
 from utils.data.imagesets import images_in_test, voc_dirs
 from utils.data.splits import HELD_OUT, resolve_splits
 from utils.errors import UserError
+from utils.text import first_few
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,15 @@ def describe_changes(
         after: Names of the images by split now.
     """
     was, now = (set().union(*names.values()) for names in (before, after))
-    if was and (missing := sorted(was - now)):
+    if was and (missing := was - now):
         return f"{_some(missing)} missing or unusable"
-    if was and (added := sorted(now - was)):
+    if was and (added := now - was):
         return f"{_some(added)} new"
     return "the lists assign them to other splits or in another order" if was else "they differ"
 
 
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" * (len(names) > SHOWN))
-    return f"{shown} {'is' if len(names) == 1 else 'are'}"
+def _some(names: Collection[str]) -> str:
+    return f"{first_few(names)} {'is' if len(names) == 1 else 'are'}"
 
 
 def read_run_data(

@@ -50,15 +50,6 @@ def test_resumed_run_is_validated_after_the_same_epochs(samples, tmp_path):
     assert {(row["map50"], row["map"]) for row in resumed.progress.validated} == {(0.5, 0.2)}
 
 
-@pytest.mark.usefixtures("same_scores")
-def test_number_of_validations_is_that_of_the_recipe(samples, tmp_path):
-    # In floats 0.3 - 0.2 < 0.1, which must not skip a validation.
-    recipe = dataclasses.replace(RECIPE, epochs=10, validations=10)
-    trainer = make_trainer(samples[:2], tmp_path, recipe)
-    trainer.run([Validation(trainer, samples, CLASSES, RunDirectory(tmp_path))])
-    assert [row["epoch"] for row in trainer.progress.validated] == [*range(1, 11)]
-
-
 def test_a_validation_that_fails_is_repeated_after_resuming(samples, tmp_path, monkeypatch):
     monkeypatch.setattr("utils.data.reading.PAUSES", ())
     recipe = dataclasses.replace(RECIPE, epochs=1, validations=1)
