@@ -1,6 +1,7 @@
 """The training job: builds the detector of a session, trains it and writes the results."""
 
 import contextlib
+import shlex
 import shutil
 import sys
 import tempfile
@@ -74,10 +75,8 @@ def train(session: Session, started: float) -> None:
         try:
             trainer.run(callbacks)
         except KeyboardInterrupt:
-            print(
-                f"stopped at step {progress.step}; continue with: python train.py --resume {path}",
-                file=sys.stderr,
-            )
+            command = f"python train.py --resume {shlex.quote(str(path))}"
+            print(f"stopped at step {progress.step}; continue with: {command}", file=sys.stderr)
             raise
         _report(session, progress, directory)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,5 +136,5 @@ def _summary(directory: RunDirectory, config: RunConfig) -> str:
         limits.append(f"--epochs N (more than {epochs})")
     if recipe.max_minutes is not None:
         limits.append(f"--max-minutes M (more than {minutes:.1f})")
-    command = f"python train.py --resume {path} {' and '.join(limits)}"
+    command = f"python train.py --resume {shlex.quote(str(path))} {' and '.join(limits)}"
     return f"{text}\nto train it further: {command}"

@@ -24,9 +24,8 @@ def locked(folder: Path) -> Iterator[bool]:
 
     The operating system holds the lock and releases it when the process ends, however it ends. On
     shared storage, the server does this for a machine that is lost. So a lock is never stale, and
-    the number of a process need not be checked, which a reboot or another process can reuse. The
-    file only describes the holder. A file that nobody has locked was left by a process that was
-    killed.
+    there is no need to check the process ID, which another process can reuse. The file only
+    describes the holder. A file that nobody has locked was left by a process that was killed.
 
     The folder is created if it does not exist, and is removed at the end if it is still empty.
 

@@ -27,11 +27,11 @@ class Validation(keras.callbacks.Callback):
 
     It uses the moving average of the weights, after the epochs that `validation_is_due` selects.
 
-    The state is saved before the best weights. If the process is killed before the state, the run
-    resumes from an older state and finds the earlier best weights. If it is killed between the two,
-    the resumed run writes the best weights again, because the moving average in the state is still
-    the one that was validated. Weights are therefore never replaced by worse ones, because the
-    history in the state contains every validation whose weights were saved.
+    The state is saved before the best weights, so its history contains every validation whose
+    weights were saved, and they are never replaced by worse ones. If the process is killed before
+    the state is saved, the run resumes from an older one and finds the earlier best weights. If it
+    is killed between the two, the resumed run writes the best weights again: the moving average in
+    the state is still the one that was validated.
     """
 
     def __init__(
