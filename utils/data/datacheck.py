@@ -1,7 +1,6 @@
 """Checks a whole dataset before training: its statistics and its faults."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations
@@ -9,7 +8,6 @@ from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from utils.data.anchors import anchor_fit, box_sizes
 from utils.data.annotation import Sample, read_samples
@@ -26,11 +24,12 @@ from utils.data.faults import (
     fault_lines,
     write_faults,
 )
-from utils.data.images import DECODERS, read_image
+from utils.data.images import read_image
 from utils.data.imagesets import ImageRef, annotation_files, image_files
+from utils.data.parallel import read_all
 from utils.errors import UserError
 from utils.lookahead import read_ahead
-from utils.text import first_few, format_table
+from utils.text import counted, first_few, format_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,20 +125,13 @@ def decode_all(samples: Sequence[Sample], split: str) -> DecodedSamples:
         JobError: The disk or network folder does not respond.
     """
     usable, by_digest, faults = [], {}, []
-    with (
-        closing(
-            read_ahead(_digest, samples, 2 * DECODERS, DECODERS, attrgetter("image"))
-        ) as results,
-        tqdm(
-            results, f"checking {split}", len(samples), delay=2, leave=False, disable=None
-        ) as progress,
-    ):
-        for sample, result in zip(samples, progress, strict=True):
-            if isinstance(result, Fault):
-                faults.append(result)
-            else:
-                usable.append(sample)
-                by_digest.setdefault(result, sample)
+    results = read_all(_digest, samples, f"checking {split}", attrgetter("image"))
+    for sample, result in zip(samples, results, strict=True):
+        if isinstance(result, Fault):
+            faults.append(result)
+        else:
+            usable.append(sample)
+            by_digest.setdefault(result, sample)
     return DecodedSamples(usable, by_digest, faults)
 
 
