@@ -104,8 +104,8 @@ def check_dataset(
     table += fault_lines(faults) + _absent_classes(usable, classes)
     if strict and faults:
         raise UserError(
-            f"{len(faults)} faults in the dataset: repair them, or omit --strict to list and "
-            f"ignore them; the first: {faults[0]}"
+            f"{counted(len(faults), 'fault')} in the dataset: repair the files, or omit --strict "
+            f"to list and ignore faults; the first: {faults[0]}"
         )
     for split, samples in usable.items():
         if not samples and split != "test":  # test is only checked for shared images
@@ -196,11 +196,8 @@ def _absent_classes(samples: Mapping[str, list[Sample]], classes: Sequence[str])
     }
     lines = []
     for split, effect in effects.items():
-        found: set[int] = set()
-        for sample in samples.get(split, ()):
-            # Training uses difficult objects, scores ignore them.
-            is_used = ~sample.difficult if split == "val" else slice(None)
-            found.update(sample.labels[is_used].tolist())
+        # Difficult objects count: in training, and in COCO's mAP, which selects the best weights.
+        found = {label for sample in samples.get(split, ()) for label in sample.labels.tolist()}
         absent = [name for label, name in enumerate(classes) if label not in found]
         if absent and found:  # without any object, the caller reports an error
             lines.append(

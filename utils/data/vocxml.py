@@ -204,7 +204,7 @@ def _box_fault(box: list[float], image: ImageLayout, is_difficult: bool) -> tupl
     if np.abs(inside - box).max() <= BORDER_SLACK:
         return None, ""
     [visible] = reachable_iou(np.array([box]), image.size)
-    if visible >= FOUND_IOU or is_difficult:  # scores ignore difficult objects
+    if visible >= FOUND_IOU or is_difficult:  # VOC's scores ignore difficult objects
         return CROSSES_BORDER, reason
     reason += f": {visible:.1%} inside, so it cannot be found at an IoU of {FOUND_IOU}; correct it"
     return MOSTLY_OUTSIDE, reason
