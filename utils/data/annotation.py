@@ -21,6 +21,7 @@ from utils.data.images import read_image_header
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.data.orientation import UNKNOWN_FRAME, Frame, FrameCounts, ImageLayout
 from utils.data.parallel import read_all
+from utils.data.reading import describe_read_error
 from utils.data.vocxml import read_frame, read_objects
 from utils.errors import UserError
 
@@ -131,7 +132,7 @@ def _read_sample(
     try:
         layout = _read_layout(image)
     except (UserError, OSError) as error:
-        return None, [Fault(UNREADABLE_IMAGE, image, str(error))]
+        return None, [Fault(UNREADABLE_IMAGE, image, describe_read_error(error, image))]
     try:
         objects, faults = read_objects(annotation, label_of, layout, frame_counts)
     except (UserError, OSError) as error:

@@ -27,6 +27,7 @@ from utils.data.faults import (
 from utils.data.images import read_image
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.data.parallel import read_all
+from utils.data.reading import describe_read_error
 from utils.errors import UserError
 from utils.lookahead import read_ahead
 from utils.text import counted, first_few, format_table
@@ -139,7 +140,7 @@ def _digest(sample: Sample) -> bytes | Fault:
     try:
         small = read_image(sample.image, (1, 1), (sample.height, sample.width))
     except (UserError, OSError) as error:
-        return Fault(UNREADABLE_IMAGE, sample.image, str(error))
+        return Fault(UNREADABLE_IMAGE, sample.image, describe_read_error(error, sample.image))
     return blake2b(small, digest_size=16).digest() + bytes(str(small.shape), "ascii")
 
 
