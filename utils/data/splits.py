@@ -57,7 +57,7 @@ def resolve_splits(
     - With `val_set` only, the run trains on all other images.
 
     Images in `test` are used only if `train_set` or `val_set` contains them, and are held out for
-    validation only if `train_set` names `test`.
+    validation only if `train_set` names this `test`.
 
     Args:
         data: A VOCdevkit.
