@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 # Most file systems allow 255 bytes, of which numbers, suffixes and prefixes need some.
 MAX_FILE_NAME = 100  # characters
 MAX_FILE_NAME_BYTES = 180
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 FORBIDDEN_IN_FILE_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 
@@ -27,6 +28,15 @@ def first_few(names: Iterable[str], limit: int = 5) -> str:
     names = sorted(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def printable(text: str) -> str:
+    """Escapes the characters of a file name that UTF-8 or XML cannot represent, or that end a line.
+
+    These are control characters, and bytes that are not UTF-8, which Python stores as surrogates.
+    """
+    text = CONTROL_CHARACTERS.sub(lambda each: each[0].encode("unicode_escape").decode(), text)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def clean_file_name(text: str) -> str:

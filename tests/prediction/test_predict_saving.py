@@ -7,7 +7,8 @@ import pytest
 
 import utils.run
 from tests.media import read_video, save_image, save_video
-from utils.data.vocxml import ImageLayout, read_objects
+from utils.data.orientation import ImageLayout
+from utils.data.vocxml import parse_xml, read_objects
 from utils.evaluation.boxfiles import read_box_files
 
 
@@ -33,6 +34,13 @@ def test_voc_files_give_back_the_boxes(run):
     text = Path("img_out/voc/a.xml").read_text(encoding="utf-8")
     assert "<filename>a.png</filename>" in text
     assert "<depth>3</depth>" in text
+
+
+def test_voc_files_are_valid_xml_whatever_the_name_of_the_image(run):
+    save_image("odd\x01.png")
+    assert run("odd\x01.png", "--save", "voc")[0] == 0
+    (path,) = Path("img_out/voc").iterdir()
+    assert parse_xml(path).findtext("filename") == r"odd\x01.png"
 
 
 def test_text_files_are_read_by_get_map(run):
@@ -109,7 +117,7 @@ def test_every_nth_frame_is_processed(run, every, fps):
     rate, images = read_video("img_out/v.mp4")
     assert rate == pytest.approx(fps)
     assert len(images) == len(numbers)
-    assert f"{len(numbers)} frames" in run("v.mp4", "--every", every)[1]
+    assert f", {len(numbers)} frame" in run("v.mp4", "--every", every)[1]
 
 
 def test_nan_is_an_error_that_names_image_and_run(run, detector):

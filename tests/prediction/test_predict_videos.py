@@ -106,6 +106,17 @@ def test_ctrl_c_closes_a_camera_and_keeps_its_video(run, monkeypatch):
     assert len(images) == 11  # the first frame, and one second
 
 
+def test_a_camera_that_is_unplugged_draws_a_warning(run, monkeypatch):
+    class Unplugged(Camera):
+        def __iter__(self):
+            yield 0.0, picture(64, 96, BOX)
+
+    monkeypatch.setattr(runner, "VideoReader", Unplugged)
+    code, out, err = run("0")
+    assert (code, out) == (0, "0 -> img_out/camera0.mp4, 1 frame\n")
+    assert "warning: 0 gives no more frames" in err
+
+
 def test_ctrl_c_during_a_file_leaves_no_half_video(run, monkeypatch):
     class Endless(Camera):
         def __init__(self, address, every):

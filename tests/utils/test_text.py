@@ -6,6 +6,7 @@ from utils.text import (
     did_you_mean,
     first_few,
     format_table,
+    printable,
     unique_file_names,
 )
 
@@ -20,6 +21,11 @@ from utils.text import (
 )
 def test_did_you_mean(word, known, nearest):
     assert did_you_mean(word, known) == f"did you mean {nearest}?"
+
+
+def test_printable():
+    assert printable("浣熊 (2).jpg") == "浣熊 (2).jpg"
+    assert printable("a\nb\x01\u2028\udcff") == r"a\nb\x01\u2028\udcff"
 
 
 def test_first_few():

@@ -2,13 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from utils.data.faults import (
     LONE_ANNOTATION,
@@ -19,12 +17,13 @@ from utils.data.faults import (
     UNREADABLE_IMAGE,
     Fault,
 )
-from utils.data.images import DECODERS, read_image_header
+from utils.data.images import read_image_header
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.data.orientation import UNKNOWN_FRAME, Frame, FrameCounts, ImageLayout
+from utils.data.parallel import read_all
+from utils.data.reading import describe_read_error
 from utils.data.vocxml import read_frame, read_objects
 from utils.errors import UserError
-from utils.lookahead import read_ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +73,7 @@ def read_samples(
     def read(ref: ImageRef) -> tuple[Sample | None, list[Fault]]:
         return _read_sample(ref, folders[ref.voc_dir], label_of)
 
-    with (
-        closing(read_ahead(read, refs, 2 * DECODERS, DECODERS, _image_name)) as first_pass,
-        tqdm(
-            first_pass, "reading annotations", len(refs), delay=2, leave=False, disable=None
-        ) as progress,
-    ):
-        results = list(progress)
+    results = read_all(read, refs, "reading annotations", _image_name)
     for index, (ref, (_, found)) in enumerate(zip(refs, results, strict=True)):
         if any(fault.kind == MISPLACED for fault in found):
             folder = folders[ref.voc_dir]
@@ -99,19 +92,16 @@ class _Folder:
     @cached_property
     def frame_counts(self) -> FrameCounts:
         """What the annotations of all images show, so that every image set gets the same answer."""
-        counts = Counter(
-            self._frame(image, self.annotations[image_id])
-            for image_id, image in tqdm(
-                self.images.items(), "reading orientations", delay=2, leave=False, disable=None
-            )
-            if image_id in self.annotations
-        )
+        annotated = [image_id for image_id in self.images if image_id in self.annotations]
+        counts = Counter(read_all(self._frame, annotated, "reading orientations", self.images.get))
         return FrameCounts(counts["stored"], counts["decoded"])
 
-    def _frame(self, image: Path, annotation: Path) -> Frame | None:
+    def _frame(self, image_id: str) -> Frame | None:
         try:
-            layout = _read_layout(image)
-            return read_frame(annotation, layout) if layout.stored_size != layout.size else None
+            layout = _read_layout(self.images[image_id])
+            if layout.stored_size == layout.size:
+                return None
+            return read_frame(self.annotations[image_id], layout)
         except (UserError, OSError):
             return None  # reported if the image is used
 
@@ -142,7 +132,7 @@ def _read_sample(
     try:
         layout = _read_layout(image)
     except (UserError, OSError) as error:
-        return None, [Fault(UNREADABLE_IMAGE, image, str(error))]
+        return None, [Fault(UNREADABLE_IMAGE, image, describe_read_error(error, image))]
     try:
         objects, faults = read_objects(annotation, label_of, layout, frame_counts)
     except (UserError, OSError) as error:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from utils.data.imagesets import ImageRef, annotation_files, read_text
+from utils.data.parallel import read_all
 from utils.data.vocxml import class_name, parse_xml
 from utils.errors import UserError
 from utils.text import did_you_mean
@@ -26,23 +27,30 @@ def read_classes(path: Path) -> list[str]:
     return names
 
 
-def find_classes(refs: Iterable[ImageRef]) -> list[str]:
+def find_classes(refs: Sequence[ImageRef]) -> list[str]:
     """Finds the class names in the annotations of images.
 
     Returns:
         The names: in VOC's order if all of them are classes of VOC, otherwise sorted.
+
+    Raises:
+        JobError: The disk or network folder does not respond.
     """
-    names: set[str] = set()
     files = {path: annotation_files(path) for path in {ref.voc_dir for ref in refs}}
-    for ref in refs:
-        try:
-            root = parse_xml(files[ref.voc_dir][ref.image_id])
-        except (KeyError, UserError, OSError):
-            continue  # `read_samples` reports the file
-        names.update(class_name(node) for node in root.iterfind("object"))
-    names.discard("")
+    annotations = [
+        files[ref.voc_dir][ref.image_id] for ref in refs if ref.image_id in files[ref.voc_dir]
+    ]
+    names = set().union(*read_all(_names_in, annotations, "reading classes")) - {""}
     voc = read_classes(VOC_CLASSES)
     return [name for name in voc if name in names] if names <= set(voc) else sorted(names)
+
+
+def _names_in(annotation: Path) -> set[str]:
+    try:
+        root = parse_xml(annotation)
+    except (UserError, OSError):
+        return set()  # `read_samples` reports the file
+    return {class_name(node) for node in root.iterfind("object")}
 
 
 def find_labels(words: Iterable[str], classes: Sequence[str]) -> list[int]:

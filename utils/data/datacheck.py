@@ -1,7 +1,6 @@
 """Checks a whole dataset before training: its statistics and its faults."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations
@@ -9,7 +8,6 @@ from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from utils.data.anchors import anchor_fit, box_sizes
 from utils.data.annotation import Sample, read_samples
@@ -26,11 +24,13 @@ from utils.data.faults import (
     fault_lines,
     write_faults,
 )
-from utils.data.images import DECODERS, read_image
+from utils.data.images import read_image
 from utils.data.imagesets import ImageRef, annotation_files, image_files
+from utils.data.parallel import read_all
+from utils.data.reading import describe_read_error
 from utils.errors import UserError
 from utils.lookahead import read_ahead
-from utils.text import first_few, format_table
+from utils.text import counted, first_few, format_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +105,8 @@ def check_dataset(
     table += fault_lines(faults) + _absent_classes(usable, classes)
     if strict and faults:
         raise UserError(
-            f"{len(faults)} faults in the dataset: repair them, or omit --strict to list and "
-            f"ignore them; the first: {faults[0]}"
+            f"{counted(len(faults), 'fault')} in the dataset: repair the files, or omit --strict "
+            f"to list and ignore faults; the first: {faults[0]}"
         )
     for split, samples in usable.items():
         if not samples and split != "test":  # test is only checked for shared images
@@ -126,20 +126,13 @@ def decode_all(samples: Sequence[Sample], split: str) -> DecodedSamples:
         JobError: The disk or network folder does not respond.
     """
     usable, by_digest, faults = [], {}, []
-    with (
-        closing(
-            read_ahead(_digest, samples, 2 * DECODERS, DECODERS, attrgetter("image"))
-        ) as results,
-        tqdm(
-            results, f"checking {split}", len(samples), delay=2, leave=False, disable=None
-        ) as progress,
-    ):
-        for sample, result in zip(samples, progress, strict=True):
-            if isinstance(result, Fault):
-                faults.append(result)
-            else:
-                usable.append(sample)
-                by_digest.setdefault(result, sample)
+    results = read_all(_digest, samples, f"checking {split}", attrgetter("image"))
+    for sample, result in zip(samples, results, strict=True):
+        if isinstance(result, Fault):
+            faults.append(result)
+        else:
+            usable.append(sample)
+            by_digest.setdefault(result, sample)
     return DecodedSamples(usable, by_digest, faults)
 
 
@@ -147,7 +140,7 @@ def _digest(sample: Sample) -> bytes | Fault:
     try:
         small = read_image(sample.image, (1, 1), (sample.height, sample.width))
     except (UserError, OSError) as error:
-        return Fault(UNREADABLE_IMAGE, sample.image, str(error))
+        return Fault(UNREADABLE_IMAGE, sample.image, describe_read_error(error, sample.image))
     return blake2b(small, digest_size=16).digest() + bytes(str(small.shape), "ascii")
 
 
@@ -204,11 +197,8 @@ def _absent_classes(samples: Mapping[str, list[Sample]], classes: Sequence[str])
     }
     lines = []
     for split, effect in effects.items():
-        found: set[int] = set()
-        for sample in samples.get(split, ()):
-            # Training uses difficult objects, scores ignore them.
-            is_used = ~sample.difficult if split == "val" else slice(None)
-            found.update(sample.labels[is_used].tolist())
+        # Difficult objects count: in training, and in COCO's mAP, which selects the best weights.
+        found = {label for sample in samples.get(split, ()) for label in sample.labels.tolist()}
         absent = [name for label, name in enumerate(classes) if label not in found]
         if absent and found:  # without any object, the caller reports an error
             lines.append(

@@ -23,7 +23,7 @@ from utils.lookahead import look_ahead
 
 PREFETCH = 4  # batches that are prepared in advance
 DECODE_TIMEOUT = 300.0  # seconds for one image, after which the storage is considered dead
-SMALLEST_ROOM = 32  # places for objects per image below which batches are not shortened
+SMALLEST_PADDED = 32  # objects per image; with fewer, shorter batches are hardly faster
 MAX_BOXES_PER_IMAGE = 800  # same as nets.assigner.MAX_GROUND_TRUTHS, whose import needs TensorFlow
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -49,7 +49,7 @@ class BatchSettings:
 
 
 def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation) -> int:
-    """Computes how many objects an image of a batch must have room for.
+    """Computes the maximum number of objects per image of a batch.
 
     Returns:
         A multiple of 8, at most 800. It is enough for every single image and, with mosaic and
@@ -62,25 +62,25 @@ def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation) -> int:
     return min(MAX_BOXES_PER_IMAGE, max(8, -(-needed // 8) * 8))
 
 
-def rooms(max_boxes: int) -> list[int]:
+def padded_counts(max_boxes: int) -> list[int]:
     """Returns the numbers of objects per image that batches are padded to, smallest first.
 
     The training step is traced, and on a GPU with XLA compiled, for each of them. There are
-    therefore at most three, each a quarter of the next, and only one for up to 96 objects.
+    therefore at most three, each about a quarter of the next, and only one for up to 96 objects.
 
     Args:
         max_boxes: Maximum number of objects per image.
     """
     smaller = [-(-max_boxes // divisor // 8) * 8 for divisor in (16, 4)]
-    return [*(room for room in smaller if SMALLEST_ROOM <= room < max_boxes), max_boxes]
+    return [*(count for count in smaller if SMALLEST_PADDED <= count < max_boxes), max_boxes]
 
 
 def _trimmed(batch: Batch) -> Batch:
-    """Shortens the padding of a batch to the smallest of `rooms` that holds its objects."""
+    """Shortens a batch to the smallest of `padded_counts` that holds its objects."""
     images, boxes, labels = batch
     needed = (labels >= 0).sum(axis=1).max()
-    room = next(room for room in rooms(labels.shape[1]) if room >= needed)
-    return images, boxes[:, :room], labels[:, :room]
+    count = next(count for count in padded_counts(labels.shape[1]) if count >= needed)
+    return images, boxes[:, :count], labels[:, :count]
 
 
 @lru_cache(maxsize=4)
@@ -132,7 +132,7 @@ class BatchStream:
 
         Returns:
             Images uint8 (B, H, W, 3) RGB, boxes float32 (B, N, 4) xyxy in their pixels, and labels
-            int32 (B, N), -1 for padding. N depends on the content of the batch, see `rooms`.
+            int32 (B, N), -1 for padding. N depends on the objects, see `padded_counts`.
         """
         for fill_image in self._tasks(step, mosaic, size):
             batch = fill_image()

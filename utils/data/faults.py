@@ -1,7 +1,6 @@
 """The faults of the files of a dataset, and how they are listed."""
 
 import csv
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files import written_whole
+from utils.text import printable
 
 LONE_IMAGE = "image without annotation"
 LONE_ANNOTATION = "annotation without image"
@@ -51,7 +51,6 @@ HANDLING = {
 }
 
 SHOWN = 3  # faults of each kind that are listed with their files
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, order=True)
@@ -101,19 +100,15 @@ def check_faults_file(path: Path | None) -> None:
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
     """Writes all faults as CSV with a header, sorted by kind and file, one line per fault.
 
-    The columns are the file, the kind of fault, how it is handled, and details. Control characters,
-    such as a line break in the name of a file, and bytes that are not UTF-8 are escaped.
+    The columns are the file, the kind of fault, how it is handled, and details. Line breaks and the
+    like are escaped, see `printable`.
     """
     with (
         written_whole(path, shared=True) as (part,),  # workers on one machine check the same data
-        part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        part.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "kind", "handling", "detail"])
         for fault in sorted(set(faults)):
             row = (str(fault.path), fault.kind, HANDLING[fault.kind], fault.detail)
-            writer.writerow([CONTROL_CHARACTERS.sub(_escape, text) for text in row])
-
-
-def _escape(character: re.Match) -> str:
-    return character[0].encode("unicode_escape").decode()
+            writer.writerow(map(printable, row))

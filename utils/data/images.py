@@ -34,6 +34,8 @@ MAX_PIXELS = 178_956_970
 
 EXIF_ORIENTATION = 0x0112
 SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+MIRRORS_X = (2, 3, 6, 7)  # those that then reverse x
+MIRRORS_Y = (3, 4, 7, 8)
 
 SPECIAL_FILES = {
     stat.S_ISDIR: "folder",
@@ -42,8 +44,8 @@ SPECIAL_FILES = {
     stat.S_ISCHR: "device",
     stat.S_ISBLK: "device",
 }
+FILE_TYPE_BOX = b"ftyp"  # in HEIC and AVIF files, at byte 4
 # Of ISO/IEC 23008-12; `mif1` and `msf1` can also begin an AVIF file, which Pillow recognizes.
-AVIF_STARTS = (b"ftypavif", b"ftypavis")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 OTHER_IMAGE_SUFFIXES = (
     *(".heic", ".heif", ".jxl", ".psd", ".svg", ".ico", ".tga", ".dib", ".exr", ".hdr", ".pfm"),
@@ -149,7 +151,7 @@ def _why_unreadable(path: Path) -> str:
     """Explains why neither Pillow nor OpenCV reads a file."""
     with path.open("rb") as file:
         start = file.read(12)
-    if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
+    if start[4:8] == FILE_TYPE_BOX and start[8:12] in HEIC_BRANDS:
         return f"cannot read image {path}: HEIC is not supported, convert it to JPEG"
     suffix = path.suffix.lower()
     if suffix in OTHER_IMAGE_SUFFIXES:
@@ -204,7 +206,7 @@ def read_image(
         if data[:2].tobytes() == b"\xff\xd8":  # JPEG: only its decoder is faster at a reduced size
             return _decode(data, factor, path)
         image = _decode(data, 1, path)
-        if data[4:12].tobytes() in AVIF_STARTS:  # its decoder does not apply the orientation
+        if data[4:8].tobytes() == FILE_TYPE_BOX:  # AVIF's decoder does not apply the orientation
             image = _upright(image, read_image_header(path)[1])
     except cv2.error as error:
         raise UserError(f"cannot read image {path}: {error.err}; replace or remove it") from error
@@ -231,9 +233,9 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     """Applies an EXIF orientation to an image as stored."""
     if orientation in SWAPS_SIDES:
         image = image.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
+    if orientation in MIRRORS_X:
         image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if orientation in MIRRORS_Y:
         image = image[::-1]
     return np.ascontiguousarray(image)
 

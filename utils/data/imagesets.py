@@ -132,11 +132,6 @@ def list_images(data: Path, spec: str) -> list[ImageRef]:
     return list(refs)
 
 
-def set_names(spec: str | None) -> set[str]:
-    """Returns the names in a list of image sets, without their years; see `list_images`."""
-    return {item.rpartition(":")[2].strip() for item in (spec or "").split(",")}
-
-
 def images_in_test(folders: list[Path]) -> set[ImageRef]:
     """Returns the images in the `test` lists of VOC folders."""
     lists = {path: set_lists(path).get("test") for path in folders}

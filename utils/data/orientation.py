@@ -1,17 +1,17 @@
 """Maps boxes between an image as stored and as decoded, and finds on which of the two they are."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.data.images import SWAPS_SIDES
+from utils.data.images import MIRRORS_X, MIRRORS_Y, SWAPS_SIDES
 
 # Some tools show an image as its pixels are stored, others as its EXIF orientation rotates it.
 Frame = Literal["stored", "decoded"]
 
-MIRRORS_X = (2, 3, 6, 7)  # EXIF orientations that reverse x, after width and height were swapped
-MIRRORS_Y = (3, 4, 7, 8)
 BORDER_SLACK = 1.0  # pixels; VOC counts from 1, so that boxes may end 1 beyond the border
+CLEAR_EXCESS = 0.05  # of the longer side; a box drawn carelessly exceeds the border by less
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def find_frame(
     """Finds on which frame the boxes of an image were drawn.
 
     Only rotations that swap two different sides leave a trace: in the size that the annotation
-    states, or without one in boxes that fit only one frame. The software that wrote the file is no
-    evidence: VOC's format does not name it, and labelImg changed its behaviour between versions.
+    states, or in boxes that fit only one frame. The software that wrote the file is no evidence:
+    VOC's format does not name it, and labelImg changed its behaviour between versions.
 
     Args:
         layout: Size and orientation of the image.
@@ -90,15 +90,17 @@ def find_frame(
     stored, decoded = layout.stored_size, layout.size
     if stored == decoded:
         return None
+    excess = {"stored": _excess(boxes, stored), "decoded": _excess(boxes, decoded)}
+    if stated_size == stored:
+        # Some converters read the size of the file, but their boxes are from the image as decoded.
+        is_decoded = excess["stored"] > CLEAR_EXCESS * max(stored) and (
+            excess["decoded"] <= BORDER_SLACK
+        )
+        return "decoded" if is_decoded else "stored"
     if stated_size:
-        return {stored: "stored", decoded: "decoded"}.get(stated_size)
-    fits: dict[Frame, bool] = {
-        name: all(_fits(box, size) for box in boxes)
-        for name, size in (("stored", stored), ("decoded", decoded))
-    }
-    if fits["stored"] == fits["decoded"]:
-        return None
-    return "stored" if fits["stored"] else "decoded"
+        return "decoded" if stated_size == decoded else None
+    fitting: list[Frame] = [name for name, pixels in excess.items() if pixels <= BORDER_SLACK]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def rotate_box(box: Sequence[float], layout: ImageLayout) -> list[float]:
@@ -113,5 +115,7 @@ def rotate_box(box: Sequence[float], layout: ImageLayout) -> list[float]:
     return [left, top, right, bottom]
 
 
-def _fits(box: Sequence[float], size: tuple[int, int]) -> bool:
-    return bool(box[2] <= size[1] + BORDER_SLACK and box[3] <= size[0] + BORDER_SLACK)
+def _excess(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> float:
+    """Returns by how many pixels boxes extend beyond an image at its right or lower border."""
+    sides = [side for *_, right, bottom in boxes for side in (right - size[1], bottom - size[0])]
+    return max(filter(math.isfinite, sides), default=0.0)

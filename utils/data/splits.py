@@ -12,7 +12,6 @@ from utils.data.imagesets import (
     list_images,
     read_set,
     set_lists,
-    set_names,
     voc_dirs,
 )
 from utils.errors import UserError
@@ -58,7 +57,7 @@ def resolve_splits(
     - With `val_set` only, the run trains on all other images.
 
     Images in `test` are used only if `train_set` or `val_set` contains them, and are held out for
-    validation only if `train_set` names `test`.
+    validation only if `train_set` names this `test`.
 
     Args:
         data: A VOCdevkit.
@@ -76,13 +75,17 @@ def resolve_splits(
     test_images = images_in_test(folders)
     train = list_images(data, train_set) if train_set else []
     val = list_images(data, val_set) if val_set else []
+    unasked = {
+        spec: test_images.difference(_images_of_named_test(data, spec))
+        for spec in (train_set, val_set)
+    }
     warnings = (
-        *_test_warnings(train, train_set, "train", test_images),
-        *_test_warnings(val, val_set, "val", test_images),
+        *_test_warnings(train, train_set, "train", unasked[train_set]),
+        *_test_warnings(val, val_set, "val", unasked[val_set]),
     )
     if not val_set:
-        val_allowed = set() if "test" in set_names(train_set) else test_images
-        train, val, description = _split_train_set(train, train_set, val_allowed, seed, held_out)
+        excluded = unasked[train_set]
+        train, val, description = _split_train_set(train, train_set, excluded, seed, held_out)
     elif not train_set:
         train, description = _all_but(val, val_set, test_images, folders, data)
     else:
@@ -90,11 +93,17 @@ def resolve_splits(
     return Split(train, val, description, warnings)
 
 
+def _images_of_named_test(data: Path, spec: str | None) -> list[ImageRef]:
+    """Returns the images of the `test` sets that a list of image sets names."""
+    items = [item for item in (spec or "").split(",") if item.strip().rpartition(":")[2] == "test"]
+    return list_images(data, ",".join(items)) if items else []
+
+
 def _test_warnings(
-    refs: Sequence[ImageRef], spec: str | None, role: str, test_images: Collection[ImageRef]
+    refs: Sequence[ImageRef], spec: str | None, role: str, unasked: Collection[ImageRef]
 ) -> list[str]:
-    shared = len(refs) - len(_without(refs, test_images))
-    if not shared or "test" in set_names(spec):
+    shared = len(refs) - len(_without(refs, unasked))
+    if not shared:
         return []
     return [
         f"{shared} of the {len(refs)} images of --{role}-set {spec} are also in test, so scores on "
@@ -110,7 +119,7 @@ def _split_train_set(
     Args:
         refs: The training set.
         name: Its name.
-        excluded: Images that must not be used for validation, since they are in `test`.
+        excluded: Images of `test` that the user did not ask for; they are not validated on.
         seed: Seed of the choice of held-out images.
         held_out: Fraction of the images that is held out, 0..1.
 
@@ -188,6 +197,9 @@ def _default_split(folders: list[Path], data: Path, seed: int, held_out: float) 
             left_out |= test_images.intersection(lists["train"] + lists["val"])
         else:
             refs = _unsplit_images(path)
+            known = set_lists(path).keys()
+            if known - {"test"} and not known & {"train", "trainval"}:
+                notes.append(f"{path.name} has no list train or trainval and is not used")
             unsplit += _without(refs, test_images)
             left_out |= test_images.intersection(refs)
     if split:

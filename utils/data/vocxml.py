@@ -25,6 +25,7 @@ from utils.data.faults import (
     UNKNOWN_CLASS,
     Fault,
 )
+from utils.data.images import check_regular
 from utils.data.orientation import (
     BORDER_SLACK,
     UNKNOWN_FRAME,
@@ -63,9 +64,9 @@ def parse_xml(path: Path) -> Element:
 
     Raises:
         UserError: The file is damaged, truncated, not XML, or not an annotation of VOC.
+        OSError: The file cannot be read.
     """
-    if not path.is_file():  # opening a pipe would wait for someone to write to it
-        raise UserError(f"cannot read annotation {path}: not a regular file; remove it")
+    check_regular(path)
     data = path.read_bytes()
     declared = DECLARED_ENCODING.match(data)
     try:
@@ -204,7 +205,7 @@ def _box_fault(box: list[float], image: ImageLayout, is_difficult: bool) -> tupl
     if np.abs(inside - box).max() <= BORDER_SLACK:
         return None, ""
     [visible] = reachable_iou(np.array([box]), image.size)
-    if visible >= FOUND_IOU or is_difficult:  # scores ignore difficult objects
+    if visible >= FOUND_IOU or is_difficult:  # VOC's scores ignore difficult objects
         return CROSSES_BORDER, reason
     reason += f": {visible:.1%} inside, so it cannot be found at an IoU of {FOUND_IOU}; correct it"
     return MOSTLY_OUTSIDE, reason

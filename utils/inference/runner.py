@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.data.images import count_pictures, read_image
+from utils.data.reading import describe_read_error
 from utils.errors import JobError, UserError
 from utils.inference.animation import AnimationReader, is_animation
 from utils.inference.detections import Detections, NanError
@@ -154,7 +155,9 @@ class Runner:
         if not bar.n:
             self._skip(UserError(f"{source.address} has no frame that can be read"), is_only_source)
             return
-        if video.count and not was_stopped:
+        if is_live and not was_stopped:
+            _warn(f"{source.address} gives no more frames")
+        elif video.count and not was_stopped:
             self._check_end(source, video)
         self._end(source)
 
@@ -220,7 +223,7 @@ class Runner:
         if is_only_source:
             raise error
         self._failed += 1
-        _warn(error)
+        _warn(describe_read_error(error))
 
 
 def _decode(source: Source) -> tuple[Source, np.ndarray | Exception, int]:

@@ -1,7 +1,6 @@
 """Sinks that save detections for other programs: VOC XML, text and CSV."""
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
@@ -11,7 +10,7 @@ from utils.files import OutputFolder, written_whole
 from utils.inference.detections import Detections
 from utils.inference.frames import Frame
 from utils.inference.sinks import Sink
-from utils.inference.sources import Source
+from utils.text import printable
 
 CSV_COLUMNS = ("source", "frame", "label", "score", "xmin", "ymin", "xmax", "ymax")
 
@@ -29,16 +28,12 @@ class VocFiles(Sink):
     def __init__(self, folder: OutputFolder):
         self._folder = folder
 
-    def begin(self, sources: Sequence[Source]) -> None:
-        """Protects the sources from being overwritten."""
-        self._folder.protect(Path(source.address) for source in sources)
-
     def take(self, frame: Frame) -> None:
         """Writes one file."""
         height, width, depth = frame.image.shape
         root = Element("annotation")
         name = Path(frame.source.address).name if frame.number is None else frame.name
-        _add(root, folder=self._folder.folder.name, filename=name)
+        _add(root, folder=printable(self._folder.folder.name), filename=printable(name))
         _add(SubElement(root, "size"), width=width, height=height, depth=depth)
         _add(root, segmented=0)
         found = frame.detections
@@ -65,10 +60,6 @@ class TextFiles(Sink):
     def __init__(self, folder: OutputFolder):
         self._folder = folder
 
-    def begin(self, sources: Sequence[Source]) -> None:
-        """Protects the sources from being overwritten."""
-        self._folder.protect(Path(source.address) for source in sources)
-
     def take(self, frame: Frame) -> None:
         """Writes one file; it is empty if nothing was found."""
         lines = [" ".join((label, *numbers)) + "\n" for label, *numbers in _rows(frame)]
@@ -90,7 +81,7 @@ class CsvTable(Sink):
     def take(self, frame: Frame) -> None:
         """Adds a row per detection. The frame is empty for still images."""
         number = "" if frame.number is None else str(frame.number)
-        source = _printable(frame.source.address)
+        source = printable(frame.source.address)
         self._rows += [(source, number, *row) for row in _rows(frame)]
 
     def finish(self) -> None:
@@ -125,9 +116,4 @@ def _whole_pixels(found: Detections, width: int, height: int) -> np.ndarray:
 
 def _add(parent: Element, **texts: object) -> None:
     for tag, text in texts.items():
-        SubElement(parent, tag).text = _printable(str(text))
-
-
-def _printable(text: str) -> str:
-    """Replaces bytes of a file name that are not UTF-8, which Python stores as surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+        SubElement(parent, tag).text = str(text)

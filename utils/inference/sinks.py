@@ -20,7 +20,7 @@ from utils.inference.frames import Frame
 from utils.inference.predictor import Predictor
 from utils.inference.sources import Source
 from utils.inference.video import VideoWriter
-from utils.text import FORBIDDEN_IN_FILE_NAMES, clean_file_name
+from utils.text import FORBIDDEN_IN_FILE_NAMES, clean_file_name, counted
 
 GAPS_IN_CROP_NAMES = re.compile(rf"({FORBIDDEN_IN_FILE_NAMES.pattern}|\s)+")
 
@@ -161,7 +161,8 @@ class TextLines(Sink):
     def end(self, source: Source) -> None:
         """Prints the number of frames of a video."""
         if not source.is_image:
-            _print(f"{source.address} -> {self._pictures.path}, {self._frames} frames")
+            frames = counted(self._frames, "frame")
+            _print(f"{source.address} -> {self._pictures.path}, {frames}")
 
 
 class ClassCounts(Sink):

@@ -12,7 +12,7 @@ from utils.data.images import IMAGE_SUFFIXES, check_regular
 from utils.errors import UserError
 from utils.inference.animation import is_animation
 from utils.lookahead import read_one
-from utils.text import MAX_FILE_NAME, first_few
+from utils.text import MAX_FILE_NAME, counted, first_few
 
 VIDEO_SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
@@ -105,10 +105,9 @@ def _media(paths: Iterable[Path], word: str) -> list[Path]:
         ):
             skipped.append(path.name)
     if skipped:
-        files = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
         print(
-            f"warning: skipped {files} of {word}, not a regular image or video file of a supported "
-            f"format: {first_few(skipped)}",
+            f"warning: skipped {counted(len(skipped), 'file')} of {word}, not a regular image or "
+            f"video file of a supported format: {first_few(skipped)}",
             file=sys.stderr,
         )
     return media

@@ -13,7 +13,13 @@ import utils.data.dataset
 from utils.config import Augmentation
 from utils.data.annotation import read_samples
 from utils.data.augment import Picture, Placement
-from utils.data.dataset import MAX_BOXES_PER_IMAGE, BatchSettings, BatchStream, boxes_needed, rooms
+from utils.data.dataset import (
+    MAX_BOXES_PER_IMAGE,
+    BatchSettings,
+    BatchStream,
+    boxes_needed,
+    padded_counts,
+)
 from utils.data.images import read_image
 from utils.data.imagesets import ImageRef
 from utils.errors import JobError, UserError
@@ -219,10 +225,10 @@ def test_boxes_needed(samples):
 
 
 def test_batches_have_at_most_three_sizes_and_small_ones_a_single_size():
-    assert rooms(800) == [56, 200, 800]
-    assert rooms(600) == [40, 152, 600]
-    assert rooms(136) == [40, 136]
-    assert [rooms(size) for size in (8, 48, 96)] == [[8], [48], [96]]
+    assert padded_counts(800) == [56, 200, 800]
+    assert padded_counts(600) == [40, 152, 600]
+    assert padded_counts(136) == [40, 136]
+    assert [padded_counts(size) for size in (8, 48, 96)] == [[8], [48], [96]]
 
 
 def test_a_batch_is_padded_to_the_smallest_size_that_holds_its_objects(samples):

@@ -92,6 +92,17 @@ def test_boxes_on_the_decoded_image_are_kept(tmp_path, add_photo, size):
     assert read(tmp_path)[:2] == ([[44, 20, 56, 75]], [])
 
 
+def test_boxes_that_only_fit_the_decoded_image_are_kept_in_spite_of_the_size(tmp_path, add_photo):
+    add_photo("a", 6, (60, 80), (44, 20, 56, 75))  # the image as stored is 60 high
+    assert read(tmp_path)[:2] == ([[44, 20, 56, 75]], ["size differs"])
+
+
+def test_boxes_slightly_beyond_the_stored_image_are_rotated(tmp_path, add_photo):
+    add_photo("a", 6, (60, 80), (20, 4, 50, 63))  # would also fit the decoded image, 80 high
+    boxes, kinds, _ = read(tmp_path)
+    assert (boxes, kinds) == ([[-3, 20, 56, 50]], ["boxes rotated by EXIF", "box crosses border"])
+
+
 @pytest.mark.parametrize("orientation", [2, 3, 4])
 class TestWithoutATraceInTheAnnotation:
     """Mirrored and upside-down photos have the same size as stored and as decoded."""

@@ -130,6 +130,13 @@ class TestImagesThatAreAlsoInTest:
         assert sorted(ids(split.train + split.val)) == list("gh")
         assert not split.warnings
 
+    def test_naming_test_of_one_year_does_not_select_that_of_another(self, devkit):
+        for name, members in {"train": "ghi", "val": "gj", "test": "gh"}.items():
+            add_list(devkit / "VOC2012", name, members)
+        split = resolve_splits(devkit, "2007:test,2012:train")
+        assert (ids(split.train), ids(split.val)) == (list("efghi"), list("cdj"))
+        assert split.warnings[0].startswith("2 of the 5 images of --train-set")
+
     def test_a_training_set_within_test_needs_validation_images(self, devkit):
         add_list(devkit / "VOC2012", "test", "ghijklmnopqrstuvwxyz")
         with pytest.raises(UserError, match=r"all 20 images of trainval are.* in test.*--val-set"):
@@ -174,6 +181,12 @@ class TestEmptyLists:
         split = resolve_splits(devkit / "VOC2007", "train")
         assert sorted(ids(split.train + split.val)) == list("ab")
         assert "val.txt is empty" in split.description
+
+    def test_a_folder_that_contributes_nothing_is_named(self, devkit):
+        for name in ("train", "trainval"):
+            (devkit / "VOC2007" / "ImageSets" / "Main" / f"{name}.txt").unlink()
+        description = resolve_splits(devkit).description
+        assert description.startswith("VOC2007 has no list train or trainval and is not used; ")
 
     def test_an_empty_trainval_counts_as_missing(self, devkit):
         for name in ("trainval", "val"):

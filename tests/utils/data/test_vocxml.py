@@ -64,5 +64,5 @@ def test_namespaces_are_ignored(tmp_path, text):
 
 def test_a_pipe_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.xml")
-    with pytest.raises(UserError, match=r"pipe\.xml: not a regular file"):
+    with pytest.raises(UserError, match=r"pipe\.xml: it is a named pipe"):
         parse_xml(tmp_path / "pipe.xml")
