@@ -45,8 +45,8 @@ class NanError(JobError):
     def named(self, image: object, origin: object) -> JobError:
         """Returns an error that names the image and the origin of the weights."""
         return JobError(
-            f"{origin} computes NaN for {image}: its weights are damaged, restore them or train "
-            "again"
+            f"{origin} computes NaN for {image}: its weights are damaged or training has diverged, "
+            "restore them or train again with a lower --lr"
         )
 
 

@@ -81,7 +81,9 @@ def load_state(path: Path, variables: Variables, like: Mapping[str, Any]) -> dic
         progress = _progress(archive)
         arrays = {key: archive[key] for key in archive.files}
     if reason := _difference(progress, like):
-        raise UserError(f"{path} is damaged (its progress {reason}), {REMEDY}")
+        raise UserError(
+            f"{path} is damaged or of another version (its progress {reason}), {REMEDY}"
+        )
     for key, variable in by_key.items():
         if key not in arrays or arrays[key].shape != tuple(variable.shape):
             raise UserError(f"{path} does not fit this run at {key}, resume with its own config")
