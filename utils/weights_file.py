@@ -114,7 +114,7 @@ def save_detector(path: Path, detector: Detector, header: DetectorHeader) -> Non
         detector.optimizer = optimizer
     with h5py.File(buffer, "r+") as file:
         file.attrs[ENTRY] = make_document(header, _read_tensors(file)[0])
-    with written_whole(path) as (part,):
+    with written_whole(path, durable=True) as (part,):
         part.write_bytes(buffer.getbuffer())
 
 
