@@ -13,6 +13,8 @@ from utils.errors import UserError
 # Key -> the name of the tensor in its file, for messages, and its values.
 LayerTensors = dict[str, tuple[str, np.ndarray]]
 
+REMEDY = "get it again or train again"  # if a file of weights is damaged
+
 
 def weights_by_key(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns the weights of a model, nested models included, by key."""
@@ -58,6 +60,4 @@ def require_finite(values: np.ndarray, name: str, source: str | Path) -> None:
         UserError: It has; names the tensor and its file.
     """
     if not np.isfinite(values).all():
-        raise UserError(
-            f"{source} is damaged: {name} holds NaN or infinity, get it again or train again"
-        )
+        raise UserError(f"{source} is damaged: {name} holds NaN or infinity, {REMEDY}")

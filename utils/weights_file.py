@@ -27,12 +27,11 @@ from nets.versions import YoloVersion, with_anchors
 from utils.config import from_json, parse_json
 from utils.errors import UserError
 from utils.files import written_whole
-from utils.layer_tensors import LayerTensors, require_finite
+from utils.layer_tensors import REMEDY, LayerTensors
 
 FORMAT = 1
 ENTRY = "swapyolo"
 DIGEST_BYTES = 16
-REMEDY = "get it again or train again"
 
 Header = TypeVar("Header")
 
@@ -128,7 +127,7 @@ def read_detector(path: Path) -> tuple[DetectorHeader | None, LayerTensors]:
         The header, None if the file has none; and the tensors under the names of the layers.
 
     Raises:
-        UserError: The file is damaged, or a number in a file with a header is not finite.
+        UserError: The file is damaged.
     """
     try:
         with h5py.File(path) as file:
@@ -191,7 +190,7 @@ def read_document(
         path: The file, for error messages.
 
     Raises:
-        UserError: The file is damaged or of a later format, or a number in it is not finite.
+        UserError: The file is damaged or of a later format.
     """
     document = parse_json(text, f"{path}: {ENTRY}", REMEDY)
     if document.get("format") != FORMAT:
@@ -199,8 +198,6 @@ def read_document(
             f"{path} has format {document.get('format')!r}, this version of the project reads "
             f"{FORMAT}: use the version that wrote the file"
         )
-    for name, values in tensors.items():
-        require_finite(values, name, path)
     if document.get("digest") != _digest(document.get("header"), tensors):
         raise UserError(f"{path} is damaged: its content has another digest, {REMEDY}")
     return from_json(kind, document.get("header"), f"{path}: header")

@@ -12,8 +12,8 @@ from nets.conventions import Convention
 from utils.config import from_json, parse_json
 from utils.errors import UserError
 from utils.files import written_whole
-from utils.layer_tensors import weights_by_key
-from utils.weights_file import ENTRY, REMEDY, make_document, read_document
+from utils.layer_tensors import REMEDY, weights_by_key
+from utils.weights_file import ENTRY, make_document, read_document
 
 OLD_FORMAT = "swapyolo backbone"  # of files without a digest
 
