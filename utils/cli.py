@@ -230,16 +230,20 @@ def _configure_libraries() -> None:
 
 
 def _exit_with(code: int, message: str, debug: bool = False) -> NoReturn:
-    with contextlib.suppress(OSError):  # the exit code still reports the error
-        if debug:
+    if debug:
+        with contextlib.suppress(OSError):
             traceback.print_exc()
-        print(" ".join(message.split()), file=sys.stderr)
-    drop_unwritable_output()
+    _print_error(message)
     sys.exit(code)
 
 
 def _print_one_line(
     kind: type[BaseException], error: BaseException, _: TracebackType | None
 ) -> None:
-    message = " ".join(f"{kind.__name__}: {error}".split())
-    print(f"error: {message} (--debug shows the traceback)", file=sys.stderr)
+    _print_error(f"error: {kind.__name__}: {error} (--debug shows the traceback)")
+
+
+def _print_error(message: str) -> None:
+    with contextlib.suppress(OSError):  # the exit code still reports the error
+        print(" ".join(message.split()), file=sys.stderr)
+    drop_unwritable_output()
