@@ -196,6 +196,11 @@ def run(
             raise
         code = 1 if disk_failure(error) else 2
         _exit_with(code, f"error: {describe_os_error(error)}", debug)
+    except Exception as error:
+        # TensorFlow's error, by name since most scripts import TensorFlow late or not at all.
+        if type(error).__name__ != "ResourceExhaustedError" or disk_failure(error):
+            raise
+        _exit_with(1, "error: out of memory, use smaller images or batches", debug)
 
 
 def describe_os_error(error: OSError) -> str:
