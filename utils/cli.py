@@ -29,6 +29,7 @@ REMEDIES = {
     errno.EPERM: "check its permissions or choose another path",
     errno.EROFS: "choose a folder that can be written",
 }
+OUT_OF_MEMORY = "error: out of memory, use smaller images or batches"
 
 # Limits of flags. Larger values are mistakes, and would take more memory than machines have or
 # overflow 32 bits. The limits are several times what is useful:
@@ -186,7 +187,7 @@ def run(
     except KeyboardInterrupt:
         _exit_with(130, "interrupted", debug)
     except MemoryError as error:
-        _exit_with(1, f"error: out of memory, use smaller images or batches: {error}", debug)
+        _exit_with(1, f"{OUT_OF_MEMORY}: {error}" if str(error) else OUT_OF_MEMORY, debug)
     except BrokenPipeError:
         # The reader, such as `| head`, has exited: there is nothing to report or to flush.
         drop_unwritable_output()
@@ -200,7 +201,7 @@ def run(
         # TensorFlow's error, by name since most scripts import TensorFlow late or not at all.
         if type(error).__name__ != "ResourceExhaustedError" or disk_failure(error):
             raise
-        _exit_with(1, "error: out of memory, use smaller images or batches", debug)
+        _exit_with(1, OUT_OF_MEMORY, debug)
 
 
 def describe_os_error(error: OSError) -> str:
