@@ -68,6 +68,12 @@ def main(args: argparse.Namespace) -> None:
         raise UserError("--gt and --dets must be used together, set both")
     if args.gt and args.run:
         raise UserError("--run and --gt cannot be combined, remove one of them")
+    thresholds = Thresholds(args.conf, args.nms_iou, args.max_boxes)
+    if args.gt and thresholds != THRESHOLDS:
+        raise UserError(
+            "--conf, --nms-iou and --max-boxes have no effect on the detections in --dets, "
+            "remove them"
+        )
     if args.iou == 0:
         raise UserError("--iou 0 would match any box with any object, use 0.5 for example")
 
@@ -94,7 +100,6 @@ def main(args: argparse.Namespace) -> None:
     with merged_whole(args.out, OWNED_FOLDERS) as folder:
         if run:
             batch_size = min(BATCH_SIZE, len(samples))
-            thresholds = Thresholds(args.conf, args.nms_iou, args.max_boxes)
             predictor = run.predictor(thresholds, batch_size)
             detections, predict_seconds = _predict(predictor, samples)
             _warn_of_limit(detections, args.max_boxes)

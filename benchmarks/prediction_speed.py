@@ -110,7 +110,7 @@ def make_functions(
     from utils.data.images import read_image
     from utils.files import OutputFolder
     from utils.inference.predictor import Predictor
-    from utils.inference.runner import Runner
+    from utils.inference.runner import Runner, RunnerSettings
     from utils.inference.sinks import JsonDocument, Pictures
     from utils.inference.sources import find_sources
 
@@ -122,7 +122,7 @@ def make_functions(
 
     def predict(source: Path) -> None:
         sinks = [Pictures(OutputFolder(media.out)), JsonDocument()]
-        runner = Runner(predictor, classes, sinks, image_bar=True)
+        runner = Runner(predictor, classes, sinks, RunnerSettings(image_bar=True))
         runner.process(find_sources([str(source)]))  # without `finish`, which prints the JSON
 
     return {

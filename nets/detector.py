@@ -122,7 +122,12 @@ class Detector(keras.Model):
     def loss_of(
         self, logits: tf.Tensor, truth: GroundTruth, size: tuple[int, int]
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Computes the loss of logits (B, P, 5 + C) of images of a size.
+        """Computes the loss from the logits of a batch.
+
+        Args:
+            logits: (B, P, 5 + C), see `nets.head`.
+            truth: Objects of the batch.
+            size: Height and width of the images in pixels.
 
         Returns:
             Named loss terms, see `nets.losses.yolo_loss`, and the number of positives.

@@ -1,8 +1,8 @@
 """The settings of Keras that this project needs, which apply when this module is imported.
 
-Keras takes its defaults from ~/.keras/keras.json, or from `KERAS_HOME` or `KERAS_BACKEND`. With
-another order of the channels the networks cannot be built, with another epsilon or type their
-results differ.
+Keras reads its defaults from `keras.json` in ~/.keras or in the folder `KERAS_HOME`. With another
+order of the channels, the networks cannot be built; with another epsilon or type, their results
+differ.
 """
 
 import keras

@@ -24,8 +24,8 @@ def suppress(
         labels: The classes to find; None for all. Boxes of other classes do not count as one of M.
 
     Returns:
-        `boxes` (B, M, 4), `scores` (B, M) and `labels` (B, M) int32, best first and padded with
-        zeros; `counts` (B,) int32, the number of boxes that are not padding; `is_nan` (B,) bool,
+        `boxes` (B, M, 4), `scores` (B, M) and `labels` (B, M) int32, best first, followed by
+        padding; `counts` (B,) int32, the number of boxes that are not padding; `is_nan` (B,) bool,
         whether a box or a score is NaN, which would be dropped as if its score were low.
     """
     is_nan = tf.reduce_any(tf.math.is_nan(boxes), axis=(1, 2)) | tf.reduce_any(

@@ -31,8 +31,8 @@ def normalized_product(
 
     The products are those of centred features X - c, which are kept for the gradients instead of X.
     With X itself, most digits of a product cancel when the mean is subtracted. With a mean of three
-    deviations and an upstream gradient with a mean of 0.3 deviations, this made an error of 11% in
-    the gradient of the kernel in bfloat16. Rounding leaves a small mean in X - c, which is also
+    deviations and an upstream gradient with a mean of 0.3 deviations, this caused an error of 11%
+    in the gradient of the kernel in bfloat16. Rounding leaves a small mean in X - c, which is also
     subtracted.
 
     In bfloat16 the statistics are also computed in float32, since a variance that is much smaller

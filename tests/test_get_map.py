@@ -197,6 +197,9 @@ def test_contradictory_flags_are_errors(text_files, capsys):
     assert "--gt and --dets must be used together" in error_of(capsys, *gt)
     assert "--gt and --dets must be used together" in error_of(capsys, *dets)
     assert "cannot be combined" in error_of(capsys, *text_files, "--run", "x")
+    assert "have no effect on the detections in --dets" in error_of(
+        capsys, *text_files, "--conf", 0.3
+    )
     assert "--iou" in error_of(capsys, *text_files, "--iou", 0)
     assert "'100001' is not an integer" in error_of(capsys, "--max-boxes", 100_001)
     assert "'1.5' is not a number from 0 to 1" in error_of(capsys, *text_files, "--iou", 1.5)

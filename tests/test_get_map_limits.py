@@ -86,10 +86,10 @@ def test_objects_that_no_detection_can_match_are_reported(voc, capsys):
     objects = [("cell", box) for box in boxes] + [("cell", boxes[1], 1)]
     add_image(voc, "a", objects, size=(64, 64))
     scores, messages = score(capsys, "--run", "run")
-    assert "no box inside it reaches an IoU of 0.5: 2 in 1 images, first VOCdevkit" in messages
+    assert "no box inside it reaches an IoU of 0.5: 2 in 1 image, first VOCdevkit" in messages
     assert "a.png; they count as missed, since boxes are scored as annotated" in messages
     assert scores["per_class"]["cell"]["ground_truths"] == 3
     written = (voc.parents[1] / "map_out" / "ground-truth" / "a.txt").read_text().split()
     assert np.array(written[1:5], float).tolist() == [-31, 1, 32, 60]
     _, messages = score(capsys, "--run", "run", "--iou", 0.2)
-    assert "no box inside it reaches an IoU of 0.2: 1 in 1 images" in messages
+    assert "no box inside it reaches an IoU of 0.2: 1 in 1 image," in messages

@@ -29,6 +29,7 @@ REMEDIES = {
     errno.EPERM: "check its permissions or choose another path",
     errno.EROFS: "choose a folder that can be written",
 }
+OUT_OF_MEMORY = "error: out of memory, use smaller images or batches"
 
 # Limits of flags. Larger values are mistakes, and would take more memory than machines have or
 # overflow 32 bits. The limits are several times what is useful:
@@ -186,7 +187,7 @@ def run(
     except KeyboardInterrupt:
         _exit_with(130, "interrupted", debug)
     except MemoryError as error:
-        _exit_with(1, f"error: out of memory, use smaller images or batches: {error}", debug)
+        _exit_with(1, f"{OUT_OF_MEMORY}: {error}" if str(error) else OUT_OF_MEMORY, debug)
     except BrokenPipeError:
         # The reader, such as `| head`, has exited: there is nothing to report or to flush.
         drop_unwritable_output()
@@ -196,6 +197,11 @@ def run(
             raise
         code = 1 if disk_failure(error) else 2
         _exit_with(code, f"error: {describe_os_error(error)}", debug)
+    except Exception as error:
+        # TensorFlow's error, by name since most scripts import TensorFlow late or not at all.
+        if type(error).__name__ != "ResourceExhaustedError" or disk_failure(error):
+            raise
+        _exit_with(1, OUT_OF_MEMORY, debug)
 
 
 def describe_os_error(error: OSError) -> str:
@@ -230,16 +236,20 @@ def _configure_libraries() -> None:
 
 
 def _exit_with(code: int, message: str, debug: bool = False) -> NoReturn:
-    with contextlib.suppress(OSError):  # the exit code still reports the error
-        if debug:
+    if debug:
+        with contextlib.suppress(OSError):
             traceback.print_exc()
-        print(" ".join(message.split()), file=sys.stderr)
-    drop_unwritable_output()
+    _print_error(message)
     sys.exit(code)
 
 
 def _print_one_line(
     kind: type[BaseException], error: BaseException, _: TracebackType | None
 ) -> None:
-    message = " ".join(f"{kind.__name__}: {error}".split())
-    print(f"error: {message} (--debug shows the traceback)", file=sys.stderr)
+    _print_error(f"error: {kind.__name__}: {error} (--debug shows the traceback)")
+
+
+def _print_error(message: str) -> None:
+    with contextlib.suppress(OSError):  # the exit code still reports the error
+        print(" ".join(message.split()), file=sys.stderr)
+    drop_unwritable_output()

@@ -3,15 +3,51 @@
 The key of a tensor is "layer/index", the name of its layer and its index in `layer.weights`.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
+from safetensors import SafetensorError
 
 from utils.errors import UserError
 
 # Key -> the name of the tensor in its file, for messages, and its values.
 LayerTensors = dict[str, tuple[str, np.ndarray]]
+
+REMEDY = "get it again or train again"  # if a file of weights is damaged
+
+# What libraries raise for a damaged file. h5py raises any of the first six.
+SIGNS_OF_DAMAGE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    MemoryError,
+    EOFError,
+    SafetensorError,
+)
+
+
+@contextlib.contextmanager
+def reading(path: Path, remedy: str = REMEDY) -> Iterator[None]:
+    """Names the file in the errors of the libraries that read it.
+
+    Args:
+        path: The file.
+        remedy: End of the error message: what to do if the file is damaged.
+
+    Raises:
+        UserError: The file is damaged or cannot be read.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"no permission to read {path}, change its permissions") from error
+    except SIGNS_OF_DAMAGE as error:
+        raise UserError(f"{path} is damaged ({error}), {remedy}") from error
 
 
 def weights_by_key(model: keras.Model) -> dict[str, keras.Variable]:
@@ -58,6 +94,4 @@ def require_finite(values: np.ndarray, name: str, source: str | Path) -> None:
         UserError: It has; names the tensor and its file.
     """
     if not np.isfinite(values).all():
-        raise UserError(
-            f"{source} is damaged: {name} holds NaN or infinity, get it again or train again"
-        )
+        raise UserError(f"{source} is damaged: {name} holds NaN or infinity, {REMEDY}")

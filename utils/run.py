@@ -193,7 +193,7 @@ class Run:
             labels: The classes to find; None for all.
         """
         stretch = self.config.resize == "stretch"
-        return Predictor(self.detector, thresholds, batch_size, stretch, True, labels)
+        return Predictor(self.detector, thresholds, batch_size, stretch, frozen=True, labels=labels)
 
 
 def newest_run(logs: Path | str = "logs") -> Path:

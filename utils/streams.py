@@ -29,9 +29,9 @@ def accept_any_file_name() -> None:
 
     Python represents their bytes as lone surrogates.
     """
-    sys.stdout.reconfigure(errors="backslashreplace")
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")
+    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stdin, "surrogateescape")):
+        if isinstance(stream, io.TextIOWrapper):  # Python code that calls a script may replace it
+            stream.reconfigure(errors=errors)
 
 
 def drop_unwritable_output() -> None:

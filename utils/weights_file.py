@@ -27,12 +27,11 @@ from nets.versions import YoloVersion, with_anchors
 from utils.config import from_json, parse_json
 from utils.errors import UserError
 from utils.files import written_whole
-from utils.layer_tensors import LayerTensors, require_finite
+from utils.layer_tensors import REMEDY, LayerTensors, reading
 
 FORMAT = 1
 ENTRY = "swapyolo"
 DIGEST_BYTES = 16
-REMEDY = "get it again or train again"
 
 Header = TypeVar("Header")
 
@@ -113,8 +112,8 @@ def save_detector(path: Path, detector: Detector, header: DetectorHeader) -> Non
     finally:
         detector.optimizer = optimizer
     with h5py.File(buffer, "r+") as file:
-        file.attrs[ENTRY] = make_document(header, _read_tensors(file)[0])
-    with written_whole(path) as (part,):
+        file.attrs[ENTRY] = make_document(header, read_tensors(file)[0])
+    with written_whole(path, durable=True) as (part,):
         part.write_bytes(buffer.getbuffer())
 
 
@@ -128,18 +127,39 @@ def read_detector(path: Path) -> tuple[DetectorHeader | None, LayerTensors]:
         The header, None if the file has none; and the tensors under the names of the layers.
 
     Raises:
-        UserError: The file is damaged, or a number in a file with a header is not finite.
+        UserError: The file is damaged or cannot be read.
     """
-    try:
-        with h5py.File(path) as file:
-            text, tensors, by_key = file.attrs.get(ENTRY), *_read_tensors(file)
-    except PermissionError:
-        raise
-    # h5py raises all of these for damaged files.
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise UserError(f"{path} is damaged ({error}), {REMEDY}") from error
+    with reading(path), h5py.File(path) as file:
+        text, tensors, by_key = file.attrs.get(ENTRY), *read_tensors(file)
     header = None if text is None else read_document(DetectorHeader, text, tensors, path)
     return header, by_key
+
+
+def read_tensors(file: h5py.File) -> tuple[dict[str, np.ndarray], LayerTensors]:
+    """Reads the tensors of a `.weights.h5` of Keras 3, which stores names of layers as attributes.
+
+    Args:
+        file: The open file.
+
+    Returns:
+        All tensors, by path and name of the layer; and the same tensors under the names of the
+        layers.
+    """
+    tensors, by_key = {}, {}
+
+    def visit(path: str, group: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(group, h5py.Dataset):
+            return
+        layer = group.attrs.get("name", "")
+        for index, item in group.items():
+            if isinstance(item, h5py.Dataset):
+                name = f"{path}/{index} ({layer})"
+                tensors[name] = values = np.asarray(item[()])
+                by_key[f"{layer}/{index}"] = (name, values)
+
+    visit("", file)
+    file.visititems(visit)
+    return tensors, by_key
 
 
 def require_same(found: DetectorHeader, described: DetectorHeader, path: Path) -> None:
@@ -191,7 +211,7 @@ def read_document(
         path: The file, for error messages.
 
     Raises:
-        UserError: The file is damaged or of a later format, or a number in it is not finite.
+        UserError: The file is damaged or of a later format.
     """
     document = parse_json(text, f"{path}: {ENTRY}", REMEDY)
     if document.get("format") != FORMAT:
@@ -199,8 +219,6 @@ def read_document(
             f"{path} has format {document.get('format')!r}, this version of the project reads "
             f"{FORMAT}: use the version that wrote the file"
         )
-    for name, values in tensors.items():
-        require_finite(values, name, path)
     if document.get("digest") != _digest(document.get("header"), tensors):
         raise UserError(f"{path} is damaged: its content has another digest, {REMEDY}")
     return from_json(kind, document.get("header"), f"{path}: header")
@@ -219,28 +237,6 @@ def _digest(header: Any, tensors: Mapping[str, np.ndarray]) -> str:
         digest.update(fields.encode(errors="surrogateescape"))  # names in a damaged file
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
-
-
-def _read_tensors(file: h5py.File) -> tuple[dict[str, np.ndarray], LayerTensors]:
-    """Reads all tensors, by path and name of the layer, and those of layers under their names.
-
-    Keras numbers the groups of layers, and stores the name of a layer as an attribute.
-    """
-    tensors, by_key = {}, {}
-
-    def visit(path: str, group: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(group, h5py.Dataset):
-            return
-        layer = group.attrs.get("name", "")
-        for index, item in group.items():
-            if isinstance(item, h5py.Dataset):
-                name = f"{path}/{index} ({layer})"
-                tensors[name] = values = np.asarray(item[()])
-                by_key[f"{layer}/{index}"] = (name, values)
-
-    visit("", file)
-    file.visititems(visit)
-    return tensors, by_key
 
 
 def _values(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

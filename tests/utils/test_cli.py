@@ -12,6 +12,10 @@ from utils.errors import JobError, UserError
 ROOT = Path(__file__).parents[2]
 
 
+class ResourceExhaustedError(Exception):
+    """Has the name of TensorFlow's error."""
+
+
 def make_parser():
     parser = Parser("A script.", prog="train.py")
     parser.add_argument("--backbone", default="mobilenetv2")
@@ -92,6 +96,11 @@ def test_a_usage_error_is_one_line_and_exits_with_2(capsys, argv, expected):
             MemoryError("9 GiB"),
             1,
             "error: out of memory, use smaller images or batches: 9 GiB",
+        ),
+        (
+            ResourceExhaustedError("OOM when allocating tensor with shape[8,416,416,32]"),
+            1,
+            "error: out of memory, use smaller images or batches",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "out"),

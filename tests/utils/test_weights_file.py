@@ -99,15 +99,6 @@ def test_exchanged_layers_are_detected(saved, tmp_path):
         read_detector(path)
 
 
-def test_infinity_in_a_file_is_an_error_that_names_the_tensor(saved, tmp_path):
-    path = tmp_path / "a.weights.h5"
-    path.write_bytes(saved[1].read_bytes())
-    with h5py.File(path, "r+") as file:
-        file["layers/functional/layers/conv2d_1/vars/0"][0] = np.inf
-    with pytest.raises(UserError, match=r"conv2d_1/vars/0 \(conv_pw_1\) holds NaN or infinity"):
-        read_detector(path)
-
-
 @pytest.mark.parametrize("size", [0, 100, 100_000])
 def test_cut_file_is_damaged(saved, tmp_path, size):
     (tmp_path / "a.weights.h5").write_bytes(saved[1].read_bytes()[:size])

@@ -13,7 +13,7 @@ from utils.data.datacheck import decode_all
 from utils.data.faults import fault_lines
 from utils.data.imagesets import ImageRef
 from utils.errors import UserError
-from utils.text import first_few
+from utils.text import counted, first_few
 
 
 def read_test_set(
@@ -68,8 +68,7 @@ def warn_of_unreachable_objects(samples: Sequence[Sample], iou: float) -> None:
     if images:
         print(
             "warning: objects that extend so far beyond the image that no box inside it reaches "
-            f"an IoU of {iou:g}: {sum(counts.values())} in {len(images)} images, first "
-            f"{images[0]}; "
-            "they count as missed, since boxes are scored as annotated",
+            f"an IoU of {iou:g}: {sum(counts.values())} in {counted(len(images), 'image')}, first "
+            f"{images[0]}; they count as missed, since boxes are scored as annotated",
             file=sys.stderr,
         )

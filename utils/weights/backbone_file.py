@@ -5,15 +5,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from nets.conventions import Convention
 from utils.config import from_json, parse_json
-from utils.errors import UserError
 from utils.files import written_whole
-from utils.layer_tensors import weights_by_key
-from utils.weights_file import ENTRY, REMEDY, make_document, read_document
+from utils.layer_tensors import REMEDY, reading, weights_by_key
+from utils.weights_file import ENTRY, make_document, read_document
 
 OLD_FORMAT = "swapyolo backbone"  # of files without a digest
 
@@ -61,14 +60,11 @@ def read_backbone(path: Path) -> tuple[BackboneHeader, dict[str, np.ndarray]] | 
     """
     if path.suffix != ".safetensors" or not path.is_file():
         return None
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            if ENTRY not in metadata and metadata.get("format") != OLD_FORMAT:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}), {REMEDY}") from error
+    with reading(path), safe_open(path, framework="np") as file:
+        metadata = file.metadata() or {}
+        if ENTRY not in metadata and metadata.get("format") != OLD_FORMAT:
+            return None
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if ENTRY in metadata:
         return read_document(BackboneHeader, metadata[ENTRY], tensors, path), tensors
     header = parse_json(metadata.get("header", ""), f"{path}: header", REMEDY)

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from utils.errors import UserError
+from utils.errors import JobError, UserError, disk_failure
 from utils.files import written_whole
 
 TORCH_NAME = re.compile(r"-([0-9a-f]{8,})\.pth")  # as in torch.hub
@@ -37,6 +37,7 @@ def fetch(url: str) -> Path:
     Raises:
         UserError: The file cannot be downloaded or saved, or is not the published one; no file is
             left behind.
+        JobError: The disk is full or fails.
     """
     hub = HUB_ADDRESS.fullmatch(url)
     name = f"{hub[3]}{Path(url).suffix}" if hub else url.rpartition("/")[2]
@@ -62,7 +63,8 @@ def fetch(url: str) -> Path:
         with written_whole(path, shared=True) as (part,):  # several workers may download at once
             part.write_bytes(data)
     except OSError as error:
-        raise UserError(
+        kind = JobError if disk_failure(error) else UserError
+        raise kind(
             f"cannot save {path} ({error.strerror}), set KERAS_HOME to a folder that can be written"
         ) from error
     return path

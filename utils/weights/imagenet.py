@@ -9,7 +9,7 @@ import keras
 
 from nets.backbones import BackboneSpec
 from nets.pretrained import KerasApplication, TorchFiles
-from utils.errors import UserError
+from utils.errors import JobError, UserError, disk_failure
 from utils.layer_tensors import LayerTensors, weights_by_key
 from utils.weights.downloads import fetch
 from utils.weights.tensorfiles import read_torch
@@ -30,6 +30,7 @@ def read_imagenet(spec: BackboneSpec, width: float) -> tuple[LayerTensors, list[
 
     Raises:
         UserError: No weights of this width are published, or they cannot be downloaded.
+        JobError: The disk is full or fails.
     """
     check_published(spec, width)
     if isinstance(spec.pretrained, KerasApplication):
@@ -67,7 +68,8 @@ def _read_application(spec: BackboneSpec, application: str, width: float) -> Lay
         # Keras raises a bare Exception if a download fails, and the socket an OSError.
         if type(error) is not Exception and not isinstance(error, OSError):
             raise
-        raise UserError(f"no ImageNet weights for {spec.name}: {error}") from error
+        kind = JobError if disk_failure(error) else UserError
+        raise kind(f"no ImageNet weights for {spec.name}: {error}") from error
     return {key: (weight.path, weight.numpy()) for key, weight in weights_by_key(source).items()}
 
 

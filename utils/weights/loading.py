@@ -10,7 +10,7 @@ import keras
 from nets.backbones import BackboneSpec, convention_named, resolve, usable_width
 from nets.conventions import Convention
 from nets.pretrained import TorchFiles
-from utils.errors import UserError
+from utils.errors import JobError, UserError
 from utils.layer_tensors import LayerTensors, require_finite, weights_by_key
 from utils.weights.backbone_file import read_backbone
 from utils.weights.conventions import published_convention, require_backbone, run_convention
@@ -61,6 +61,7 @@ class Weights:
 
         Raises:
             UserError: ImageNet weights are required and cannot be downloaded.
+            JobError: The same, because the disk is full or fails.
         """
         return self.read()
 
@@ -225,7 +226,7 @@ def _open_imagenet(spec: BackboneSpec, width: float, required: bool) -> Weights:
     def read() -> Contents:
         try:
             return Contents(*read_imagenet(spec, width))
-        except UserError as error:
+        except (UserError, JobError) as error:
             if required:
                 raise
             return Contents(warning=str(error))

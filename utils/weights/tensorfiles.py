@@ -6,11 +6,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from utils.errors import UserError
-from utils.layer_tensors import LayerTensors
+from utils.layer_tensors import LayerTensors, reading
+from utils.weights_file import read_tensors
+
+REMEDY = "get it again"  # of files that were not written by this project
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -20,10 +22,8 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         Float32 arrays by name.
 
     Raises:
-        UserError: The file is missing, damaged, or would run code; or torch is not installed.
+        UserError: The file is damaged or would run code, or torch is not installed.
     """
-    if not path.is_file():
-        raise UserError(f"no weights file {path}, name one that exists")
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
 
 
@@ -33,11 +33,8 @@ def has_layer_names(path: Path) -> bool:
     Raises:
         UserError: The file is damaged.
     """
-    try:
-        with h5py.File(path) as file:
-            return "layer_names" in _weights_of(file).attrs
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}), get it again") from error
+    with reading(path, REMEDY), h5py.File(path) as file:
+        return "layer_names" in _weights_of(file).attrs
 
 
 def read_h5(path: Path) -> LayerTensors:
@@ -48,28 +45,17 @@ def read_h5(path: Path) -> LayerTensors:
     """
     if not path.is_file():
         raise UserError(f"no weights file {path}, name one that exists")
-    tensors = {}
-    try:
-        with h5py.File(path) as file:
-            if '"Lambda"' in _text(file.attrs.get("model_config", "")):
-                raise UserError(f"{path} contains code (a Lambda layer), save its weights only")
-            group = _weights_of(file)
-            if "layer_names" in group.attrs:
-                for layer in map(_text, group.attrs["layer_names"]):
-                    for index, name in enumerate(map(_text, group[layer].attrs["weight_names"])):
-                        tensors[f"{layer}/{index}"] = (name, group[layer][name][()])
-                return tensors
-
-            def visit(name: str, group: h5py.Group | h5py.Dataset) -> None:
-                if name.endswith("vars") and "name" in group.attrs:
-                    for index, values in group.items():
-                        key = f"{group.attrs['name']}/{index}"
-                        tensors[key] = (key, values[()])
-
-            file.visititems(visit)
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}), get it again") from error
-    return tensors
+    with reading(path, REMEDY), h5py.File(path) as file:
+        if '"Lambda"' in _text(file.attrs.get("model_config", "")):
+            raise UserError(f"{path} contains code (a Lambda layer), save its weights only")
+        group = _weights_of(file)
+        if "layer_names" not in group.attrs:
+            return read_tensors(file)[1]
+        return {
+            f"{layer}/{index}": (name, group[layer][name][()])
+            for layer in map(_text, group.attrs["layer_names"])
+            for index, name in enumerate(map(_text, group[layer].attrs["weight_names"]))
+        }
 
 
 def _weights_of(file: h5py.File) -> h5py.Group:
@@ -81,10 +67,8 @@ def _text(value: str | bytes) -> str:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
+    with reading(path, REMEDY):
         return {name: values.astype(np.float32) for name, values in load_file(path).items()}
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}), get it again") from error
 
 
 def _read_pickle(path: Path) -> dict[str, np.ndarray]:
@@ -93,15 +77,14 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise UserError(f"torch is needed to read {path}, install it: pip install torch") from error
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with reading(path, REMEDY):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
                 f"{path} would run code when loaded ({code[1]}), use a file that holds tensors only"
             ) from error
-        raise UserError(f"{path} is damaged, get it again") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged, get it again") from error
+        raise UserError(f"{path} is damaged, {REMEDY}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]  # training scripts save it beside epoch and optimizer
     if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):

@@ -1,13 +1,16 @@
 """Downloads from a server on this machine that stands in for the publishers."""
 
+import errno
 import hashlib
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from utils.errors import UserError
+from utils.errors import JobError, UserError
 from utils.weights.downloads import fetch
 
 CONTENT = bytes(range(256)) * 1000
@@ -130,6 +133,17 @@ def test_error_without_a_network_names_the_address(cache):
     elsewhere = "http://192.0.2.1"  # which the tests may not connect to
     assert_refused(f"{elsewhere}/net-0123456789.pth", r"\(tests use no network", cache)
     assert_refused(elsewhere + HUB_FILE, r"\(tests use no network", cache)
+
+
+def test_full_disk_is_a_failed_job_and_leaves_no_file(publisher, cache, monkeypatch):
+    def write_bytes(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    url = publisher.serve_on_hub(CONTENT, SHA256)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(JobError, match=r"cannot save .*net_100\.in1k\.safetensors \(No space left"):
+        fetch(url)
+    assert files_in(cache) == []
 
 
 def test_error_for_a_read_only_folder_names_it(publisher, monkeypatch, tmp_path):

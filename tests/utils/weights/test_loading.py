@@ -1,3 +1,5 @@
+import errno
+
 import h5py
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from utils.run import RunDirectory
 from utils.weights import loading
 from utils.weights.backbone_file import BackboneHeader, save_backbone
 from utils.weights.loading import load_weights, open_weights
+from utils.weights_file import read_detector
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +185,16 @@ def test_damaged_files_change_nothing(saved, tmp_path, target):
     assert_refused(target, tmp_path / "none.weights.h5", "no weights file")
     (tmp_path / "photo.jpg").write_bytes(b"")
     assert_refused(target, tmp_path / "photo.jpg", "has an unknown format")
+
+
+def test_file_without_permission_is_not_called_damaged(saved, target, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(errno.EACCES, "Unable to open file")  # h5py names no file
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    assert_refused(target, saved[1], r"no permission to read .*best\.weights\.h5")
+    with pytest.raises(UserError, match=r"no permission to read .*best\.weights\.h5"):
+        read_detector(saved[1])
 
 
 def test_files_without_tensors_are_refused(tmp_path, target):
