@@ -127,7 +127,7 @@ def test_nan_is_an_error_that_names_image_and_run(run, detector):
     code, out, err = run("a.png", "b.png", "--batch-size", 2)
     assert code == 1
     assert err == (
-        "error: run logs/newest computes NaN for a.png: its weights are damaged, restore them or "
-        "train again\n"
+        "error: run logs/newest computes NaN for a.png: its weights are damaged or "
+        "training has diverged, restore them or train again with a lower --lr\n"
     )
     assert out == ""

@@ -26,7 +26,7 @@ def predict_samples(
     Args:
         predictor: Makes the detections, `predictor.batch_size` images at a time.
         samples: The images; their ground truth is not used.
-        progress: Whether to show a progress bar on standard error.
+        progress: Whether to show a progress bar on standard error, if that is a terminal.
 
     Returns:
         One `Detections` per sample, in the same order, in pixels of the original image.
@@ -37,7 +37,8 @@ def predict_samples(
         JobError: The network computes NaN for an image, or the disk does not respond.
     """
     detections = []
-    with tqdm(total=len(samples), desc="predict", unit="image", disable=not progress) as bar:
+    hidden = None if progress else True  # None hides it where standard error is no terminal
+    with tqdm(total=len(samples), desc="predict", unit="image", disable=hidden) as bar:
 
         def read(sample: Sample) -> np.ndarray:
             return read_patiently(sample.image, predictor.input_size, (sample.height, sample.width))

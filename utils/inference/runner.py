@@ -113,9 +113,10 @@ class Runner:
             raise JobError(f"{what}, see above")
 
     def _process_images(self, sources: Sequence[Source], is_only_source: bool) -> None:
+        hidden = None if self._image_bar else True  # None hides it without a terminal
         with (
             closing(read_ahead(_decode, sources, self._depth, name=_address)) as decoded,
-            tqdm(total=len(sources), unit="image", disable=not self._image_bar) as bar,
+            tqdm(total=len(sources), unit="image", disable=hidden) as bar,
         ):
             images = self._readable(decoded, is_only_source)
             for source, image, detections in self._detect(images, _address):
@@ -136,7 +137,7 @@ class Runner:
             video,
             ExitStack() as recordings,
             closing(_read_frames(video, source.address, self._depth)) as images,
-            tqdm(total=total, desc=source.name, unit="frame") as bar,
+            tqdm(total=total, desc=source.name, unit="frame", disable=None) as bar,
         ):
             for sink in self._sinks:
                 recordings.enter_context(sink.recording(source, self._result_fps(video.fps)))
