@@ -36,7 +36,7 @@ class RunnerSettings:
 
     Attributes:
         window: Shows each frame after the sinks have taken it; None for no window.
-        image_bar: Whether still images have a progress bar; videos always have one.
+        image_bar: Whether still images have a progress bar on a terminal; videos always have one.
         every: Step between the frames of a video that are processed; 1 processes all.
         origin: Where the weights come from, for error messages.
     """
@@ -132,7 +132,7 @@ class Runner:
         total = video.count and math.ceil(video.count / self._every)
         # Some recorders do not state the number of frames.
         is_live = not video.count and not Path(source.address).is_file()
-        was_stopped = False
+        count, was_stopped = 0, False
         with (
             video,
             ExitStack() as recordings,
@@ -144,16 +144,17 @@ class Runner:
             try:
                 for seconds, image, detections in self._detect(images, lambda _: source.address):
                     seconds = seconds if is_live else 0.0
-                    number = bar.n * self._every
+                    number = count * self._every
                     frame = Frame(source, image, detections, self._classes, number, seconds)
                     self._pass_to_sinks(frame, bar)
+                    count += 1
             except KeyboardInterrupt:
                 # This is how cameras and windows are closed. An incomplete result of a file is
                 # deleted.
                 if not is_live and not self._window:
                     raise
                 was_stopped = True
-        if not bar.n:
+        if not count:
             self._skip(UserError(f"{source.address} has no frame that can be read"), is_only_source)
             return
         if is_live and not was_stopped:
