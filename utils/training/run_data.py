@@ -128,7 +128,7 @@ def read_run_data(
         splits["test"] = sorted(test_images)
     anchors = VERSIONS[version.name].anchor_array
     report = check_dataset(splits, classes, anchors, input_size, source.strict, source.faults_file)
-    print(report.table, file=sys.stderr)
+    print(report.table, end="", file=sys.stderr)
     return RunData(split.description, classes, report.samples["train"], report.samples["val"])
 
 
