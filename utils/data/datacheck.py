@@ -16,6 +16,7 @@ from utils.data.faults import (
     LONE_ANNOTATION,
     LONE_IMAGE,
     SAME_ID,
+    SAME_NAME,
     SAME_PIXELS,
     TOO_MANY_OBJECTS,
     UNREADABLE_IMAGE,
@@ -25,7 +26,7 @@ from utils.data.faults import (
     write_faults,
 )
 from utils.data.images import read_image
-from utils.data.imagesets import ImageRef, annotation_files, image_files
+from utils.data.imagesets import ImageRef, annotation_files, image_files, unused_images
 from utils.data.parallel import read_all
 from utils.data.reading import describe_read_error
 from utils.errors import UserError
@@ -96,7 +97,7 @@ def check_dataset(
         faults += found + decoded[split].faults
     usable = {split: result.samples for split, result in decoded.items()}
     faults += _crowded_images(usable.get("train", []))
-    faults += _lone_files({ref.voc_dir for refs in splits.values() for ref in refs})
+    faults += _unused_files({ref.voc_dir for refs in splits.values() for ref in refs})
     faults += _shared_images(decoded)
     faults = list(dict.fromkeys(faults))
     if faults_file:
@@ -157,7 +158,8 @@ def _crowded_images(samples: list[Sample]) -> list[Fault]:
     ]
 
 
-def _lone_files(folders: set[Path]) -> list[Fault]:
+def _unused_files(folders: set[Path]) -> list[Fault]:
+    """Finds images and annotations that are without each other or share their name."""
     faults = []
     for folder in sorted(folders):
         images, annotations = image_files(folder), annotation_files(folder)
@@ -166,6 +168,10 @@ def _lone_files(folders: set[Path]) -> list[Fault]:
         faults += [Fault(LONE_IMAGE, images[image_id]) for image_id in sorted(lone_images)]
         faults += [
             Fault(LONE_ANNOTATION, annotations[image_id]) for image_id in sorted(lone_annotations)
+        ]
+        faults += [
+            Fault(SAME_NAME, path, f"{used.name} is used instead")
+            for path, used in unused_images(folder).items()
         ]
     return faults
 

@@ -12,6 +12,7 @@ from utils.text import printable
 
 LONE_IMAGE = "image without annotation"
 LONE_ANNOTATION = "annotation without image"
+SAME_NAME = "image of the same name"
 NO_SUCH_IMAGE = "no such image"
 UNREADABLE_IMAGE = "unreadable image"
 UNREADABLE_ANNOTATION = "unreadable annotation"
@@ -33,6 +34,7 @@ IMAGE_LEFT_OUT, OBJECT_LEFT_OUT, KEPT = "image left out", "object left out", "ke
 HANDLING = {
     LONE_IMAGE: IMAGE_LEFT_OUT,
     LONE_ANNOTATION: IMAGE_LEFT_OUT,
+    SAME_NAME: IMAGE_LEFT_OUT,
     NO_SUCH_IMAGE: IMAGE_LEFT_OUT,
     UNREADABLE_IMAGE: IMAGE_LEFT_OUT,
     UNREADABLE_ANNOTATION: IMAGE_LEFT_OUT,

@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,13 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     Returns:
         Paths by name without suffix, sorted; names are in the composed form of Unicode (NFC).
     """
+    return {name: paths[0] for name, paths in _files_by_name(folder, suffixes).items()}
+
+
+def _files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
+    """Finds all files that `find_files` considers, those that it prefers first."""
     ranks = {suffix: rank for rank, suffix in enumerate(suffixes)}
-    found: dict[str, tuple[int, str]] = {}
+    found = defaultdict(list)
     if folder.is_dir():
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -68,13 +74,21 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
                 rank = ranks.get(dot + suffix.lower())
                 if rank is not None and not stem.startswith("."):
                     key = unicodedata.normalize("NFC", stem)
-                    found[key] = min((rank, entry.path), found.get(key, (rank, entry.path)))
-    return {stem: Path(path) for stem, (_, path) in sorted(found.items())}
+                    found[key].append((rank, entry.path))
+    return {
+        name: [Path(path) for _, path in sorted(files)] for name, files in sorted(found.items())
+    }
 
 
 def image_files(voc_dir: Path) -> dict[str, Path]:
     """Returns the image files of a VOC folder by id."""
     return find_files(voc_dir / "JPEGImages", IMAGE_SUFFIXES)
+
+
+def unused_images(voc_dir: Path) -> dict[Path, Path]:
+    """Returns the images that `image_files` leaves out, each with the one that it uses instead."""
+    by_name = _files_by_name(voc_dir / "JPEGImages", IMAGE_SUFFIXES)
+    return {path: used for used, *others in by_name.values() for path in others}
 
 
 def annotation_files(voc_dir: Path) -> dict[str, Path]:

@@ -91,6 +91,16 @@ def test_lone_files_of_any_split_are_reported_once(voc):
     ]
 
 
+def test_images_of_the_same_name_are_reported(voc):
+    for suffix in (".WEBP", ".bmp"):
+        (voc / "JPEGImages" / f"a{suffix}").write_bytes(b"not read")
+    report = check(voc)
+    assert [(fault.kind, fault.path.name, fault.detail) for fault in report.faults] == [
+        ("image of the same name", "a.bmp", "a.png is used instead"),
+        ("image of the same name", "a.WEBP", "a.png is used instead"),
+    ]
+
+
 def test_the_same_id_in_two_splits(voc):
     report = check(voc, train="abc", val="cd")
     assert [(fault.kind, fault.path.name) for fault in report.faults] == [
