@@ -59,7 +59,18 @@ def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation) -> int:
     needed = max(counts)
     if augmentation.mosaic:
         needed = max(needed, 5 * int(np.ceil(np.quantile(counts, 0.95))))
-    return min(MAX_BOXES_PER_IMAGE, max(8, -(-needed // 8) * 8))
+    return places_for(needed)
+
+
+def places_for(objects: int) -> int:
+    """Returns the places for objects per image of a batch: a multiple of 8, at most 800."""
+    return min(MAX_BOXES_PER_IMAGE, max(8, -(-objects // 8) * 8))
+
+
+def largest(boxes: np.ndarray, count: int) -> np.ndarray:
+    """Returns the indices of the `count` largest boxes xyxy, largest first."""
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return np.argsort(-areas, kind="stable")[:count]
 
 
 def padded_counts(max_boxes: int) -> list[int]:
@@ -226,9 +237,8 @@ class BatchStream:
         all_labels = np.concatenate([np.zeros(0, np.int32), *(found for _, found in objects)])
         max_boxes = self._settings.max_boxes
         if len(all_boxes) > max_boxes:
-            areas = (all_boxes[:, 2:] - all_boxes[:, :2]).prod(axis=1)
-            largest = np.argsort(-areas, kind="stable")[:max_boxes]
-            all_boxes, all_labels = all_boxes[largest], all_labels[largest]
+            kept = largest(all_boxes, max_boxes)
+            all_boxes, all_labels = all_boxes[kept], all_labels[kept]
         boxes[: len(all_boxes)] = all_boxes
         labels[: len(all_labels)] = all_labels
         return batch

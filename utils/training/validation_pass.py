@@ -9,7 +9,7 @@ from nets.assigner import GroundTruth
 from nets.detector import Detector
 from nets.nms import suppress
 from utils.data.annotation import Sample
-from utils.data.dataset import MAX_BOXES_PER_IMAGE
+from utils.data.dataset import largest, places_for
 from utils.data.images import reduction
 from utils.data.letterbox import Letterbox
 from utils.evaluation.evaluator import predict_samples
@@ -37,7 +37,7 @@ class ValidationPass(Predictor):
         """
         super().__init__(detector, THRESHOLDS, BATCH_SIZE)
         most = max((len(sample.boxes) for sample in samples), default=0)
-        self._places = min(MAX_BOXES_PER_IMAGE, max(8, -(-most // 8) * 8))
+        self._places = places_for(most)
         self._coming: list[Sample] = []
 
         def detect(
@@ -90,8 +90,7 @@ class ValidationPass(Predictor):
         for row, (sample, fit) in enumerate(zip(batch, fits, strict=True)):
             factor = reduction((sample.height, sample.width), self.input_size)
             placed = fit.forward(sample.boxes / factor)
-            areas = (placed[:, 2:] - placed[:, :2]).prod(axis=1)
-            kept = np.argsort(-areas, kind="stable")[: self._places]  # as in training
+            kept = largest(placed, self._places)  # as in training
             boxes[row, : len(kept)] = placed[kept]
             labels[row, : len(kept)] = sample.labels[kept]
         result = self._detect_and_compare(canvases, boxes, labels, len(batch))
