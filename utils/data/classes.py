@@ -45,6 +45,22 @@ def find_classes(refs: Sequence[ImageRef]) -> list[str]:
     return [name for name in voc if name in names] if names <= set(voc) else sorted(names)
 
 
+def find_training_classes(refs: Sequence[ImageRef], data: Path) -> list[str]:
+    """Finds the classes to train on, see `find_classes`.
+
+    Args:
+        refs: The training images.
+        data: The VOCdevkit, for the error message.
+
+    Raises:
+        UserError: The annotations have no object.
+        JobError: The disk or network folder does not respond.
+    """
+    if classes := find_classes(refs):
+        return classes
+    raise UserError(f"no object in the annotations of {data}, draw some boxes first")
+
+
 def _names_in(annotation: Path) -> set[str]:
     try:
         root = parse_xml(annotation)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from nets.versions import VERSIONS
 from utils.data.annotation import Sample
-from utils.data.classes import find_classes, read_classes
+from utils.data.classes import find_training_classes, read_classes
 from utils.data.datacheck import check_dataset
 from utils.data.splits import resolve_splits
-from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,7 @@ def read_training_samples(source: TrainSource) -> tuple[list[Sample], list[str]]
     split = resolve_splits(source.data, source.train_set, seed=source.seed)
     print(f"{source.data}: {split}", file=sys.stderr)
     path = source.classes_file
-    classes = read_classes(path) if path else find_classes(split.train)
-    if not classes:
-        raise UserError(f"no object in the annotations of {source.data}, draw some boxes first")
+    classes = read_classes(path) if path else find_training_classes(split.train, source.data)
     report = check_dataset(
         {"train": split.train},
         classes,

@@ -13,7 +13,7 @@ import numpy as np
 from nets.versions import VERSIONS, YoloVersion, with_anchors
 from utils.data.anchors import anchor_fit, kmeans_anchors
 from utils.data.annotation import Sample
-from utils.data.classes import find_classes
+from utils.data.classes import find_training_classes
 from utils.data.datacheck import check_dataset
 from utils.data.imagesets import images_in_test, voc_dirs
 from utils.data.splits import HELD_OUT, resolve_splits
@@ -118,9 +118,7 @@ def read_run_data(
     split = resolve_splits(
         source.folder, source.train_set, source.val_set, source.seed, source.held_out
     )
-    classes = list(classes or find_classes(split.train))
-    if not classes:
-        raise UserError(f"no object in the annotations of {source.folder}, draw some boxes first")
+    classes = list(classes or find_training_classes(split.train, source.folder))
     print(split, file=sys.stderr)
     splits = {"train": split.train, "val": split.val}
     test_images = images_in_test(voc_dirs(source.folder))
