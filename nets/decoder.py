@@ -86,8 +86,22 @@ def decode_boxes(logits: KerasTensor, priors: Priors) -> KerasTensor:
     Returns:
         (..., 4) xyxy boxes in pixels of the input, not clipped to it.
     """
+    return place_boxes(logits[..., 0:2], logits[..., 2:4], priors)
+
+
+def place_boxes(centre: KerasTensor, size: KerasTensor, priors: Priors) -> KerasTensor:
+    """Does the same from separate logits of centre and size.
+
+    Args:
+        centre: (..., 2) logits tx, ty.
+        size: (..., 2) logits tw, th.
+        priors: Priors, as in `decode_boxes`.
+
+    Returns:
+        (..., 4) boxes, as `decode_boxes` returns them.
+    """
     scale_xy = priors.scale_xy
-    offset = ops.sigmoid(logits[..., 0:2]) * scale_xy - 0.5 * (scale_xy - 1.0)
-    centre = (priors.cells + offset) * priors.strides
-    size = priors.anchors * ops.exp(ops.minimum(logits[..., 2:4], MAX_LOG_GROWTH))
+    offset = ops.sigmoid(centre) * scale_xy - 0.5 * (scale_xy - 1.0)
+    centre = (offset + priors.cells) * priors.strides
+    size = ops.exp(ops.minimum(size, MAX_LOG_GROWTH)) * priors.anchors
     return ops.concatenate([centre - 0.5 * size, centre + 0.5 * size], axis=-1)

@@ -145,6 +145,9 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     A layer with an option that this does not cover, such as a bias, uses Keras' own computation.
 
     The class has the same name as Keras' own, because paths in weight files contain that name.
+
+    Attributes:
+        margin: Zeros added on every side, before Keras' own padding.
     """
 
     def __init__(self, *args: Any, margin: int = 0, **options: Any) -> None:
@@ -164,6 +167,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
                 f"{self.name}: a margin needs padding 'valid' and channels last, not "
                 f"{self.padding!r} and {self.data_format!r}"
             )
+        self.margin = margin
         self._margins = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
@@ -175,8 +179,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
         """Convolves features (B, H, W, C)."""
         if not (training and self._has_own_gradient(inputs.shape)):
-            has_margin = self._margins[1][0] > 0
-            return super().call(tf.pad(inputs, self._margins) if has_margin else inputs)
+            return super().call(tf.pad(inputs, self._margins) if self.margin else inputs)
         kernel = tf.convert_to_tensor(self.kernel)
         margins = self._margins if self.padding == "valid" else "SAME"
         if has_gpu():
@@ -195,7 +198,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
             and all(size % 2 == 1 for size in self.kernel_size)
         )
         if self.padding == "valid":
-            return halves and all(2 * self._margins[1][0] + 1 == size for size in self.kernel_size)
+            return halves and all(2 * self.margin + 1 == size for size in self.kernel_size)
         return halves and self.compute_dtype == "bfloat16"
 
 

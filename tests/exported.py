@@ -1,0 +1,74 @@
+"""Small trained-like detectors for tests of exports, and what their files must compute."""
+
+import keras
+import numpy as np
+
+from nets.detector import Detector
+from utils.config import Recipe, RunConfig
+from utils.run import Run, RunDirectory
+
+CLASSES = ["cat", "dog", "red car"]
+
+
+def make_detector(backbone="mobilenetv1", version="v4", size=(64, 96), **options) -> Detector:
+    """Makes a detector whose statistics, offsets and logits vary, as after training."""
+    if backbone == "mobilenetv1":
+        options = {"width": 0.25, **options}
+    keras.utils.set_random_seed(7)
+    detector = Detector(backbone, len(CLASSES), version, size, **options)
+    vary(detector)
+    return detector
+
+
+def vary(detector: Detector) -> None:
+    """Sets the normalizations as if they had been trained on random images."""
+    random = np.random.default_rng(5)
+    images = random.uniform(0, 255, (4, *detector.input_size, 3)).astype(np.float32)
+    norms = [
+        layer
+        for layer in [*detector.backbone.layers, *detector.layers]
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    for norm in norms:
+        norm.momentum = 0.0
+    detector(images, training=True)  # the moving statistics are now those of the images
+    for norm in norms:
+        norm.beta.assign(random.normal(0, 0.3, norm.beta.shape))
+        norm.gamma.assign(random.uniform(0.7, 1.3, norm.gamma.shape))
+    for layer in detector.layers:
+        if layer.name.endswith("_logits"):
+            layer.kernel.assign(random.normal(0, 0.05, layer.kernel.shape))
+            layer.bias.assign(random.normal(0, 1, layer.bias.shape))
+
+
+def make_run(path, **options) -> Run:
+    """Writes a run directory with such a detector, and returns the run."""
+    detector = make_detector(**options)
+    config = RunConfig(
+        detector.backbone_name,
+        detector.width,
+        detector.convention,
+        detector.version,
+        detector.input_size,
+        Recipe(),
+        data="VOCdevkit",
+    )
+    directory = RunDirectory(path)
+    directory.describe(config, CLASSES)
+    directory.save_best_weights(detector, CLASSES)
+    return Run(path, config, CLASSES, detector)
+
+
+def random_canvases(detector: Detector, count=2) -> np.ndarray:
+    """Makes images (count, H, W, 3) float32 with flat and noisy areas."""
+    random = np.random.default_rng(3)
+    height, width = detector.input_size
+    coarse = random.uniform(0, 255, (count, height // 16, width // 16, 3))
+    return np.float32(np.round(coarse.repeat(16, axis=1).repeat(16, axis=2)))
+
+
+def keras_outputs(detector: Detector, canvases: np.ndarray) -> dict[str, np.ndarray]:
+    """Boxes as fractions and scores that an exported file must compute."""
+    boxes, scores = (part.numpy() for part in detector.predict_boxes(canvases))
+    height, width = detector.input_size
+    return {"boxes": boxes / np.float32([width, height] * 2), "scores": scores}
