@@ -53,13 +53,16 @@ def main(args: argparse.Namespace) -> None:
     """Times one detector at batch sizes 1 and 8."""
     cli.import_tensorflow()
     from nets.detector import Detector
+    from utils.inference.engines.keras import KerasEngine
     from utils.inference.predictor import Predictor
     from utils.inference.thresholds import Thresholds
 
     size = cli.parse_size(args.input_size)
     detector = Detector(args.backbone, NUM_CLASSES, version=args.yolo, input_size=size)
     pixels = random_photo()
-    (best,) = Predictor(detector, Thresholds(confidence=0.0, max_boxes=DETECTIONS))([pixels])
+    (best,) = Predictor(KerasEngine(detector, Thresholds(confidence=0.0, max_boxes=DETECTIONS)))(
+        [pixels]
+    )
     thresholds = Thresholds(confidence=float(best.scores[-1]))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -109,6 +112,7 @@ def make_functions(
     from benchmarks.bare_network import bare_network
     from utils.data.images import read_image
     from utils.files import OutputFolder
+    from utils.inference.engines.keras import KerasEngine
     from utils.inference.predictor import Predictor
     from utils.inference.runner import Runner, RunnerSettings
     from utils.inference.sinks import JsonDocument, Pictures
@@ -118,7 +122,7 @@ def make_functions(
     canvases = tf.zeros((batch, *detector.input_size, 3), tf.uint8)
     plain = bare_network(detector, batch, constants=False)
     frozen = bare_network(detector, batch, constants=True)
-    predictor = Predictor(detector, thresholds, batch, frozen=True)
+    predictor = Predictor(KerasEngine(detector, thresholds, batch, frozen=True))
 
     def predict(source: Path) -> None:
         sinks = [Pictures(OutputFolder(media.out)), JsonDocument()]

@@ -15,6 +15,7 @@ from utils.data.anchors import load_anchors, save_anchors
 from utils.data.classes import read_classes
 from utils.errors import UserError
 from utils.files import written_whole
+from utils.inference.engines.keras import KerasEngine
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
 from utils.layer_tensors import load_exactly
@@ -192,8 +193,8 @@ class Run:
             batch_size: Images per call of the network.
             labels: The classes to find; None for all.
         """
-        stretch = self.config.resize == "stretch"
-        return Predictor(self.detector, thresholds, batch_size, stretch, frozen=True, labels=labels)
+        engine = KerasEngine(self.detector, thresholds, batch_size, frozen=True, labels=labels)
+        return Predictor(engine, stretch=self.config.resize == "stretch")
 
 
 def newest_run(logs: Path | str = "logs") -> Path:

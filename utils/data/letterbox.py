@@ -55,22 +55,28 @@ class Letterbox:
             original=tuple(original),
         )
 
-    def apply(self, image: np.ndarray) -> np.ndarray:
+    def apply(self, image: np.ndarray, canvas: np.ndarray | None = None) -> np.ndarray:
         """Fits an image into the input.
 
         Args:
             image: uint8 (h, w, 3); may be decoded at a reduced size.
+            canvas: Array (H, W, 3) of any type to write to; None for a new uint8 array.
 
         Returns:
-            uint8 (H, W, 3).
+            The canvas.
         """
         height = round(self.original[0] * self.scale_y)
         width = round(self.original[1] * self.scale_x)
         shrinks = height < image.shape[0] or width < image.shape[1]
-        canvas = np.full((*self.input, 3), GREY, np.uint8)
-        canvas[self.pad_y : self.pad_y + height, self.pad_x : self.pad_x + width] = cv2.resize(
+        resized = cv2.resize(
             image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         )
+        if canvas is None:
+            canvas = np.empty((*self.input, 3), np.uint8)
+        bottom, right = self.pad_y + height, self.pad_x + width
+        canvas[: self.pad_y] = canvas[bottom:] = GREY
+        canvas[self.pad_y : bottom, : self.pad_x] = canvas[self.pad_y : bottom, right:] = GREY
+        canvas[self.pad_y : bottom, self.pad_x : right] = resized
         return canvas
 
     def forward(self, boxes: np.ndarray) -> np.ndarray:

@@ -24,10 +24,10 @@ def measure_speed(predictor: Predictor, path: Path, runs: int) -> dict[str, floa
     Returns:
         Median milliseconds: `end_to_end_ms` from file to boxes, `network_ms` of the network alone.
     """
-    canvas = letterbox(read_one(read_image, path), predictor.input_size)[0][None]
+    canvas = letterbox(read_one(read_image, path), predictor.input_size)[0]
     return {
         "end_to_end_ms": _median_ms(lambda: predictor([read_image(path)]), runs),
-        "network_ms": _median_ms(lambda: predictor.best_scores(canvas).numpy(), runs),
+        "network_ms": _median_ms(lambda: predictor.engine.best_scores(canvas), runs),
     }
 
 

@@ -15,6 +15,7 @@ from utils.data.letterbox import Letterbox
 from utils.evaluation.evaluator import predict_samples
 from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
 from utils.inference.detections import Detections
+from utils.inference.engines.keras import KerasEngine, to_detections
 from utils.inference.predictor import Predictor
 
 # Logit of an image that only fills up a batch. Its objectness and loss are 0 in float32.
@@ -35,7 +36,7 @@ class ValidationPass(Predictor):
             detector: The detector, whose current weights are used in each pass.
             samples: The validation set, which determines the maximum number of boxes per image.
         """
-        super().__init__(detector, THRESHOLDS, BATCH_SIZE)
+        super().__init__(KerasEngine(detector, THRESHOLDS, BATCH_SIZE))
         most = max((len(sample.boxes) for sample in samples), default=0)
         self._places = places_for(most)
         self._coming: list[Sample] = []
@@ -83,7 +84,7 @@ class ValidationPass(Predictor):
         }
         return found, losses
 
-    def _run(self, canvases: np.ndarray, fits: Sequence[Letterbox]) -> dict[str, tf.Tensor]:
+    def _run(self, fits: Sequence[Letterbox]) -> list[Detections]:
         batch, self._coming = self._coming[: len(fits)], self._coming[len(fits) :]
         boxes = np.zeros((BATCH_SIZE, self._places, 4), np.float32)
         labels = np.full((BATCH_SIZE, self._places), -1, np.int32)
@@ -93,7 +94,7 @@ class ValidationPass(Predictor):
             kept = largest(placed, self._places)  # as in training
             boxes[row, : len(kept)] = placed[kept]
             labels[row, : len(kept)] = sample.labels[kept]
-        result = self._detect_and_compare(canvases, boxes, labels, len(batch))
+        result = self._detect_and_compare(self.engine.canvases, boxes, labels, len(batch))
         positives = float(result.pop("positives"))
         self._positives += positives
         for term in ("box", "objectness", "class"):
@@ -101,4 +102,4 @@ class ValidationPass(Predictor):
             counted = BATCH_SIZE if term == "objectness" else max(1.0, positives)
             total = float(result.pop(term)) * counted
             self._sums[term] = self._sums.get(term, 0.0) + total
-        return result
+        return to_detections(result, len(fits), THRESHOLDS.max_boxes)

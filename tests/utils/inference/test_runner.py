@@ -8,6 +8,7 @@ from tests.red_finder import RedFinder
 from utils import lookahead
 from utils.errors import JobError, UserError
 from utils.inference import runner
+from utils.inference.engines.keras import KerasEngine
 from utils.inference.predictor import Predictor
 from utils.inference.runner import Runner
 from utils.inference.sinks import JsonDocument, Sink
@@ -57,7 +58,7 @@ def media(tmp_path, monkeypatch):
 
 
 def make_runner(*sinks):
-    return Runner(Predictor(RedFinder(), batch_size=2), ["red"], sinks)
+    return Runner(Predictor(KerasEngine(RedFinder(), batch_size=2)), ["red"], sinks)
 
 
 def test_sinks_are_called_in_order():

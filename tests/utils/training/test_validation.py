@@ -122,11 +122,12 @@ def test_loss_is_that_of_the_set_as_one_batch_without_padding(samples, tmp_path,
 def test_detections_are_those_of_a_predictor(samples, tmp_path):
     from utils.evaluation.evaluator import predict_samples
     from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
+    from utils.inference.engines.keras import KerasEngine
     from utils.inference.predictor import Predictor
 
     detector = make_trainer(samples, tmp_path).detector
     found, _ = ValidationPass(detector, samples).measure(samples)
-    predictor = Predictor(detector, THRESHOLDS, BATCH_SIZE)
+    predictor = Predictor(KerasEngine(detector, THRESHOLDS, BATCH_SIZE))
     for one, other in zip(found, predict_samples(predictor, samples, False), strict=True):
         np.testing.assert_array_equal(one.boxes, other.boxes)
         np.testing.assert_array_equal(one.scores, other.scores)

@@ -1,0 +1,1 @@
+"""Runs detectors on letterboxed images: one file per runtime."""
