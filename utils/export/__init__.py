@@ -1,0 +1,1 @@
+"""Exports runs to the formats of other runtimes: one file per format."""

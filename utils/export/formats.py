@@ -1,0 +1,84 @@
+"""What each export format can do: pure data, for the flags."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from utils.errors import UserError
+from utils.inference.metadata import Scheme
+
+FormatName = Literal["saved_model", "onnx", "litert", "openvino"]
+PRECISIONS = get_args(Scheme)
+QUANTIZED = ("int8", "int16x8")
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a format can do.
+
+    Attributes:
+        suffix: End of the file name; without a dot, the result is a folder.
+        precisions: Precision schemes that it has.
+        free_batch: Whether the number of images per call can be left free.
+        nms: Whether its standard operators can suppress boxes of several classes.
+    """
+
+    suffix: str
+    precisions: tuple[Scheme, ...]
+    free_batch: bool
+    nms: bool
+
+
+FORMATS: dict[FormatName, Format] = {
+    "saved_model": Format("_saved_model", ("float32",), free_batch=True, nms=True),
+    "onnx": Format(".onnx", ("float32", "float16", "int8"), free_batch=True, nms=True),
+    "litert": Format(
+        ".tflite", ("float32", "float16", "int8", "int16x8"), free_batch=False, nms=False
+    ),
+    "openvino": Format("_openvino", ("float32", "float16", "int8"), free_batch=True, nms=True),
+}
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What is exported.
+
+    Attributes:
+        format: The format.
+        precision: Precision scheme.
+        batch: Number of images per call; None to leave it free.
+        nms: Whether non-maximum suppression becomes part of the model.
+
+    Raises:
+        UserError: The format does not have one of these.
+    """
+
+    format: FormatName
+    precision: Scheme = "float32"
+    batch: int | None = None
+    nms: bool = False
+
+    def __post_init__(self) -> None:
+        can = FORMATS[self.format]
+        if self.precision not in can.precisions:
+            raise UserError(
+                f"--format {self.format} has no {self.precision}, choose "
+                f"{' or '.join(can.precisions)}"
+            )
+        if self.batch is None and not can.free_batch:
+            raise UserError(f"--format {self.format} needs a fixed --batch, use 1 for example")
+        if self.nms and not can.nms:
+            others = " or ".join(name for name, each in FORMATS.items() if each.nms)
+            raise UserError(
+                f"the standard operators of --format {self.format} cannot suppress boxes of "
+                f"several classes, remove --nms or use {others}"
+            )
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file or folder in the export folder of a run."""
+        parts = [f"detector-{self.precision}"]
+        if self.nms:
+            parts.append("nms")
+        if self.batch is not None and FORMATS[self.format].free_batch:
+            parts.append(f"batch{self.batch}")
+        return "-".join(parts) + FORMATS[self.format].suffix

@@ -1,0 +1,116 @@
+"""What every runtime of exported models provides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from nets.versions import strides_of
+from utils.errors import UserError
+from utils.inference.metadata import Metadata
+
+RuntimePrecision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """How a runtime uses the machine.
+
+    Attributes:
+        batch_size: Images per call, if the model leaves it free.
+        threads: Number of threads; None for one per physical core.
+        precision: Precision in which float layers are computed; `auto` for the fastest one of the
+            processor. Only OpenVINO offers a choice.
+    """
+
+    batch_size: int = 1
+    threads: int | None = None
+    precision: RuntimePrecision = "auto"
+
+
+class Session(Protocol):
+    """A model that a runtime has loaded.
+
+    Attributes:
+        images: (B, H, W, 3) float32, the input of the next run; the runtime reads this array.
+        description: Runtime, its version and its settings, in words.
+    """
+
+    images: np.ndarray
+    description: str
+
+    def run(self) -> Mapping[str, np.ndarray]:
+        """Runs the model on `images`.
+
+        Returns:
+            The outputs by name; the arrays are valid until the next run.
+        """
+        ...
+
+
+def missing_runtime(path: Path, package: str) -> UserError:
+    """Returns the error of a runtime that is not installed.
+
+    Args:
+        path: The model.
+        package: The package that reads it.
+    """
+    return UserError(
+        f"{path} needs {package}, which is not installed: pip install -r requirements-export.txt"
+    )
+
+
+def check_shapes(
+    path: Path, metadata: Metadata, shapes: Mapping[str, tuple[int | None, ...]]
+) -> None:
+    """Checks that a model has the input and the outputs that its metadata states.
+
+    Args:
+        path: The model.
+        metadata: Its metadata.
+        shapes: Shape of each input and output by name; None or a negative number for a free
+            dimension.
+
+    Raises:
+        UserError: The model contradicts the metadata.
+    """
+    for name, expected in expected_shapes(metadata).items():
+        if name not in shapes:
+            raise UserError(f"{path} has no input or output named {name}, export the run again")
+        found = shapes[name]
+        fits = len(found) == len(expected) and all(
+            ours is None or theirs is None or theirs < 0 or ours == theirs
+            for ours, theirs in zip(expected, found, strict=True)
+        )
+        if not fits:
+            raise UserError(
+                f"{path} contradicts its metadata: {name} has shape {list(found)} and should have "
+                f"{list(expected)}, export the run again"
+            )
+
+
+def expected_shapes(metadata: Metadata) -> dict[str, tuple[int | None, ...]]:
+    """Returns the shapes of the input and the outputs of a model; None for a free dimension."""
+    batch, classes = metadata.batch, len(metadata.classes)
+    images = {"images": (batch, *metadata.input_size, 3)}
+    if metadata.nms:
+        most = metadata.thresholds.max_boxes
+        return images | {
+            "boxes": (batch, most, 4),
+            "scores": (batch, most),
+            "labels": (batch, most),
+            "counts": (batch,),
+        }
+    predictions = count_predictions(metadata)
+    return images | {"boxes": (batch, predictions, 4), "scores": (batch, predictions, classes)}
+
+
+def count_predictions(metadata: Metadata) -> int:
+    """Returns the number of predictions P per image."""
+    height, width = metadata.input_size
+    return sum(
+        (height // stride) * (width // stride) * len(level)
+        for stride, level in zip(strides_of(metadata.anchors), metadata.anchors, strict=True)
+    )

@@ -1,0 +1,104 @@
+"""Exported models, which predict like the run that they were exported from."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from utils.errors import UserError
+from utils.inference.engines.exported import ExportedEngine
+from utils.inference.engines.session import RuntimeSettings, Session
+from utils.inference.metadata import Metadata, from_text
+from utils.inference.predictor import Predictor
+from utils.inference.thresholds import Thresholds
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A file, or a folder, of export.py.
+
+    Attributes:
+        path: The file.
+        metadata: What the file says about itself.
+        settings: How the runtime uses the machine.
+    """
+
+    path: Path
+    metadata: Metadata
+    settings: RuntimeSettings
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, by label."""
+        return list(self.metadata.classes)
+
+    def open(self) -> Session:
+        """Loads the model into its runtime.
+
+        Raises:
+            UserError: The runtime is not installed, or the file is damaged or contradicts its
+                metadata.
+        """
+        return _runtime(self.path).open_session(self.path, self.metadata, self.settings)
+
+    def predictor(self, thresholds: Thresholds, labels: Sequence[int] | None = None) -> Predictor:
+        """Loads the model and builds a predictor, as `utils.run.Run.predictor` does.
+
+        Args:
+            thresholds: Thresholds of non-maximum suppression.
+            labels: The classes to find; None for all.
+
+        Raises:
+            UserError: See `open`.
+        """
+        metadata = self.metadata
+        if metadata.nms and _relaxes(thresholds, metadata.thresholds):
+            baked = metadata.thresholds
+            print(
+                f"warning: {self.path} suppresses boxes itself, with --conf {baked.confidence:g}, "
+                f"--iou {baked.iou:g} and --max-boxes {baked.max_boxes}: it cannot find more",
+                file=sys.stderr,
+            )
+        engine = ExportedEngine(self.open(), metadata, thresholds, labels)
+        return Predictor(engine, stretch=metadata.preprocessing.resize == "stretch")
+
+
+def load_model(path: Path, settings: RuntimeSettings) -> ExportedModel:
+    """Reads the metadata of an exported model.
+
+    Raises:
+        UserError: There is no such file, its format is unknown, or its metadata is missing or
+            damaged.
+    """
+    if not path.exists():
+        raise UserError(f"no model {path}, specify a file of export.py")
+    return ExportedModel(path, from_text(_runtime(path).read_text(path), path), settings)
+
+
+def _relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
+    """Whether thresholds ask for detections that a model with others has already dropped."""
+    return (
+        wanted.confidence < baked.confidence
+        or wanted.iou != baked.iou
+        or wanted.max_boxes > baked.max_boxes
+    )
+
+
+def _runtime(path: Path) -> ModuleType:
+    """Imports the module of `utils.inference.engines` that reads a path."""
+    if path.suffix == ".tflite":
+        name = "litert"
+    elif path.suffix == ".onnx":
+        name = "onnx"
+    elif path.suffix == ".xml" or (path.is_dir() and any(path.glob("*.xml"))):
+        name = "openvino"
+    elif path.is_dir() and (path / "saved_model.pb").is_file():
+        name = "saved_model"
+    else:
+        raise UserError(
+            f"{path} is no exported model: specify a .onnx or .tflite file, or a folder of "
+            "OpenVINO or SavedModel"
+        )
+    return import_module(f"utils.inference.engines.{name}")
