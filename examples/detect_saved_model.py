@@ -1,0 +1,58 @@
+"""Finds objects with TensorFlow: python detect_saved_model.py MODEL PHOTO"""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+
+def load(path):
+    """Returns a function from images to the outputs, and the metadata."""
+    model = tf.saved_model.load(path)
+    metadata = json.loads(Path(path, "metadata.json").read_text(encoding="utf-8"))
+    return model.signatures["serving_default"], metadata
+
+
+def letterbox(image, metadata):
+    """Fits an image into the input; returns it with its scale and its padding."""
+    size, rule = metadata["input_size"], metadata["preprocessing"]
+    h, w = image.shape[:2]
+    fitted = [max(1, round(side * min(size[0] / h, size[1] / w))) for side in (h, w)]
+    height, width = size if rule["resize"] == "stretch" else fitted
+    method = cv2.INTER_AREA if height < h or width < w else cv2.INTER_CUBIC
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    canvas = np.full((1, *size, 3), rule["pad_value"], np.float32)
+    resized = cv2.resize(image, (width, height), interpolation=method)
+    canvas[0, top : top + height, left : left + width] = resized
+    return canvas, np.tile([width / w, height / h], 2), [left, top] * 2
+
+
+def suppress(boxes, scores, limits):
+    """Returns label, score and box of each detection, best first."""
+    rows, labels = np.nonzero(scores > limits["confidence"])
+    order = np.argsort(-scores[rows, labels], kind="stable")
+    boxes, scores, labels = boxes[rows][order], scores[rows, labels][order], labels[order]
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    kept, rest = [], np.arange(len(boxes))
+    while len(rest) and len(kept) < limits["max_boxes"]:
+        best, rest = rest[0], rest[1:]
+        kept.append(best)
+        start = np.maximum(boxes[best, :2], boxes[rest, :2])
+        shared = np.maximum(np.minimum(boxes[best, 2:], boxes[rest, 2:]) - start, 0).prod(axis=1)
+        overlaps = shared > limits["iou"] * (areas[best] + areas[rest] - shared)
+        rest = rest[~overlaps | (labels[rest] != labels[best])]
+    return zip(labels[kept], scores[kept], boxes[kept])
+
+
+detect, metadata = load(sys.argv[1])
+image = cv2.imread(sys.argv[2], cv2.IMREAD_COLOR_RGB)
+canvas, scale, pad = letterbox(image, metadata)
+outputs = detect(images=canvas)
+boxes, scores = (np.asarray(outputs[name])[0] for name in ("boxes", "scores"))
+boxes = boxes * np.tile(metadata["input_size"][::-1], 2)  # to pixels of the input
+for label, score, box in suppress(boxes, scores, metadata["thresholds"]):
+    corners = np.clip((box - pad) / scale, 0, image.shape[1::-1] * 2)
+    print(metadata["classes"][label], f"{score:.4f}", *(f"{corner:.2f}" for corner in corners))
