@@ -41,6 +41,7 @@ from utils.text import counted
 # Scores compare detections with boxes as annotated, like VOC's development kit and pycocotools, but
 # no detection extends beyond the image.
 FOUND_IOU = 0.5
+MIN_SIDE = 1 - 1e-6  # pixels; 1.0248 - 0.0248 is less than 1 in floating point
 ROOT = "annotation"  # the tag of the outermost element
 CROWD = "iscrowd"  # a tag of objects that only `convert_dataset.py` writes
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
@@ -204,9 +205,9 @@ def box_fault(
     reason = f" in an image of {image}"
     if not np.isfinite(box).all():
         return NO_BOX, ""
-    if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+    if box[2] - box[0] < MIN_SIDE or box[3] - box[1] < MIN_SIDE:
         return EMPTY_BOX, ""
-    if inside[2] - inside[0] < 1 or inside[3] - inside[1] < 1:
+    if inside[2] - inside[0] < MIN_SIDE or inside[3] - inside[1] < MIN_SIDE:
         return OUTSIDE, reason
     if np.abs(inside - box).max() <= BORDER_SLACK:
         return None, ""

@@ -23,10 +23,11 @@ from utils.data.faults import (
     UNREADABLE_IMAGE,
     Fault,
 )
-from utils.data.formats.coco_files import CocoFile, find_coco_files, parse_coco, records
+from utils.data.formats.coco_files import CocoFile, find_coco_files, parse_coco
 from utils.data.formats.names import unique_names
 from utils.data.formats.records import (
     NO_LISTS,
+    Box,
     BoxDataset,
     ImageEntry,
     LabelledBox,
@@ -79,7 +80,7 @@ class _Reader:
     def _collect(self, file: CocoFile, content: dict) -> None:
         class_of = self._read_classes(file.path, content)
         entries: dict[str, _Entry] = {}
-        for record in records(content, "images"):
+        for record in content["images"]:
             name, key = record.get("file_name"), record.get("id")
             if not isinstance(name, str) or not name.strip() or key is None:
                 detail = f"an image without file_name or id: {str(record)[:60]}"
@@ -89,7 +90,7 @@ class _Reader:
                 self.faults.append(Fault(UNREADABLE_ANNOTATION, file.path, detail))
             else:
                 entries[str(key)] = _Entry(file, name.strip(), _stated_size(record))
-        for record in records(content, "annotations"):
+        for record in content["annotations"]:
             entry = entries.get(str(record.get("image_id")))
             if entry is None:
                 detail = f"{_shown(record)}: no image has the id {record.get('image_id')}"
@@ -118,7 +119,7 @@ class _Reader:
         """Adds the classes of a file; returns their names by category id."""
         found = [
             (record["id"], str(record.get("name", "")))
-            for record in records(content, "categories")
+            for record in content["categories"]
             if record.get("id") is not None
         ]
         if all(isinstance(key, int) for key, _ in found):
@@ -193,21 +194,20 @@ class _Reader:
                 objects.append(LabelledBox(fitted, label, is_difficult or is_crowd, is_crowd))
         return objects
 
-    def _box(self, record: dict, entry: _Entry) -> tuple[float, float, float, float] | None:
+    def _box(self, record: dict, entry: _Entry) -> Box | None:
         """Returns the box xyxy of an annotation, that of its outline if it has none."""
         try:
             x, y, width, height = map(float, record.get("bbox") or ())
+            box = x, y, x + width, y + height
         except (TypeError, ValueError):
-            x, y, width, height = 0.0, 0.0, 0.0, 0.0
-        if width > 0 and height > 0:
-            return x, y, x + width, y + height
-        box = outline_box(record.get("segmentation") or ())
-        if box:
+            box = None
+        if box and box[2] > box[0] and box[3] > box[1]:
+            return box
+        outline = outline_box(record.get("segmentation") or ())
+        if outline:
             what = f"{_shown(record)} of {entry.file_name}"
             self.faults.append(Fault(BOX_FROM_OUTLINE, entry.file.path, what))
-        elif record.get("bbox"):
-            return x, y, x + width, y + height  # reported as empty
-        return box
+        return outline or box  # a box without area is reported
 
     def _is_stored(
         self, entry: _Entry, layout: ImageLayout, boxes: Sequence[Sequence[float]]

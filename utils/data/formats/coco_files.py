@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,14 +129,11 @@ def parse_coco(path: Path) -> dict:
                 f"{path} is not a file of COCO with boxes: it has no list {key!r}; "
                 "specify another file"
             )
+        if not all(isinstance(record, dict) for record in content[key]):
+            raise UserError(f"{path}: an entry of {key!r} is not a JSON object; correct the file")
     content["outlines"] = outlines
     return content
 
 
 def _is_area(sides: Sequence[object]) -> bool:
     return all(isinstance(side, int | float) and side > 0 for side in sides)
-
-
-def records(content: dict, key: str) -> Iterator[dict]:
-    """Yields the entries of a list that are JSON objects."""
-    return (record for record in content[key] if isinstance(record, dict))

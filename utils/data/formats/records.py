@@ -129,11 +129,11 @@ def fit_box(
     Returns:
         The box, None if it is unusable, and its fault, None if there is none.
     """
-    kind, reason = box_fault(
-        box, image, True
-    )  # True: that scores cannot match it is no matter here
+    box = rounded(box)
+    # Whether scores can match the box is checked before training.
+    kind, reason = box_fault(box, image, is_difficult=True)
     if kind is None:
-        return rounded(box), None
+        return box, None
     detail = f"{what} {' '.join(f'{side:g}' for side in box)}"
     if HANDLING[kind] == OBJECT_LEFT_OUT:
         return None, Fault(kind, path, detail + reason)

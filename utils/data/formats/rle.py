@@ -63,6 +63,8 @@ def _decompress(text: str) -> list[int]:
     value = shift = 0
     for character in text:
         code = ord(character) - FIRST_CHARACTER
+        if not 0 <= code < 2 * MORE:
+            raise ValueError(f"{character!r} is not a part of compressed counts")
         value |= (code & (MORE - 1)) << shift
         shift += BITS
         if code & MORE:

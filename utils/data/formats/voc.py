@@ -2,8 +2,8 @@
 
 A dataset is written as `VOC2007` of a VOCdevkit. A `classes.txt` beside it keeps the order of the
 classes and those without an object. Coordinates have up to six decimals, and nothing is added to
-them, see `utils.data.formats.records`. A crowd of COCO becomes a difficult object with an additional
-tag `iscrowd`, which other readers ignore.
+them, see `utils.data.formats.records`. A crowd of COCO becomes a difficult object with a tag
+`iscrowd` of its own, which other readers ignore.
 """
 
 from collections import defaultdict

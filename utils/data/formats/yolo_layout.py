@@ -100,7 +100,7 @@ def _read_yaml(file: Path) -> YoloLayout:
             _add_set(layout, name or key, value, file, content.get("path", ""))
     if not layout.sets:
         keys = [key for key in content if key.lower() in SET_OF_WORD]
-        reason = f"nothing that {', '.join(keys)} name exists" if keys else "it has no key train"
+        reason = f"what it names as {', '.join(keys)} does not exist" if keys else "no key train"
         raise UserError(
             f"no images for {file}: {reason}; put the YAML file beside the folders or correct them"
         )
