@@ -161,10 +161,12 @@ class _Reader:
         objects = self._objects(entries[0], layout, label_of)
         for entry in entries[1:]:
             found = self._objects(entry, layout, label_of)
-            new = [each for each in found if each not in objects]
-            others = f"{entry.file.path.name}: {len(new)} of {counted(len(found), 'object')} differ"
-            self.faults.append(Fault(LISTED_TWICE, path, f"{path}: listed again in {others}"))
-            objects += new
+            if sorted(found) != sorted(objects):  # otherwise it is an image of two sets
+                detail = (
+                    f"{path}: has other objects in {entry.file.path.name} than in another entry"
+                )
+                self.faults.append(Fault(LISTED_TWICE, path, detail))
+            objects += [each for each in found if each not in objects]
         return tuple(objects)
 
     def _objects(
