@@ -38,8 +38,9 @@ def voc_dirs(data: Path) -> list[Path]:
     """
     data = Path(data)
     if not data.is_dir():
-        hint = conversion_hint(data) or "specify the VOCdevkit with --data"
-        raise UserError(f"no folder {data}: {hint}")
+        if hint := conversion_hint(data):
+            raise UserError(f"{data} is not a folder: {hint}")
+        raise UserError(f"no folder {data}: specify the VOCdevkit with --data")
     if (data / "Annotations").is_dir():
         return [data]
     found = sorted(path.parent for path in data.glob("VOC*/Annotations") if path.is_dir())
