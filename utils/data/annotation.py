@@ -1,10 +1,11 @@
 """Reads the annotations of a set of images into samples."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,8 +23,10 @@ from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.data.orientation import UNKNOWN_FRAME, Frame, FrameCounts, ImageLayout
 from utils.data.parallel import read_all
 from utils.data.reading import describe_read_error
-from utils.data.vocxml import read_frame, read_objects
+from utils.data.vocxml import AnnotatedObject, read_frame, read_objects
 from utils.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +52,44 @@ class Sample:
     height: int
 
 
+class AnnotatedImage(NamedTuple):
+    """An image with its annotation, all numbers as annotated.
+
+    Attributes:
+        ref: The image in its VOC folder.
+        image: The image file.
+        layout: Size and orientation of the image.
+        objects: The usable objects of the annotation.
+    """
+
+    ref: ImageRef
+    image: Path
+    layout: ImageLayout
+    objects: list[AnnotatedObject]
+
+
 def read_samples(
     refs: Sequence[ImageRef], classes: Sequence[str]
 ) -> tuple[list[Sample], list[Fault]]:
+    """Reads annotations and image headers into samples, see `read_annotated`."""
+    return read_annotated(refs, classes, _to_sample)
+
+
+def read_annotated(
+    refs: Sequence[ImageRef], classes: Sequence[str], build: Callable[[AnnotatedImage], T]
+) -> tuple[list[T], list[Fault]]:
     """Reads annotations and image headers.
 
-    An image without a sample is missing, unreadable or has no readable annotation. Samples do not
+    An image without a result is missing, unreadable or has no readable annotation. Results do not
     contain the objects that `read_objects` finds unusable.
 
     Args:
         refs: The images.
         classes: Names of the classes, by label.
+        build: Builds the result of an image. It is called from several threads.
 
     Returns:
-        The samples, in the order of `refs`, and all faults of the files.
+        The results, in the order of `refs`, and all faults of the files.
 
     Raises:
         JobError: The disk or network folder does not respond.
@@ -70,16 +97,18 @@ def read_samples(
     label_of = {name: label for label, name in enumerate(classes)}
     folders = {path: _Folder(path) for path in {ref.voc_dir for ref in refs}}
 
-    def read(ref: ImageRef) -> tuple[Sample | None, list[Fault]]:
-        return _read_sample(ref, folders[ref.voc_dir], label_of)
+    def read(
+        ref: ImageRef, frame_counts: FrameCounts = UNKNOWN_FRAME
+    ) -> tuple[T | None, list[Fault]]:
+        found, faults = _read_image(ref, folders[ref.voc_dir], label_of, frame_counts)
+        return found and build(found), faults
 
     results = read_all(read, refs, "reading annotations", _image_name)
     for index, (ref, (_, found)) in enumerate(zip(refs, results, strict=True)):
         if any(fault.kind == MISPLACED for fault in found):
-            folder = folders[ref.voc_dir]
-            results[index] = _read_sample(ref, folder, label_of, folder.frame_counts)
-    samples = [sample for sample, _ in results if sample]
-    return samples, [fault for _, found in results for fault in found]
+            results[index] = read(ref, folders[ref.voc_dir].frame_counts)
+    built = [result for result, _ in results if result is not None]
+    return built, [fault for _, found in results for fault in found]
 
 
 class _Folder:
@@ -98,7 +127,7 @@ class _Folder:
 
     def _frame(self, image_id: str) -> Frame | None:
         try:
-            layout = _read_layout(self.images[image_id])
+            layout = read_layout(self.images[image_id])
             if layout.stored_size == layout.size:
                 return None
             return read_frame(self.annotations[image_id], layout)
@@ -106,7 +135,12 @@ class _Folder:
             return None  # reported if the image is used
 
 
-def _read_layout(image: Path) -> ImageLayout:
+def read_layout(image: Path) -> ImageLayout:
+    """Reads size and orientation of an image from the header of the file.
+
+    Raises:
+        UserError: See `read_image_header`.
+    """
     (height, width), orientation = read_image_header(image)
     return ImageLayout(height, width, orientation)
 
@@ -115,12 +149,12 @@ def _image_name(ref: ImageRef) -> Path:
     return ref.voc_dir / "JPEGImages" / ref.image_id
 
 
-def _read_sample(
+def _read_image(
     ref: ImageRef,
     folder: _Folder,
     label_of: Mapping[str, int],
-    frame_counts: FrameCounts = UNKNOWN_FRAME,
-) -> tuple[Sample | None, list[Fault]]:
+    frame_counts: FrameCounts,
+) -> tuple[AnnotatedImage | None, list[Fault]]:
     image, annotation = folder.images.get(ref.image_id), folder.annotations.get(ref.image_id)
     if image is None and annotation is None:
         path = _image_name(ref)
@@ -130,20 +164,24 @@ def _read_sample(
     if annotation is None:
         return None, [Fault(LONE_IMAGE, image)]
     try:
-        layout = _read_layout(image)
+        layout = read_layout(image)
     except (UserError, OSError) as error:
         return None, [Fault(UNREADABLE_IMAGE, image, describe_read_error(error, image))]
     try:
         objects, faults = read_objects(annotation, label_of, layout, frame_counts)
     except (UserError, OSError) as error:
         return None, [Fault(UNREADABLE_ANNOTATION, annotation, str(error))]
-    sample = Sample(
-        image_id=ref.image_id,
-        image=image,
-        boxes=np.array([box for box, _, _ in objects], np.float32).reshape(-1, 4),
-        labels=np.array([label for _, label, _ in objects], np.int32),
-        difficult=np.array([is_difficult for _, _, is_difficult in objects], bool),
-        width=layout.width,
-        height=layout.height,
+    return AnnotatedImage(ref, image, layout, objects), faults
+
+
+def _to_sample(annotated: AnnotatedImage) -> Sample:
+    objects = annotated.objects
+    return Sample(
+        image_id=annotated.ref.image_id,
+        image=annotated.image,
+        boxes=np.array([each.box for each in objects], np.float32).reshape(-1, 4),
+        labels=np.array([each.label for each in objects], np.int32),
+        difficult=np.array([each.difficult for each in objects], bool),
+        width=annotated.layout.width,
+        height=annotated.layout.height,
     )
-    return sample, faults

@@ -28,6 +28,13 @@ MISPLACED = "boxes may be misplaced"
 TOO_MANY_OBJECTS = "too many objects"
 SAME_ID = "same id in two splits"
 SAME_PIXELS = "same pixels in two splits"
+# Of datasets that are converted, see `utils.data.formats`:
+LISTED_TWICE = "image listed twice"
+RENAMED = "image renamed"
+UNREADABLE_OBJECT = "unreadable object"
+BOX_FROM_OUTLINE = "outline without box"
+CLIPPED = "box clipped"
+MARK_LOST = "mark not written"
 
 IMAGE_LEFT_OUT, OBJECT_LEFT_OUT, KEPT = "image left out", "object left out", "kept"
 
@@ -50,6 +57,12 @@ HANDLING = {
     TOO_MANY_OBJECTS: "smallest objects not used for training",
     SAME_ID: KEPT,
     SAME_PIXELS: KEPT,
+    LISTED_TWICE: "objects of all entries kept, equal ones once",
+    RENAMED: "image kept under another name",
+    UNREADABLE_OBJECT: OBJECT_LEFT_OUT,
+    BOX_FROM_OUTLINE: "box around the outline",
+    CLIPPED: "box clipped to the image",
+    MARK_LOST: "object kept without its mark",
 }
 
 SHOWN = 3  # faults of each kind that are listed with their files

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.data.formats.detect import conversion_hint
 from utils.data.images import IMAGE_SUFFIXES
 from utils.errors import UserError
 from utils.files import written_whole
@@ -37,15 +38,18 @@ def voc_dirs(data: Path) -> list[Path]:
     """
     data = Path(data)
     if not data.is_dir():
+        if hint := conversion_hint(data):
+            raise UserError(f"{data} is not a folder: {hint}")
         raise UserError(f"no folder {data}: specify the VOCdevkit with --data")
     if (data / "Annotations").is_dir():
         return [data]
     found = sorted(path.parent for path in data.glob("VOC*/Annotations") if path.is_dir())
     if not found:
-        raise UserError(
-            f"no VOC folder in {data}: put images in {data / 'VOC2007' / 'JPEGImages'} "
+        hint = conversion_hint(data) or (
+            f"put images in {data / 'VOC2007' / 'JPEGImages'} "
             f"and their XML files in {data / 'VOC2007' / 'Annotations'}"
         )
+        raise UserError(f"no VOC folder in {data}: {hint}")
     return found
 
 

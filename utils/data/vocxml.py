@@ -1,7 +1,7 @@
 """Reads the objects of a VOC annotation file, and finds its faults."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
@@ -41,7 +41,9 @@ from utils.text import counted
 # Scores compare detections with boxes as annotated, like VOC's development kit and pycocotools, but
 # no detection extends beyond the image.
 FOUND_IOU = 0.5
+MIN_SIDE = 1 - 1e-6  # pixels; 1.0248 - 0.0248 is less than 1 in floating point
 ROOT = "annotation"  # the tag of the outermost element
+CROWD = "iscrowd"  # a tag of objects that only `convert_dataset.py` writes
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
 
 
@@ -52,11 +54,13 @@ class AnnotatedObject(NamedTuple):
         box: xmin, ymin, xmax, ymax in pixels of the image as decoded.
         label: Index into the list of classes.
         difficult: Whether the annotation marks it as difficult.
+        crowd: Whether it is a crowd of COCO. VOC has no such mark; `convert_dataset.py` writes it.
     """
 
     box: list[float]
     label: int
     difficult: bool
+    crowd: bool = False
 
 
 def parse_xml(path: Path) -> Element:
@@ -149,12 +153,13 @@ def read_objects(
         if frame == "stored":
             box = rotate_box(box, image)
         is_difficult = _number(node, "difficult") == 1
-        kind, reason = _box_fault(box, image, is_difficult)
+        kind, reason = box_fault(box, image, is_difficult)
         if kind:
             detail = f"{name} {' '.join(f'{side:g}' for side in box)}{reason}"
             faults.append(Fault(kind, path, detail))
         if HANDLING.get(kind) != OBJECT_LEFT_OUT:
-            objects.append(AnnotatedObject(box, label_of[name], is_difficult))
+            is_crowd = _number(node, CROWD) == 1
+            objects.append(AnnotatedObject(box, label_of[name], is_difficult, is_crowd))
     return objects, faults
 
 
@@ -192,15 +197,17 @@ def _find_frame(root: Element, image: ImageLayout) -> Frame | None:
     return find_frame(image, _stated_size(root), boxes)
 
 
-def _box_fault(box: list[float], image: ImageLayout, is_difficult: bool) -> tuple[str | None, str]:
+def box_fault(
+    box: Sequence[float], image: ImageLayout, is_difficult: bool
+) -> tuple[str | None, str]:
     """Returns the kind of fault of a box, None if it has none, and the reason."""
     inside = np.clip(box, 0, (image.width, image.height) * 2)
     reason = f" in an image of {image}"
     if not np.isfinite(box).all():
         return NO_BOX, ""
-    if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+    if box[2] - box[0] < MIN_SIDE or box[3] - box[1] < MIN_SIDE:
         return EMPTY_BOX, ""
-    if inside[2] - inside[0] < 1 or inside[3] - inside[1] < 1:
+    if inside[2] - inside[0] < MIN_SIDE or inside[3] - inside[1] < MIN_SIDE:
         return OUTSIDE, reason
     if np.abs(inside - box).max() <= BORDER_SLACK:
         return None, ""

@@ -1,0 +1,139 @@
+"""Finds and parses the JSON files of a dataset of COCO, and finds the images that they name."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from utils.data.formats.detect import ROBOFLOW_JSON
+from utils.data.formats.names import set_in, set_of
+from utils.data.formats.paths import ImageFinder
+from utils.data.formats.records import NO_LISTS
+from utils.errors import UserError
+from utils.text import first_few
+
+PREFIX = "instances_"  # of the files that have boxes, see https://cocodataset.org/#download
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """A JSON file of COCO.
+
+    Attributes:
+        path: The file.
+        set_name: The image set that it describes; None if its name does not say.
+        root: The folder of the dataset.
+    """
+
+    path: Path
+    set_name: str | None
+    root: Path
+
+    @cached_property
+    def finder(self) -> ImageFinder:
+        """Finds the images of this file."""
+        stem = self.path.stem.removeprefix(PREFIX)
+        folders = (stem, self.set_name or stem)
+        inside = [base / name for base in (self.root / "images", self.root) for name in folders]
+        return ImageFinder(
+            [self.path.parent, *inside, self.root / "images", self.root, self.root / "data"]
+        )
+
+
+def find_coco_files(source: Path) -> tuple[list[CocoFile], list[str]]:
+    """Finds the JSON files of a dataset.
+
+    Args:
+        source: A folder with `annotations/*.json`, with Roboflow's `train/_annotations.coco.json`
+            or with JSON files, or one JSON file.
+
+    Returns:
+        The files, and notes about those that are not used.
+
+    Raises:
+        UserError: There is none.
+    """
+    if source.is_file():
+        folder = source.parent
+        root = folder.parent if folder.name == "annotations" else folder
+        return [CocoFile(source, _set_name(source), root)], []
+    if not source.is_dir():
+        raise UserError(f"no file or folder {source}: specify a folder or a JSON file of COCO")
+    roboflow = sorted(source.glob(f"*/{ROBOFLOW_JSON}"))
+    roboflow += [each for each in [source / ROBOFLOW_JSON] if each.is_file()]
+    if roboflow:
+        return [CocoFile(path, set_of(path.parent.name), source) for path in roboflow], []
+    paths = sorted((source / "annotations").glob("*.json")) or sorted(source.glob("*.json"))
+    if not paths:
+        raise UserError(
+            f"no JSON file of COCO in {source}: expected annotations/*.json, "
+            f"train/{ROBOFLOW_JSON} or *.json"
+        )
+    used = [path for path in paths if path.name.startswith(PREFIX)] or paths
+    others = [path.name for path in paths if path not in used]
+    notes = [f"not used: {first_few(others)}, only files {PREFIX}*.json"] if others else []
+    names = [_set_name(path) for path in used]
+    if len(used) > 1:
+        names = [name or _as_set_name(path) for name, path in zip(names, used, strict=True)]
+    return [CocoFile(path, name, source) for path, name in zip(used, names, strict=True)], notes
+
+
+def _set_name(path: Path) -> str | None:
+    """Returns the image set in the name of a file; None if there is none."""
+    if not path.stem.startswith(PREFIX):
+        return set_in(path.stem)
+    name = path.stem.removeprefix(PREFIX)
+    if set_of(name) or name in NO_LISTS:
+        return set_of(name) or name
+    return None if name == "default" else _as_set_name(path)  # CVAT's
+
+
+def _as_set_name(path: Path) -> str:
+    return re.sub(r"[\s,:]+", "_", path.stem.removeprefix(PREFIX))
+
+
+def parse_coco(path: Path) -> dict:
+    """Parses a JSON file of COCO.
+
+    Outlines are dropped where there is a box, as they take most of the memory; `outlines` of the
+    result counts them.
+
+    Raises:
+        UserError: The file is damaged, not UTF-8, not JSON or not COCO's.
+        OSError: The file cannot be read.
+    """
+    outlines = 0
+
+    def drop_outline(record: dict) -> dict:
+        nonlocal outlines
+        box = record.get("bbox")
+        if box and record.get("segmentation"):
+            outlines += 1
+            if isinstance(box, list) and len(box) == 4 and _is_area(box[2:]):
+                del record["segmentation"]
+        return record
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            content = json.load(file, object_hook=drop_outline)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"cannot read {path}: damaged or not JSON ({reason}); replace it"
+        ) from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise UserError(
+                f"{path} is not a file of COCO with boxes: it has no list {key!r}; "
+                "specify another file"
+            )
+        if not all(isinstance(record, dict) for record in content[key]):
+            raise UserError(f"{path}: an entry of {key!r} is not a JSON object; correct the file")
+    content["outlines"] = outlines
+    return content
+
+
+def _is_area(sides: Sequence[object]) -> bool:
+    return all(isinstance(side, int | float) and side > 0 for side in sides)

@@ -1,0 +1,177 @@
+"""Reads VOC folders as datasets of boxes, and writes them.
+
+A dataset is written as `VOC2007` of a VOCdevkit. A `classes.txt` beside it keeps the order of the
+classes and those without an object. Coordinates have up to six decimals, and nothing is added to
+them, see `utils.data.formats.records`. A crowd of COCO becomes a difficult object with a tag
+`iscrowd` of its own, which other readers ignore.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from utils.data.annotation import AnnotatedImage, read_annotated
+from utils.data.classes import find_training_classes, read_classes
+from utils.data.faults import SAME_NAME, Fault
+from utils.data.formats.files import new_folder, place_images
+from utils.data.formats.names import unique_names
+from utils.data.formats.records import (
+    DECIMALS,
+    NO_LISTS,
+    TEST,
+    TRAIN,
+    TRAINVAL,
+    VAL,
+    BoxDataset,
+    ImageEntry,
+    LabelledBox,
+    rounded,
+)
+from utils.data.imagesets import (
+    ImageRef,
+    annotation_files,
+    image_files,
+    read_set,
+    set_lists,
+    unused_images,
+    voc_dirs,
+    write_set_list,
+)
+from utils.data.parallel import read_all
+from utils.data.vocxml import CROWD
+from utils.errors import UserError
+from utils.text import counted, first_few
+
+FOLDER = "VOC2007"
+CLASSES = "classes.txt"
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read_voc(data: Path) -> BoxDataset:
+    """Reads all images of a VOCdevkit, whether or not a list contains them.
+
+    `trainval` is left out if it has the images of `train` and `val`, and the lists of one class,
+    such as `cat_train`, since both follow from the others.
+
+    Args:
+        data: A VOCdevkit or a VOC folder.
+
+    Raises:
+        UserError: There is no VOC folder, no image or no object, or a list or `classes.txt` is
+            unusable.
+        JobError: The disk or network folder does not respond.
+    """
+    folders = voc_dirs(data)
+    refs, faults = dict[ImageRef, None](), []
+    lists = defaultdict[str, list[ImageRef]](list)
+    for folder in folders:
+        for name, file in set_lists(folder).items():
+            lists[name] += read_set(folder, file)
+        known = annotation_files(folder).keys() | image_files(folder).keys()
+        refs |= dict.fromkeys(ImageRef(folder, name) for name in sorted(known))
+        faults += [
+            Fault(SAME_NAME, path, f"{path}: {used.name} is used instead")
+            for path, used in unused_images(folder).items()
+        ]
+    refs |= dict.fromkeys(ref for members in lists.values() for ref in members)
+    classes, notes = _classes(data, list(refs))
+    found, more = read_annotated(list(refs), classes, lambda annotated: annotated)
+    if not found:
+        raise UserError(f"no image of {data} can be read: {next(iter([*more, *faults]), 'empty')}")
+    names, renamed = unique_names([each.image for each in found], data)
+    name_of = {each.ref: name for each, name in zip(found, names, strict=True)}
+    images = [_entry(each, name_of[each.ref]) for each in found]
+    sets = {
+        name: [name_of[ref] for ref in members if ref in name_of]
+        for name, members in lists.items()
+        if not _is_list_of_a_class(name, classes)
+    }
+    notes += [f"the list {name} is left out, it has no images" for name in sets if not sets[name]]
+    sets = {name: members for name, members in sets.items() if members}
+    if set(sets.get(TRAINVAL, ())) == {*sets.get(TRAIN, ()), *sets.get(VAL, ())} and VAL in sets:
+        del sets[TRAINVAL]
+    return BoxDataset(classes, images, sets, [*faults, *more, *renamed], notes)
+
+
+def _classes(data: Path, refs: Sequence[ImageRef]) -> tuple[list[str], list[str]]:
+    """Returns the classes in the order of `classes.txt`, and notes about others."""
+    found = find_training_classes(refs, data)
+    file = data / CLASSES
+    if not file.is_file():
+        return found, []
+    classes = read_classes(file)
+    others = [name for name in found if name not in classes]
+    notes = [f"{file} lacks {first_few(others)}, added at the end"] if others else []
+    return classes + others, notes
+
+
+def _is_list_of_a_class(name: str, classes: Sequence[str]) -> bool:
+    class_name, _, kind = name.rpartition("_")
+    return class_name in classes and kind in (TRAIN, VAL, TRAINVAL, TEST)
+
+
+def _entry(annotated: AnnotatedImage, name: str) -> ImageEntry:
+    objects = (LabelledBox(rounded(each.box), *each[1:]) for each in annotated.objects)
+    layout = annotated.layout
+    return ImageEntry(name, annotated.image, layout.width, layout.height, tuple(objects))
+
+
+def write_voc(dataset: BoxDataset, out: Path, copy: bool) -> tuple[list[str], list[Fault]]:
+    """Writes a dataset as a VOCdevkit, completely or not at all.
+
+    Args:
+        dataset: The dataset.
+        out: The VOCdevkit, which does not exist or is empty.
+        copy: Whether to copy the images instead of linking them.
+
+    Returns:
+        What the user should know, one line each, and the faults: none.
+    """
+    sets = {name: list(names) for name, names in dataset.sets.items() if name not in NO_LISTS}
+    if TRAIN in sets and VAL in sets:
+        sets.setdefault(TRAINVAL, list(dict.fromkeys(sets[TRAIN] + sets[VAL])))
+    with new_folder(out) as part:
+        (part / CLASSES).write_text("".join(f"{name}\n" for name in dataset.classes), "utf-8")
+        place_images(dataset.images, part / FOLDER / "JPEGImages", copy)
+        annotations = part / FOLDER / "Annotations"
+        annotations.mkdir()
+
+        def write(image: ImageEntry) -> None:
+            (annotations / f"{image.name}.xml").write_bytes(voc_xml(image, dataset.classes))
+
+        read_all(write, dataset.images, "writing annotations", lambda image: image.path)
+        for name, members in sets.items():
+            write_set_list(part / FOLDER / "ImageSets" / "Main" / f"{name}.txt", members)
+    crowds = sum(each.crowd for image in dataset.images for each in image.objects)
+    if not crowds:
+        return [], []
+    return [f"{counted(crowds, 'crowd')} marked as difficult, and with <{CROWD}> as a crowd"], []
+
+
+def voc_xml(image: ImageEntry, classes: Sequence[str]) -> bytes:
+    """Returns the annotation of an image in UTF-8."""
+    root = Element("annotation")
+    _add(root, folder="JPEGImages", filename=image.file_name)
+    _add(SubElement(root, "size"), width=image.width, height=image.height, depth=3)
+    _add(root, segmented=0)
+    for each in image.objects:
+        node = SubElement(root, "object")
+        _add(node, name=classes[each.label], pose="Unspecified", truncated=0)
+        _add(node, difficult=int(each.difficult or each.crowd))
+        if each.crowd:
+            _add(node, **{CROWD: 1})
+        sides = map(number_text, each.box)
+        _add(SubElement(node, "bndbox"), **dict(zip(SIDES, sides, strict=True)))
+    indent(root)
+    return tostring(root, encoding="utf-8")
+
+
+def number_text(value: float, decimals: int = DECIMALS) -> str:
+    """Writes a number with at most this many decimals, and none that are zero at the end."""
+    return f"{value:.{decimals}f}".rstrip("0").rstrip(".")
+
+
+def _add(parent: Element, **texts: object) -> None:
+    for tag, text in texts.items():
+        SubElement(parent, tag).text = str(text)

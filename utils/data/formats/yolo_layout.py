@@ -1,0 +1,186 @@
+"""Finds the classes and the images of a dataset in the format of YOLO."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from utils.data.classes import read_classes
+from utils.data.faults import NO_SUCH_IMAGE, Fault
+from utils.data.formats.detect import CLASS_LISTS, YAML_SUFFIXES
+from utils.data.formats.names import SET_OF_WORD, set_of
+from utils.data.formats.paths import ImageFinder, find_images, find_path
+from utils.data.formats.records import ALL, TRAIN, TRAINVAL, clean_class_names
+from utils.data.imagesets import read_text
+from utils.errors import UserError
+
+NOT_SETS = ("path", "names", "nc", "download")  # keys of ultralytics with other meanings
+NOTHING = ("", "~", "null")
+
+
+@dataclass
+class YoloLayout:
+    """Where a dataset has what.
+
+    Attributes:
+        root: The folder of the dataset.
+        classes: Names of the classes by the number in label files.
+        sets: The images by set; the key `all` if they are not split.
+        has_keypoints: Whether the numbers after a box are keypoints.
+        faults: Images that are listed, but do not exist.
+        notes: What else the user should know, one line each.
+    """
+
+    root: Path
+    classes: dict[int, str] = field(default_factory=dict)
+    sets: dict[str, list[Path]] = field(default_factory=dict)
+    has_keypoints: bool = False
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_layout(source: Path) -> YoloLayout:
+    """Finds the classes and the images of a dataset.
+
+    Args:
+        source: A `data.yaml` of ultralytics or Roboflow, its folder, or a folder with images, their
+            `.txt` files and `classes.txt`, as labelImg and Label Studio write it.
+
+    Raises:
+        UserError: It is none of these, or a file is damaged or names no existing images.
+    """
+    if source.is_file():
+        if source.suffix.lower() not in YAML_SUFFIXES:
+            raise UserError(f"{source} is not a YAML file: specify data.yaml or its folder")
+        return _read_yaml(source)
+    if not source.is_dir():
+        raise UserError(f"no file or folder {source}: specify data.yaml or its folder")
+    files = [path for suffix in YAML_SUFFIXES for path in sorted(source.glob(f"*{suffix}"))]
+    chosen = [path for path in files if path.stem in ("data", "dataset")][:1] or files
+    if len(chosen) > 1:
+        names = ", ".join(path.name for path in chosen)
+        raise UserError(f"several YAML files in {source} ({names}): specify one of them as SRC")
+    return _read_yaml(chosen[0]) if chosen else _read_class_list(source)
+
+
+def _read_class_list(source: Path) -> YoloLayout:
+    """Reads a dataset without YAML file; folders such as `train` or `valid` are its sets."""
+    lists = [source / name for name in CLASS_LISTS if (source / name).is_file()]
+    if not lists:
+        raise UserError(
+            f"no data.yaml and no classes.txt in {source}: it is not a dataset of YOLO, or one of "
+            "them is missing; write the class names into classes.txt, one per line"
+        )
+    layout = YoloLayout(source, dict(enumerate(read_classes(lists[0]))))
+    for path in find_images(source):
+        folders = path.relative_to(source).parts[:-1]
+        name = next(filter(None, map(set_of, folders)), ALL)
+        layout.sets.setdefault(name, []).append(path)
+    if not layout.sets:
+        raise UserError(f"no image in {source}: put the images beside classes.txt or in images/")
+    return layout
+
+
+def _read_yaml(file: Path) -> YoloLayout:
+    try:
+        # Only text, lists and dicts: `safe_load` would turn the class `no` into False.
+        content = yaml.load(read_text(file), Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read {file}: not YAML ({reason}); correct it") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is not a data.yaml of YOLO: it has no names; specify another file")
+    layout = YoloLayout(file.parent, _class_names(content, file))
+    layout.has_keypoints = "kpt_shape" in content
+    for key, value in content.items():
+        name = SET_OF_WORD.get(key.lower())
+        if key not in NOT_SETS and (name or _is_list_file(value)):
+            _add_set(layout, name or key, value, file, content.get("path", ""))
+    if not layout.sets:
+        keys = [key for key in content if key.lower() in SET_OF_WORD]
+        reason = f"what it names as {', '.join(keys)} does not exist" if keys else "no key train"
+        raise UserError(
+            f"no images for {file}: {reason}; put the YAML file beside the folders or correct them"
+        )
+    # Written for datasets without `train` by `utils.data.formats.yolo_writer`.
+    for whole in (TRAINVAL, ALL):
+        if whole in layout.sets and layout.sets.get(TRAIN) == layout.sets[whole]:
+            del layout.sets[TRAIN]
+    return layout
+
+
+def _class_names(content: dict, file: Path) -> dict[int, str]:
+    names, count = content.get("names"), str(content.get("nc"))
+    if names in (None, *NOTHING):
+        if not count.isdecimal():
+            raise UserError(f"{file} is not a data.yaml of YOLO: it has no names; add them")
+        names = [f"class_{label}" for label in range(int(count))]  # as ultralytics calls them
+    numbered = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(numbered, dict) or not all(isinstance(n, str) for n in numbered.values()):
+        raise UserError(f"names in {file} are neither a list nor a dict of texts: correct them")
+    if not all(str(key).isdecimal() for key in numbered):
+        raise UserError(f"names in {file} have keys that are not numbers from 0: correct them")
+    labels = sorted((int(key), name) for key, name in numbered.items())
+    cleaned = clean_class_names([name for _, name in labels], file)
+    return {label: name for (label, _), name in zip(labels, cleaned, strict=True)}
+
+
+def _is_list_file(value: object) -> bool:
+    return isinstance(value, str) and value.endswith(".txt")
+
+
+def _add_set(layout: YoloLayout, name: str, value: object, file: Path, path: str) -> None:
+    """Adds the images of a set, which is a folder, a `.txt` file or a list of them."""
+    found = dict.fromkeys(layout.sets.get(name, ()))
+    is_present = False
+    for text in value if isinstance(value, list) else [value]:
+        if not isinstance(text, str) or text.strip() in NOTHING:
+            continue
+        place = _find_place(text, file, path)
+        if place is None:
+            layout.notes.append(f"{file}: {name} is {text}, which does not exist")
+            continue
+        is_present = True
+        if place.is_dir():
+            images = find_images(place)
+            if not images:
+                layout.notes.append(f"{file}: {name} is {text}, in which there is no image")
+        else:
+            images = list(_listed_images(place, layout))
+        found |= dict.fromkeys(images)
+    if is_present:
+        layout.sets[name] = list(found)
+
+
+def _find_place(text: str, file: Path, path: str) -> Path | None:
+    """Finds a folder or list. `path` of the YAML file is often a folder of another machine."""
+    path = "" if path in NOTHING else path
+    root = file.parent / path
+    if (root / text).exists():
+        return root / text
+    found = find_path(text, [root, file.parent]) or find_path(f"{path}/{text}", [file.parent])
+    # `images` alone is not what `/data/images/train` means: it has all sets.
+    lost = _set_words(text) and found and not _set_words(os.path.relpath(found, file.parent))
+    return None if lost else found
+
+
+def _set_words(text: str) -> set[str]:
+    parts = text.replace("\\", "/").split("/")
+    return {word for part in parts if (word := set_of(part.removesuffix(".txt")))}
+
+
+def _listed_images(file: Path, layout: YoloLayout) -> Iterator[Path]:
+    finder = ImageFinder([file.parent, layout.root])
+    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    paths = [finder.find(line) for line in lines]
+    exact = {path for path in paths if path}
+    for line, path in zip(lines, paths, strict=True):
+        if path is None:
+            path = finder.find_moved(line)
+            path = None if path in exact else path  # that is another image of this name
+        if path is None:
+            layout.faults.append(Fault(NO_SUCH_IMAGE, file, f"{file}: no image {line}"))
+        else:
+            yield path
