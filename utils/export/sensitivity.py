@@ -13,9 +13,9 @@ from nets.inference_network import CONVOLUTIONS
 
 # The error of a convolution hardly depends on the image; the ranges do, but not on more images than
 # these, since they only serve to compare convolutions.
-ERROR_IMAGES = 8
+ERROR_IMAGES = 4
 RANGE_IMAGES = 64
-BATCH_SIZE = 8
+BATCH_SIZE = 4
 
 NONE = -1  # no convolution is quantized
 OBSERVE = -2  # the ranges are measured
@@ -181,25 +181,24 @@ class _Switchable(layers.Layer):
         return keras.KerasTensor(self._float.compute_output_shape(features.shape), features.dtype)
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
-        selected, ranges = self._simulation.selected, self._simulation.ranges
+        """Computes the convolution as the selection says."""
+        simulation, index = self._simulation, self._index
 
-        def observe() -> tf.Tensor:
-            low, high = tf.unstack(ranges[self._index])
+        def observe() -> tf.Operation:
+            low, high = tf.unstack(simulation.ranges[index])
             low = tf.minimum(low, tf.reduce_min(features))
             high = tf.maximum(high, tf.reduce_max(features))
-            with tf.control_dependencies([ranges[self._index].assign(tf.stack([low, high]))]):
-                return self._float(features)
+            return simulation.ranges[index].assign(tf.stack([low, high])).op
 
         def quantized() -> tf.Tensor:
-            low, high = tf.unstack(ranges[self._index])
-            rounded = tf.quantization.fake_quant_with_min_max_vars(
-                features, low, high, self._simulation.bits
+            low, high = tf.unstack(simulation.ranges[index])
+            return self._quantized(
+                tf.quantization.fake_quant_with_min_max_vars(features, low, high, simulation.bits)
             )
-            return self._quantized(rounded)
 
-        case = tf.where(tf.equal(selected, self._index), 2, 0)
-        case = tf.where(tf.equal(selected, OBSERVE), 1, case)
-        return tf.switch_case(case, [lambda: self._float(features), observe, quantized])
+        tf.cond(tf.equal(simulation.selected, OBSERVE), observe, tf.no_op)
+        is_selected = tf.equal(simulation.selected, index)
+        return tf.cond(is_selected, quantized, lambda: self._float(features))
 
 
 def _flat(model: keras.Model) -> Iterator[layers.Layer]:
