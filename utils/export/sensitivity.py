@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from nets.inference_network import CONVOLUTIONS
 
-# The error of a convolution hardly depends on the images: in MobileNetV2 on BCCD, the ranks that 4 and
-# 8 images give have a correlation of 0.999. Ranges need more, but only serve to compare convolutions.
+# The error of a convolution hardly depends on the images: with MobileNetV2 on BCCD, the ranks from 4
+# and from 8 images have a correlation of 0.999. Ranges need more, but only to compare convolutions.
 ERROR_IMAGES = 4
 RANGE_IMAGES = 64
 BATCH_SIZE = 4

@@ -112,6 +112,7 @@ def test_file_that_keeps_its_map(run, export, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[1:] == [
+        "calibrating on 2 images",
         "Keras: mAP50 0.8000, mAP 0.5000 on 1 validation image",
         "trial 1: 0 convolutions in float, mAP50 0.8000, mAP 0.5000, mAP lost 0.0000",
     ]
