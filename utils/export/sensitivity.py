@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from nets.inference_network import CONVOLUTIONS
 
-# The error of a convolution hardly depends on the images: with MobileNetV2 on BCCD, the ranks from 4
-# and from 8 images have a correlation of 0.999. Ranges need more, but only to compare convolutions.
+# Errors hardly depend on the images: with MobileNetV2 on BCCD, the ranks from 4
+# and from 8 images have a correlation of 0.999. Ranges need more images.
 ERROR_IMAGES = 4
 RANGE_IMAGES = 64
 BATCH_SIZE = 4
