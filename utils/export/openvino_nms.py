@@ -7,7 +7,7 @@ import numpy as np
 from utils.inference.engines.openvino import import_openvino
 from utils.inference.metadata import Metadata
 
-COLUMNS = 6  # label, score, and the four of the box
+COLUMNS = (1, 1, 4)  # of a row of the operator: label, score and box
 
 
 def add_suppression(model: Any, metadata: Metadata) -> Any:
@@ -39,7 +39,7 @@ def add_suppression(model: Any, metadata: Metadata) -> Any:
     )
     rows, counts = kept.output(0), kept.output(2)  # rows of all images, one after another
     # Image i has the rows from the sum of the counts before it. Padding is the row after the last.
-    rows = ops.concat([rows, np.zeros((1, COLUMNS), np.float32)], 0)
+    rows = ops.concat([rows, np.zeros((1, sum(COLUMNS)), np.float32)], 0)
     starts = ops.cumsum(counts, np.int32(0), exclusive=True)
     places = np.arange(most, dtype=np.int32)[None]
     columns = np.int32([1])
@@ -48,9 +48,24 @@ def add_suppression(model: Any, metadata: Metadata) -> Any:
         ops.add(places, ops.unsqueeze(starts, columns)),
         ops.reduce_sum(counts, np.int32([0])),
     )
-    table = ops.gather(rows, chosen, np.int32(0))  # (B, M, COLUMNS)
-    label, score, box = ops.split_along(table) if False else (None, None, None)
-    return openvino.Model([label, score, box], model.get_parameters(), model.get_friendly_name())
+    table = ops.gather(rows, chosen, np.int32(0))  # (B, M, columns)
+    parts = ops.variadic_split(table, np.int32(2), np.int32(COLUMNS)).outputs()
+    label, score = (ops.squeeze(part, np.int32([2])) for part in parts[:2])
+    outputs = {
+        "boxes": parts[2],
+        "scores": score,
+        "labels": ops.convert(label, "i32"),
+        "counts": counts,
+    }
+    for output in model.outputs:
+        output.set_names(set())  # they are inner tensors now
+    results = []
+    for name, value in outputs.items():
+        result = ops.result(value)
+        result.output(0).set_names({name})
+        result.set_friendly_name(name)
+        results.append(result)
+    return openvino.Model(results, model.get_parameters(), model.get_friendly_name())
 
 
 def _next(value: float) -> float:
