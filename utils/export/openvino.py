@@ -13,6 +13,8 @@ from utils.export.openvino_nms import add_suppression
 from utils.inference.engines.openvino import MODEL, import_openvino
 from utils.inference.metadata import ENTRY, Metadata, to_text
 
+CONVOLUTIONS = ("Convolution", "GroupConvolution")  # operators
+
 
 def write(network: keras.Model, metadata: Metadata, path: Path) -> None:
     """Writes a network as a folder.
@@ -93,5 +95,4 @@ def convolutions_of(network: keras.Model) -> list[keras.layers.Layer]:
 
 def convolutions_in(model: Any) -> list[Any]:
     """Returns the convolutions of a model of OpenVINO, in order."""
-    kinds = ("Convolution", "GroupConvolution")
-    return [node for node in model.get_ordered_ops() if node.get_type_name() in kinds]
+    return [node for node in model.get_ordered_ops() if node.get_type_name() in CONVOLUTIONS]
