@@ -1,5 +1,6 @@
 """Writes the format of OpenVINO: a folder with an XML file and a file of weights."""
 
+import itertools
 from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,17 @@ def _name_convolutions(model: Any, network: keras.Model) -> None:
     for layer in convolutions_of(network):
         axes = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (3, 2, 0, 1)
         names[layer.kernel.numpy().transpose(axes).tobytes()].append(layer.name)
+    others = []
     for node in convolutions_in(model):
-        kernel = node.input_value(1).get_node().get_data()
+        kernel = np.ascontiguousarray(node.input_value(1).get_node().get_data())
         # Equal kernels, as of untrained layers that start at zero, are in the same order.
-        node.set_friendly_name(names[np.ascontiguousarray(kernel).tobytes()].popleft())
+        if matching := names[kernel.tobytes()]:
+            node.set_friendly_name(matching.popleft())
+        else:
+            others.append(node)
+    # The scaling of the pixels can become part of the first kernel.
+    for node, name in zip(others, itertools.chain(*names.values()), strict=True):
+        node.set_friendly_name(name)
 
 
 def convolutions_of(network: keras.Model) -> list[keras.layers.Layer]:
