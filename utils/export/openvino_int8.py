@@ -123,8 +123,9 @@ def _restore(model: Any, original: Any, names: Iterable[str]) -> None:
     for node in restored:
         before = floats[node.get_friendly_name()]
         node.input(1).replace_source_output(before.input_value(1))
-        (added,), (added_before,) = _users(node), _users(before)
-        added.input(1).replace_source_output(added_before.input_value(1))
+        # Quantization corrects offsets. The conversion has removed those that are zero.
+        if offset := _offset_of(before):
+            _offset_of(node).replace_source_output(offset.get_source_output())
     integer = quantized.keys() - set(names)
     # Others may round the input before a pooling, an addition or a concatenation.
     for fake in [each for node in restored for each in _roundings_before(node)]:
@@ -136,6 +137,15 @@ def _restore(model: Any, original: Any, names: Iterable[str]) -> None:
         if source.get_type_name() == ROUNDING:  # only for other convolutions
             node.input(0).replace_source_output(source.input_value(0))
     model.validate_nodes_and_infer_types()
+
+
+def _offset_of(convolution: Any) -> Any | None:
+    """Returns the input of an addition that is the offset of a convolution; None if it has none."""
+    (user, *others) = _users(convolution)
+    if others or user.get_type_name() != "Add":
+        return None
+    constant = user.input_value(1).get_node().get_type_name() == "Constant"
+    return user.input(1) if constant else None
 
 
 def _roundings_before(convolution: Any) -> list[Any]:
