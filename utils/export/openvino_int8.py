@@ -56,7 +56,7 @@ class Quantizer:
             raise ValueError(f"the network has no convolution {unknown[0]}")
         _restore(model, self._float, float_layers)
         save(model, metadata, path)
-        _check_kernels(path / MODEL, [name for name in names if name not in float_layers])
+        check_kernels(path / MODEL, [name for name in names if name not in float_layers])
 
 
 def _quantize(model: Any, canvases: np.ndarray) -> Any:
@@ -172,7 +172,7 @@ def _reachable(starts: Iterable[Any], step: Callable[[Any], Iterable[Any]]) -> d
     return found
 
 
-def _check_kernels(xml: Path, names: Sequence[str]) -> None:
+def check_kernels(xml: Path, names: Sequence[str]) -> None:
     """Checks that convolutions run in integers.
 
     Raises:

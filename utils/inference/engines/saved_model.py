@@ -1,14 +1,13 @@
 """Runs SavedModel in TensorFlow."""
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from utils.errors import UserError
-from utils.inference.engines.session import RuntimeSettings, check_shapes
+from utils.inference.engines.session import RuntimeSettings, check_shapes, physical_cores
 from utils.inference.metadata import Metadata
 
 METADATA = "metadata.json"
@@ -76,7 +75,7 @@ def _set_threads(wanted: int | None) -> str:
     """Sets the number of threads of TensorFlow, and returns what it is, in words."""
     import tensorflow as tf
 
-    count = wanted or os.cpu_count()
+    count = wanted or physical_cores()
     # TensorFlow starts its threads with the first computation, and keeps them.
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_inter_op_parallelism_threads(count)
