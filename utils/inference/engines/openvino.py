@@ -136,6 +136,8 @@ def _properties(settings: RuntimeSettings) -> dict[str, Any]:
         # One call at a time, so that all threads work on it.
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
+        # A thread that may not leave its core waits whenever another program uses that core.
+        "ENABLE_CPU_PINNING": False,
         "INFERENCE_NUM_THREADS": settings.threads or physical_cores(),
         **precision,
     }
