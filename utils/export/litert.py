@@ -34,7 +34,8 @@ def write(network: keras.Model, metadata: Metadata, path: Path) -> None:
         path: File to write.
     """
     model = convert(network, metadata.batch, half=metadata.precision == "float16")
-    path.write_bytes(litert_file.pack(model, metadata))
+    litert_file.add_metadata(model, metadata)
+    path.write_bytes(litert_file.pack(model))
 
 
 def convert(network: keras.Model, batch: int, half: bool = False) -> litert_file.Model:

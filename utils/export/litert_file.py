@@ -65,22 +65,23 @@ def read(data: bytes, layers: Mapping[str, str]) -> Model:
     return model
 
 
-def pack(model: Model, metadata: Metadata) -> bytes:
-    """Returns the content of the file of a model.
+def add_metadata(model: Model, metadata: Metadata) -> None:
+    """Adds metadata to a model."""
+    document = np.frombuffer(to_text(metadata).encode(), np.uint8)
+    model.buffers.append(schema.BufferT(data=document))
+    entry = schema.MetadataT(name=ENTRY, buffer=len(model.buffers) - 1)
+    model.metadata = [*(model.metadata or ()), entry]
 
-    Args:
-        model: The model; receives the metadata.
-        metadata: The metadata to write.
+
+def pack(model: Model) -> bytes:
+    """Returns the content of the file of a model.
 
     Raises:
         JobError: The model has what not all devices support.
     """
     _check(model)
-    document = np.frombuffer(to_text(metadata).encode(), np.uint8)
-    model.buffers.append(schema.BufferT(data=document))
-    entry = schema.MetadataT(name=ENTRY, buffer=len(model.buffers) - 1)
-    model.metadata = [*(model.metadata or ()), entry]
-    builder = _Builder(sum(buffer.data.size for buffer in _filled(model)) + 2**20)
+    sizes = (buffer.data.size for buffer in model.buffers if buffer.data is not None)
+    builder = _Builder(sum(sizes) + 2**20)
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
 
@@ -88,19 +89,15 @@ def pack(model: Model, metadata: Metadata) -> bytes:
 def operators(model: Model, *names: str) -> Iterator[Operator]:
     """Yields the operators of the given kinds, in the order in which they run."""
     for operator in model.subgraphs[0].operators:
-        if name_of(model, operator) in names:
+        if kind_of(model, operator) in names:
             yield operator
 
 
-def name_of(model: Model, operator: Operator) -> str:
+def kind_of(model: Model, operator: Operator) -> str:
     """Returns the kind of an operator, in capital letters."""
     code = model.operatorCodes[operator.opcodeIndex]
     # Files of old versions have only the first, new kinds only the second.
     return _OPERATORS[max(code.deprecatedBuiltinCode, code.builtinCode)]
-
-
-def _filled(model: Model) -> list[schema.BufferT]:
-    return [buffer for buffer in model.buffers if buffer.data is not None]
 
 
 def _check(model: Model) -> None:
