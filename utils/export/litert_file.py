@@ -30,21 +30,29 @@ class _Builder(flatbuffers.Builder):
         return super().StartVector(elemSize, numElems, ALIGNMENT if elemSize == 1 else alignment)
 
 
-def read(data: bytes, layers: Mapping[str, str]) -> Model:
-    """Reads a converted model and gives clear names to its tensors.
+def read(data: bytes) -> Model:
+    """Reads a model."""
+    model = Model.InitFromPackedBuf(data)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # the constant is behind the flatbuffer
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def name_tensors(model: Model, layers: Mapping[str, str]) -> None:
+    """Gives clear names to tensors of a model that was converted.
+
+    Its input and outputs receive the names of the signature, and the output of each convolution
+    that of its layer.
 
     Args:
-        data: The result of the converter.
+        model: The model; it changes.
         layers: Names of the layers of the convolutions, by names of operations.
-
-    Returns:
-        The model. Its input and outputs have the names of the signature, and the output of each
-        convolution has the name of its layer.
 
     Raises:
         JobError: A convolution cannot be found.
     """
-    model = Model.InitFromPackedBuf(data)
     (graph,) = model.subgraphs
     (signature,) = model.signatureDefs
     for port in (*signature.inputs, *signature.outputs):
@@ -62,7 +70,6 @@ def read(data: bytes, layers: Mapping[str, str]) -> Model:
         tensor.name = names.pop().encode()
     if missing:
         raise JobError(f"LiteRT's converter dropped the convolutions {', '.join(sorted(missing))}")
-    return model
 
 
 def add_metadata(model: Model, metadata: Metadata) -> None:

@@ -1,8 +1,9 @@
 """Quantizes a network for LiteRT: integer convolutions, but float inputs and outputs."""
 
+import contextlib
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from utils.errors import UserError
 from utils.export import litert_file
 from utils.export.litert import convert
-from utils.export.litert_file import Model, kind_of
+from utils.export.litert_file import Model
 from utils.export.litert_kernels import (
     between_convolutions,
     check_kernels,
@@ -20,6 +21,7 @@ from utils.export.litert_kernels import (
     restore_leaky_relu,
 )
 from utils.export.quantizer import CalibrationSet
+from utils.inference.engines.session import physical_cores
 from utils.inference.metadata import Metadata
 from utils.streams import silent_stderr
 
@@ -27,7 +29,7 @@ try:
     with silent_stderr():
         from ai_edge_litert.interpreter import Interpreter
         from litert_quantizer import quantizer as litert_quantizer
-        from litert_quantizer.qtyping import TFLOperationName
+        from litert_quantizer.qtyping import TFLOperationName as Kind
 except ImportError as error:
     raise UserError(
         f"--format litert --precision int8 needs {error.name}, which is not installed: "
@@ -36,7 +38,7 @@ except ImportError as error:
 
 ACTIVATION_BITS = {"int8": 8, "int16x8": 16}
 WEIGHT_BITS = 8
-KINDS = {kind.value for kind in TFLOperationName}  # that litert-quantizer knows
+NO_QUANTIZE = litert_quantizer.AlgorithmName.NO_QUANTIZE
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -76,33 +78,29 @@ class Quantizer:
         path.write_bytes(litert_file.pack(model))
 
     def _quantize(self, bits: int, float_layers: Collection[str]) -> Model:
-        model = Model.InitFromPackedBuf(self._data)
+        model = litert_file.read(self._data)
         disguise_leaky_relu(model)
-        names = [tensor.name.decode() for tensor in model.subgraphs[0].tensors]
-        kinds, floats = set(), []
-        for operator, between in zip(
-            model.subgraphs[0].operators, between_convolutions(model), strict=True
-        ):
-            if between and names[operator.outputs[0]] not in float_layers:
-                kinds.add(kind_of(model, operator))
-            else:
-                floats.append("".join(f"{names[index]};" for index in operator.outputs))
+        (graph,) = model.subgraphs
+        floats = []  # litert-quantizer calls operators by their outputs
+        for operator, between in zip(graph.operators, between_convolutions(model), strict=True):
+            names = [graph.tensors[index].name.decode() for index in operator.outputs]
+            if not between or names[0] in float_layers:
+                floats.append("".join(f"{name};" for name in names))
         quantizer = litert_quantizer.Quantizer(litert_file.pack(model))
-        for kind in sorted(kinds & KINDS):
-            quantizer.add_static_config(".*", TFLOperationName(kind), bits, WEIGHT_BITS)
-        quantizer.update_quantization_recipe(
-            f"^(?:{'|'.join(map(re.escape, floats))})$",
-            TFLOperationName.ALL_SUPPORTED,
-            algorithm_key=litert_quantizer.AlgorithmName.NO_QUANTIZE,
-        )
+        quantizer.add_static_config(".*", Kind.ALL_SUPPORTED, bits, WEIGHT_BITS)
+        for pattern, kind in (
+            (f"^(?:{'|'.join(map(re.escape, floats))})$", Kind.ALL_SUPPORTED),
+            (".*", Kind.INPUT),
+            (".*", Kind.OUTPUT),
+        ):
+            quantizer.update_quantization_recipe(pattern, kind, algorithm_key=NO_QUANTIZE)
         ranges = {
             name: {"min": np.array([low]), "max": np.array([high])}
             for name, (low, high) in self._ranges.items()
         }
-        result = quantizer.quantize(
-            ranges, enable_progress_bar=False, enable_progress_report=False
-        ).quantized_model
-        model = Model.InitFromPackedBuf(result)
+        with silent_stderr(), _no_warnings():
+            result = quantizer.quantize(ranges, enable_progress_report=False)
+        model = litert_file.read(result.quantized_model)
         restore_leaky_relu(model)
         return model
 
@@ -117,15 +115,14 @@ def _measure(data: bytes, canvases: np.ndarray) -> Ranges:
     Returns:
         Both, by name of the tensor.
     """
-    with silent_stderr(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+    with silent_stderr(), _no_warnings():
         interpreter = Interpreter(
             model_content=data,
             num_threads=physical_cores(),
             experimental_preserve_all_tensors=True,
         )
         interpreter.allocate_tensors()
-    (graph,) = Model.InitFromPackedBuf(data).subgraphs
+    (graph,) = litert_file.read(data).subgraphs
     (images,) = graph.inputs
     batch = graph.tensors[images].shape[0]
     indices = [images, *(index for operator in graph.operators for index in operator.outputs)]
@@ -139,3 +136,10 @@ def _measure(data: bytes, canvases: np.ndarray) -> Ranges:
         high = np.maximum(high, [value().max() for value in values])
     names = (graph.tensors[index].name.decode() for index in indices)
     return dict(zip(names, zip(low, high, strict=True), strict=True))
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+        yield
