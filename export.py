@@ -62,6 +62,10 @@ def main(args: argparse.Namespace) -> None:
     path = args.out or run.path / "export" / settings.file_name
     metadata = describe(run, settings, Thresholds(args.conf, args.iou, args.max_boxes))
     export_float(run, settings, metadata, path)
+    if args.format == "onnx":
+        from utils.export.triton import write_config
+
+        write_config(path, metadata)
     print(path)
 
 

@@ -137,6 +137,8 @@ def quantize(
         if node.name in convolutions:
             step = scales[node.input[0]][0]
             nodes += _quantize_weights(node, graph, wiring.constants, step)
+        elif node.op_type == "Conv" and {node.input[0], wiring.end(node.name)} <= scales.keys():
+            nodes += _keep_in_float(node, graph, wiring.constants, *scales[node.input[0]])
         for index, name in enumerate(node.input):
             if name in scales:
                 node.input[index] = f"{name}/dequantized"
@@ -169,6 +171,30 @@ def _pair(tensor: str, graph: onnx.GraphProto, step: np.float32, zero: np.ndarra
     return [
         helper.make_node("QuantizeLinear", [tensor, *parameters], [integers], integers),
         helper.make_node("DequantizeLinear", [integers, *parameters], [floats], floats),
+    ]
+
+
+def _keep_in_float(
+    node: onnx.NodeProto,
+    graph: onnx.GraphProto,
+    constants: Mapping,
+    step: np.float32,
+    zero: np.ndarray,
+) -> list[onnx.NodeProto]:
+    """Dequantizes the input of a convolution by other operators.
+
+    Between a DequantizeLinear and a QuantizeLinear, ONNX Runtime quantizes the weights of a float
+    convolution by itself (WeightBiasQuantization), and with one step for all channels.
+    """
+    tensor, name = node.input[0], f"{node.name}/steps"
+    kernel = numpy_helper.to_array(constants[node.input[1]])
+    for each, value in ((f"{name}/zero", np.float32(zero)), (f"{name}/kernel", kernel * step)):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), each))
+    node.input[0], node.input[1] = name, f"{name}/kernel"
+    integers, floats = f"{tensor}/quantized", f"{name}/cast"
+    return [
+        helper.make_node("Cast", [integers], [floats], floats, to=onnx.TensorProto.FLOAT),
+        helper.make_node("Sub", [floats, f"{name}/zero"], [name], name),
     ]
 
 
