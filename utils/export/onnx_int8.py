@@ -80,4 +80,4 @@ def check_integer_kernels(path: Path, convolutions: list[str]) -> None:
     integer = {node.input[3] for node in optimized.graph.node if node.op_type == "QLinearConv"}
     for name in convolutions:
         if f"{name}/kernel/quantized" not in integer:
-            raise JobError(f"ONNX Runtime has no integer kernel for convolution {name} of {path}")
+            raise JobError(f"ONNX Runtime has no integer kernel for convolution {name}")
