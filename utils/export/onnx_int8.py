@@ -1,14 +1,14 @@
 """Exports to ONNX with integer convolutions (QDQ, one scale per output channel)."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
-import onnx
 
-from utils.errors import JobError
+from utils.errors import JobError, UserError
 from utils.export.onnx import build, save
 from utils.export.onnx_graph import describe
 from utils.export.onnx_qdq import Wiring, quantize, quantized_tensors
@@ -27,9 +27,17 @@ class Quantizer:
         network: An `inference_network`.
         metadata: Metadata of the model.
         images: The images on which the ranges are measured.
+
+    Raises:
+        UserError: ONNX Runtime is not installed.
     """
 
     def __init__(self, network: keras.Model, metadata: Metadata, images: CalibrationSet):
+        if not find_spec("onnxruntime"):
+            raise UserError(
+                "--precision int8 needs onnxruntime, which is not installed: "
+                "pip install -r requirements-export.txt"
+            )
         from utils.export.onnx_ranges import measure_ranges
 
         self._network = network
@@ -68,6 +76,7 @@ def check_integer_kernels(path: Path, convolutions: list[str]) -> None:
     Raises:
         JobError: One of them is computed in float; the message names it.
     """
+    import onnx
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
