@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +13,7 @@ from utils.inference.engines.session import RuntimeSettings, Session
 from utils.inference.metadata import Metadata, from_text
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
+from utils.text import counted
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class ExportedModel:
         """Names of the classes, by label."""
         return list(self.metadata.classes)
 
+    @property
+    def origin(self) -> str:
+        """What it is and its path, for error messages."""
+        return f"model {self.path}"
+
     def open(self) -> Session:
         """Loads the model into its runtime.
 
@@ -43,17 +49,30 @@ class ExportedModel:
         """
         return _runtime(self.path).open_session(self.path, self.metadata, self.settings)
 
-    def predictor(self, thresholds: Thresholds, labels: Sequence[int] | None = None) -> Predictor:
+    def predictor(
+        self, thresholds: Thresholds, batch_size: int = 1, labels: Sequence[int] | None = None
+    ) -> Predictor:
         """Loads the model and builds a predictor, as `utils.run.Run.predictor` does.
+
+        Notes on standard error say how the runtime uses the machine, and what the model does not
+        leave to the arguments.
 
         Args:
             thresholds: Thresholds of non-maximum suppression.
+            batch_size: Images per call, if the model leaves it free.
             labels: The classes to find; None for all.
 
         Raises:
             UserError: See `open`.
         """
         metadata = self.metadata
+        session = replace(self, settings=replace(self.settings, batch_size=batch_size)).open()
+        _note(session.description)
+        if metadata.batch not in (None, batch_size):
+            _note(
+                f"{self.path} takes {counted(metadata.batch, 'image')} per call, which replaces "
+                f"a batch size of {batch_size}"
+            )
         if metadata.nms and _relaxes(thresholds, metadata.thresholds):
             baked = metadata.thresholds
             print(
@@ -61,7 +80,7 @@ class ExportedModel:
                 f"--iou {baked.iou:g} and --max-boxes {baked.max_boxes}: it cannot find more",
                 file=sys.stderr,
             )
-        engine = ExportedEngine(self.open(), metadata, thresholds, labels)
+        engine = ExportedEngine(session, metadata, thresholds, labels)
         return Predictor(engine, stretch=metadata.preprocessing.resize == "stretch")
 
 
@@ -75,6 +94,10 @@ def load_model(path: Path, settings: RuntimeSettings) -> ExportedModel:
     if not path.exists():
         raise UserError(f"no model {path}, specify a file of export.py")
     return ExportedModel(path, from_text(_runtime(path).read_text(path), path), settings)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
