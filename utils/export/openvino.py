@@ -1,0 +1,97 @@
+"""Writes the format of OpenVINO: a folder with an XML file and a file of weights."""
+
+from collections import defaultdict, deque
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from utils.errors import UserError
+from utils.export.graph import traceable
+from utils.export.openvino_nms import add_suppression
+from utils.inference.engines.openvino import MODEL, import_openvino
+from utils.inference.metadata import ENTRY, Metadata, to_text
+
+
+def write(network: keras.Model, metadata: Metadata, path: Path) -> None:
+    """Writes a network as a folder.
+
+    Args:
+        network: The result of `inference_network`.
+        metadata: The metadata to write.
+        path: Folder to write.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    save(convert(network, metadata), metadata, path)
+
+
+def convert(network: keras.Model, metadata: Metadata) -> Any:
+    """Converts a network to a model of OpenVINO, without non-maximum suppression.
+
+    Args:
+        network: The result of `inference_network`.
+        metadata: The metadata to write.
+
+    Returns:
+        An `openvino.Model`. Its convolutions are named like the layers of the network.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    try:
+        openvino = import_openvino()
+    except ImportError as error:
+        raise UserError(
+            "--format openvino needs openvino, which is not installed: "
+            "pip install -r requirements-export.txt"
+        ) from error
+    model = openvino.convert_model(traceable(network, metadata, nms=False))
+    _name_convolutions(model, network)
+    return model
+
+
+def save(model: Any, metadata: Metadata, path: Path) -> None:
+    """Adds metadata and, if they say so, non-maximum suppression to a model, and writes it.
+
+    Args:
+        model: The result of `convert`; it changes.
+        metadata: The metadata to write.
+        path: Folder to write.
+    """
+    openvino = import_openvino()
+    if metadata.nms:
+        model = add_suppression(model, metadata)
+    model.set_rt_info(to_text(metadata), [ENTRY])
+    path.mkdir()
+    # float16 is the default of OpenVINO, whatever the model has.
+    openvino.save_model(model, path / MODEL, compress_to_fp16=metadata.precision == "float16")
+
+
+def _name_convolutions(model: Any, network: keras.Model) -> None:
+    """Names convolutions like the layers of the network.
+
+    The conversion loses the names when it moves the channels to the front. The kernels remain.
+    """
+    names = defaultdict(deque)
+    for layer in convolutions_of(network):
+        axes = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (3, 2, 0, 1)
+        names[layer.kernel.numpy().transpose(axes).tobytes()].append(layer.name)
+    for node in convolutions_in(model):
+        kernel = node.input_value(1).get_node().get_data()
+        # Equal kernels, as of untrained layers that start at zero, are in the same order.
+        node.set_friendly_name(names[np.ascontiguousarray(kernel).tobytes()].popleft())
+
+
+def convolutions_of(network: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the convolutions of a network, also of the models in it, in order."""
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    return [layer for layer in network._flatten_layers() if isinstance(layer, kinds)]
+
+
+def convolutions_in(model: Any) -> list[Any]:
+    """Returns the convolutions of a model of OpenVINO, in order."""
+    kinds = ("Convolution", "GroupConvolution")
+    return [node for node in model.get_ordered_ops() if node.get_type_name() in kinds]

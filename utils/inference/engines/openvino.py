@@ -1,0 +1,156 @@
+"""Runs models of OpenVINO, without sending its usage events."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+import defusedxml.ElementTree
+import numpy as np
+from defusedxml import DefusedXmlException
+
+from utils.errors import UserError
+from utils.inference.engines.session import RuntimeSettings, check_shapes, missing_runtime
+from utils.inference.metadata import ENTRY, Metadata
+
+DEVICE = "CPU"
+MODEL = "detector.xml"
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # names of OpenVINO
+NAMES = {name: precision for precision, name in PRECISIONS.items()}
+
+
+class OpenVinoSession:
+    """A `Session` on a request of a compiled model."""
+
+    def __init__(self, compiled: Any, description: str):
+        self.description = description
+        self._request = compiled.create_infer_request()
+        # Views of the memory of the request.
+        self.images = self._request.get_tensor("images").data
+        self._names = [output.any_name for output in compiled.outputs]
+
+    def run(self) -> Mapping[str, np.ndarray]:
+        """Runs the model on `images`, see `Session`."""
+        self._request.infer(share_outputs=True)
+        return {name: self._request.get_tensor(name).data for name in self._names}
+
+
+def import_openvino() -> ModuleType:
+    """Imports OpenVINO without its telemetry, which would send usage events to the network.
+
+    Everything that uses OpenVINO or nncf calls it before it imports them.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    # Both have a stub for environments without this package, and import it only once.
+    sys.modules.setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino
+
+
+def read_text(path: Path) -> str | None:
+    """Reads the metadata of a model; None if it has none. This needs no OpenVINO.
+
+    Args:
+        path: The folder, or the XML file in it.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    xml = find_xml(path)
+    depth, inside = 0, False
+    try:
+        for event, node in defusedxml.ElementTree.iterparse(xml, ("start", "end")):
+            if event == "start":
+                depth += 1
+                inside = inside or (depth == 2 and node.tag == "rt_info")
+            else:
+                depth -= 1
+                if inside and depth == 2 and node.tag == ENTRY:
+                    return node.get("value")
+                node.clear()  # the many layers of the network
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise UserError(f"{xml} is damaged: {error}; export the run again") from error
+    return None
+
+
+def find_xml(path: Path) -> Path:
+    """Returns the XML file of a folder, or of itself."""
+    if not path.is_dir() or (path / MODEL).is_file():
+        return path / MODEL if path.is_dir() else path
+    return min(path.glob("*.xml"))
+
+
+def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> OpenVinoSession:
+    """Compiles a model for the processor.
+
+    Raises:
+        UserError: OpenVINO is not installed, or the model is damaged or contradicts its metadata.
+    """
+    try:
+        openvino = import_openvino()
+    except ImportError as error:
+        raise missing_runtime(path, "openvino") from error
+    xml = find_xml(path)
+    weights = xml.with_suffix(".bin")
+    if not weights.is_file():
+        raise UserError(f"{path} has no {weights.name} beside {xml.name}: export the run again")
+    core = openvino.Core()
+    try:
+        model = core.read_model(xml, weights)
+        check_shapes(path, metadata, _shapes(model))
+        batch = metadata.batch or settings.batch_size
+        model.reshape({"images": [batch, *metadata.input_size, 3]})
+        compiled = core.compile_model(model, DEVICE, _properties(settings))
+    except RuntimeError as error:
+        raise UserError(
+            f"OpenVINO cannot read {path}: {_reason(error)}; export the run again"
+        ) from error
+    return OpenVinoSession(compiled, _describe(openvino, compiled, metadata))
+
+
+def _properties(settings: RuntimeSettings) -> dict[str, Any]:
+    """Returns the properties with which a model is compiled."""
+    precision = {}
+    if settings.precision != "auto":
+        precision = {"INFERENCE_PRECISION_HINT": PRECISIONS[settings.precision]}
+    return {
+        # One call at a time, so that all threads work on it.
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": settings.threads or os.cpu_count(),
+        **precision,
+    }
+
+
+def _describe(openvino: ModuleType, compiled: Any, metadata: Metadata) -> str:
+    """Returns runtime, precision and threads that are really used."""
+    name = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    precision = NAMES.get(name, name)
+    if metadata.precision == "int8":
+        precision = f"int8 and {precision}"
+    threads = compiled.get_property("INFERENCE_NUM_THREADS")
+    version = openvino.__version__.split("-")[0]
+    return f"OpenVINO {version}, {precision}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
+    """Returns the shapes of inputs and outputs by name, with None for free dimensions."""
+    return {
+        name: tuple(
+            each.get_length() if each.is_static else None for each in port.get_partial_shape()
+        )
+        for port in [*model.inputs, *model.outputs]
+        for name in port.get_names()
+    }
+
+
+def _reason(error: RuntimeError) -> str:
+    """Returns the last line of a message of OpenVINO; those before are places in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,28 @@
+"""How much memory this process can still use."""
+
+from pathlib import Path
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")  # version 2: the limit of a container
+
+
+def available_memory() -> int | None:
+    """Returns the bytes that are available without swapping; None if the system does not say."""
+    known = [each for each in (_of_machine(), _of_container()) if each is not None]
+    return min(known, default=None)
+
+
+def _of_machine() -> int | None:
+    if not MEMINFO.is_file():  # not Linux
+        return None
+    fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+    return 1024 * int(fields["MemAvailable"].split()[0])
+
+
+def _of_container() -> int | None:
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if not (limit.is_file() and used.is_file()) or (most := limit.read_text().strip()) == "max":
+        return None
+    stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    # Cached files count as used, but are dropped when memory is needed.
+    return int(most) - int(used.read_text()) + int(stat.get("inactive_file", 0))
