@@ -11,13 +11,17 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import IO, NoReturn
 
 from nets.versions import check_input_size
 from utils.errors import JobError, UserError, disk_failure
-from utils.streams import accept_any_file_name, drop_unwritable_output, open_closed_streams
+from utils.streams import (
+    accept_any_file_name,
+    drop_unwritable_output,
+    open_closed_streams,
+    silent_stderr,
+)
 from utils.text import did_you_mean
 
 REMEDIES = {
@@ -217,15 +221,8 @@ def describe_os_error(error: OSError) -> str:
 
 def import_tensorflow() -> None:
     """Imports TensorFlow and hides the messages that none of its settings can suppress."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with Path(os.devnull).open("wb") as devnull:
-        os.dup2(devnull.fileno(), 2)
-    try:
+    with silent_stderr():
         import tensorflow  # noqa: F401
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 def _configure_libraries() -> None:

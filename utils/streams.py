@@ -1,8 +1,10 @@
 """Standard streams that were closed by the caller, or that cannot be written any more."""
 
+import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -42,3 +44,21 @@ def drop_unwritable_output() -> None:
         except OSError:
             with Path(os.devnull).open("wb") as null:
                 os.dup2(null.fileno(), stream.fileno())
+
+
+@contextlib.contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Discards what the block writes to standard error, also by C libraries.
+
+    For libraries whose messages none of their settings can suppress.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
