@@ -15,6 +15,8 @@ from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
 from utils.text import counted
 
+SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".xml": "openvino"}
+
 
 @dataclass(frozen=True)
 class ExportedModel:
@@ -109,17 +111,21 @@ def _relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
     )
 
 
+def format_of(path: Path) -> str | None:
+    """Returns the format of a model, a name of `utils.export.formats`; None if it is no model."""
+    if path.suffix in SUFFIXES:
+        return SUFFIXES[path.suffix]
+    if path.is_dir() and any(path.glob("*.xml")):
+        return "openvino"
+    if path.is_dir() and (path / "saved_model.pb").is_file():
+        return "saved_model"
+    return None
+
+
 def _runtime(path: Path) -> ModuleType:
     """Imports the module of `utils.inference.engines` that reads a path."""
-    if path.suffix == ".tflite":
-        name = "litert"
-    elif path.suffix == ".onnx":
-        name = "onnx"
-    elif path.suffix == ".xml" or (path.is_dir() and any(path.glob("*.xml"))):
-        name = "openvino"
-    elif path.is_dir() and (path / "saved_model.pb").is_file():
-        name = "saved_model"
-    else:
+    name = format_of(path)
+    if name is None:
         raise UserError(
             f"{path} is no exported model: specify a .onnx or .tflite file, or a folder of "
             "OpenVINO or SavedModel"
