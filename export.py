@@ -5,11 +5,20 @@ from pathlib import Path
 
 from utils import cli
 from utils.errors import UserError
-from utils.export.formats import FORMATS, PRECISIONS, QUANTIZED, ExportSettings
+from utils.export.formats import (
+    CALIBRATION_IMAGES,
+    FORMATS,
+    MAX_LOSS,
+    PRECISIONS,
+    QUANTIZED,
+    ExportSettings,
+    QuantizationSettings,
+)
 from utils.files import refuse_existing
 from utils.inference.thresholds import Thresholds
 
 DYNAMIC = "dynamic"
+MAX_CALIBRATION_IMAGES = 100_000  # 52 GB at 416x416; ranges hardly change after a few hundred
 
 
 def build_parser() -> cli.Parser:
@@ -40,6 +49,25 @@ def build_parser() -> cli.Parser:
         default=100,
         help="maximum number of detections per image (default: 100)",
     )
+    add(
+        "--calibrate",
+        type=cli.at_most(MAX_CALIBRATION_IMAGES),
+        metavar="N",
+        help=f"int8: training images to calibrate on (default: {CALIBRATION_IMAGES})",
+    )
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="int8: VOCdevkit of these images (default: that of the run)",
+    )
+    add(
+        "--max-loss",
+        type=cli.fraction,
+        metavar="F",
+        help="int8: leave layers in float until mAP on the validation images falls by at most F; "
+        f"1 for any loss, unmeasured (default: {MAX_LOSS})",
+    )
     return parser
 
 
@@ -49,8 +77,7 @@ def main(args: argparse.Namespace) -> None:
     settings = ExportSettings(
         args.format, args.precision, None if batch == DYNAMIC else batch, args.nms
     )
-    if settings.precision in QUANTIZED:
-        raise UserError(f"--precision {settings.precision} is not supported yet, use float32")
+    quantization = _quantization(args)
     if args.out:
         refuse_existing(args.out)
 
@@ -61,8 +88,28 @@ def main(args: argparse.Namespace) -> None:
     run = load_run(args.run or newest_run())
     path = args.out or run.path / "export" / settings.file_name
     metadata = describe(run, settings, Thresholds(args.conf, args.iou, args.max_boxes))
-    export_float(run, settings, metadata, path)
+    if quantization:
+        from utils.export.quantize import export_quantized
+
+        export_quantized(run, settings, quantization, metadata, path)
+    else:
+        export_float(run, settings, metadata, path)
     print(path)
+
+
+def _quantization(args: argparse.Namespace) -> QuantizationSettings | None:
+    """Returns how the run is quantized; None if it is not."""
+    flags = {"calibrate": args.calibrate, "data": args.data, "max-loss": args.max_loss}
+    given = [f"--{name}" for name, value in flags.items() if value is not None]
+    if args.precision in QUANTIZED:
+        max_loss = MAX_LOSS if args.max_loss is None else args.max_loss
+        return QuantizationSettings(args.calibrate or CALIBRATION_IMAGES, args.data, max_loss)
+    if given:
+        raise UserError(
+            f"{given[0]} has no effect on --precision {args.precision}: remove it, or use "
+            f"--precision {' or '.join(QUANTIZED)}"
+        )
+    return None
 
 
 def _batch(text: str) -> int | str:

@@ -250,9 +250,9 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
 
 def _field_from_json(kind: Any, value: Any, where: str) -> Any:
     origin, choices = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType and isinstance(value, list):
+    if origin is types.UnionType and isinstance(value, list | dict):
         (kind,) = (choice for choice in choices if choice is not types.NoneType)
-        return _field_from_json(kind, value, where)
+        return from_json(kind, value, where)
     if origin is tuple and isinstance(value, list):
         if choices[-1] is Ellipsis:
             choices = choices[:1] * len(value)

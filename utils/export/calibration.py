@@ -17,7 +17,6 @@ from utils.export.run_images import RunImages
 from utils.memory import available_memory
 from utils.text import counted, first_few
 
-CALIBRATION_IMAGES = 200
 # Bytes that are needed per byte of the images: themselves, and a quantizer's copy in float32.
 COPIES = 1 + 4
 
@@ -87,11 +86,11 @@ def _evenly_spaced(paths: Sequence[Path], count: int) -> list[Path]:
 def _check_memory(count: int, size: tuple[int, int]) -> None:
     needed, available = COPIES * 3 * count * size[0] * size[1], available_memory()
     if available is not None and needed > available:
-        fitting = count * available // needed
+        most = max(1, count * available // needed)
         raise UserError(
             f"{counted(count, 'calibration image')} of {size[0]}x{size[1]} need about "
-            f"{needed / 2**20:.0f} MiB of memory, {available / 2**20:.0f} MiB are available: use at "
-            f"most --calibrate {max(1, fitting)}, or free some memory"
+            f"{needed >> 20} MiB of memory, of which {available >> 20} MiB are available: use "
+            f"--calibrate {most} or less, or free some memory"
         )
 
 

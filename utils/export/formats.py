@@ -1,6 +1,7 @@
 """What each export format can do: pure data, for the flags."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from utils.errors import UserError
@@ -9,6 +10,10 @@ from utils.inference.metadata import Scheme
 FormatName = Literal["saved_model", "onnx", "litert", "openvino"]
 PRECISIONS = get_args(Scheme)
 QUANTIZED = ("int8", "int16x8")
+
+CALIBRATION_IMAGES = 200
+MAX_LOSS = 0.02  # of mAP
+ANY_LOSS = 1.0  # of mAP: nothing has to be measured
 
 
 @dataclass(frozen=True)
@@ -82,3 +87,18 @@ class ExportSettings:
         if self.batch is not None and FORMATS[self.format].free_batch:
             parts.append(f"batch{self.batch}")
         return "-".join(parts) + FORMATS[self.format].suffix
+
+
+@dataclass(frozen=True)
+class QuantizationSettings:
+    """How a run is quantized.
+
+    Attributes:
+        images: Number of calibration images.
+        data: A VOCdevkit; None for that of the run.
+        max_loss: Maximum loss of mAP on the validation images, 0..1; with 1 it is not measured.
+    """
+
+    images: int = CALIBRATION_IMAGES
+    data: Path | None = None
+    max_loss: float = MAX_LOSS
