@@ -13,6 +13,8 @@ from utils.inference.metadata import ENTRY, Metadata, to_text
 # exclude readers that are still in use.
 OPSET = 17
 IR_VERSION = 8  # of the same release
+FLOAT32 = np.dtype(np.float32)
+INT64 = np.dtype(np.int64)
 BATCH = "batch"  # name of the free dimension
 
 
@@ -30,7 +32,7 @@ class Value:
 
     name: str
     shape: tuple[int | None, ...]
-    dtype: np.dtype = np.dtype(np.float32)
+    dtype: np.dtype = FLOAT32
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
@@ -41,7 +43,7 @@ class Graph:
         dtype: Type in which the features and the weights of the network are stored.
     """
 
-    def __init__(self, dtype: np.dtype = np.dtype(np.float32)):
+    def __init__(self, dtype: np.dtype = FLOAT32):
         self.dtype = dtype
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple, str] = {}

@@ -8,12 +8,10 @@ from keras import layers
 
 from nets.layers import leaky_relu
 from utils.errors import JobError
-from utils.export.onnx_graph import Graph, Value
+from utils.export.onnx_graph import FLOAT32, INT64, Graph, Value
 
 Translation = Callable[[Graph, keras.Operation, list[Value]], Value | list[Value]]
 
-FLOAT32 = np.dtype(np.float32)
-INT64 = np.dtype(np.int64)
 TO_GRAPH = (0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
 TO_KERAS = (0, 2, 3, 1)
 

@@ -1,12 +1,10 @@
 """Non-maximum suppression by the standard operators of ONNX."""
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
-from utils.export.onnx_graph import Graph, Value
+from utils.export.onnx_graph import FLOAT32, INT64, Graph, Value
 from utils.inference.thresholds import Thresholds
-
-FLOAT32, INT32, INT64 = (np.dtype(kind) for kind in (np.float32, np.int32, np.int64))
 
 
 def suppress(graph: Graph, boxes: Value, scores: Value, thresholds: Thresholds) -> dict[str, Value]:
@@ -48,7 +46,8 @@ def suppress(graph: Graph, boxes: Value, scores: Value, thresholds: Thresholds) 
     where = add("Gather", kept, constant([0, 2, 1]), name="where", axis=1)
     values = add("GatherND", scores.name, where, name="values")
     shape = add("Shape", scores.name, name="shape")
-    dropped = add("ConstantOfShape", shape, name="dropped")
+    zero = numpy_helper.from_array(np.zeros(1, FLOAT32))  # the default, but OpenCV needs it
+    dropped = add("ConstantOfShape", shape, name="dropped", value=zero)
     dense = add("ScatterND", dropped, where, values, name="dense")
     flat = add("Reshape", dense, constant([-1, predictions * classes]), name="flat")
     if missing := max(most - predictions * classes, 0):

@@ -1,5 +1,6 @@
 """Writes the format of OpenVINO: a folder with an XML file and a file of weights."""
 
+import itertools
 from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from utils.export.graph import traceable
 from utils.export.openvino_nms import add_suppression
 from utils.inference.engines.openvino import MODEL, import_openvino
 from utils.inference.metadata import ENTRY, Metadata, to_text
+
+CONVOLUTIONS = ("Convolution", "GroupConvolution")  # operators
 
 
 def write(network: keras.Model, metadata: Metadata, path: Path) -> None:
@@ -79,10 +82,17 @@ def _name_convolutions(model: Any, network: keras.Model) -> None:
     for layer in convolutions_of(network):
         axes = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (3, 2, 0, 1)
         names[layer.kernel.numpy().transpose(axes).tobytes()].append(layer.name)
+    others = []
     for node in convolutions_in(model):
-        kernel = node.input_value(1).get_node().get_data()
+        kernel = np.ascontiguousarray(node.input_value(1).get_node().get_data())
         # Equal kernels, as of untrained layers that start at zero, are in the same order.
-        node.set_friendly_name(names[np.ascontiguousarray(kernel).tobytes()].popleft())
+        if matching := names[kernel.tobytes()]:
+            node.set_friendly_name(matching.popleft())
+        else:
+            others.append(node)
+    # The scaling of the pixels can become part of the first kernel.
+    for node, name in zip(others, itertools.chain(*names.values()), strict=True):
+        node.set_friendly_name(name)
 
 
 def convolutions_of(network: keras.Model) -> list[keras.layers.Layer]:
@@ -93,5 +103,4 @@ def convolutions_of(network: keras.Model) -> list[keras.layers.Layer]:
 
 def convolutions_in(model: Any) -> list[Any]:
     """Returns the convolutions of a model of OpenVINO, in order."""
-    kinds = ("Convolution", "GroupConvolution")
-    return [node for node in model.get_ordered_ops() if node.get_type_name() in kinds]
+    return [node for node in model.get_ordered_ops() if node.get_type_name() in CONVOLUTIONS]

@@ -70,6 +70,7 @@ def export_quantized(
     path.parent.mkdir(parents=True, exist_ok=True)
     # The boxes that a model with non-maximum suppression drops would be missing in the mAP.
     measured = replace(metadata, nms=False)
+    print(f"calibrating on {counted(len(canvases.canvases), 'image')}", file=sys.stderr)
     quantizer = import_module(f"utils.export.{settings.format}_int8").Quantizer(
         network, measured, canvases
     )

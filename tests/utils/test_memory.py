@@ -1,0 +1,34 @@
+import pytest
+
+from utils import memory
+
+
+@pytest.fixture
+def system(monkeypatch, tmp_path):
+    """A machine with 3000 kB available, without containers."""
+    (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:  3000 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    return tmp_path
+
+
+def test_machine(system):
+    assert memory.available_memory() == 3000 * 1024
+
+
+def test_container(system):
+    (system / "memory.max").write_text("2000000\n")
+    (system / "memory.current").write_text("1500000\n")
+    (system / "memory.stat").write_text("anon 100\ninactive_file 300000\n")
+    assert memory.available_memory() == 800_000
+
+
+def test_container_without_limit(system):
+    (system / "memory.max").write_text("max\n")
+    (system / "memory.current").write_text("1500000\n")
+    assert memory.available_memory() == 3000 * 1024
+
+
+def test_unknown_system(system):
+    (system / "meminfo").unlink()
+    assert memory.available_memory() is None

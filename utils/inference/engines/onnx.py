@@ -1,0 +1,98 @@
+"""Runs ONNX files in ONNX Runtime, or in OpenCV where that is not installed."""
+
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.inference.engines.onnx_metadata import read_text
+from utils.inference.engines.session import (
+    RuntimeSettings,
+    Session,
+    check_shapes,
+    expected_shapes,
+    physical_cores,
+)
+from utils.inference.metadata import Metadata
+
+__all__ = ["OnnxSession", "open_session", "read_text"]
+
+ERRORS_ONLY = 3  # level of ONNX Runtime's log
+
+
+def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> Session:
+    """Loads a model; see `utils.inference.model`.
+
+    Raises:
+        UserError: The file is damaged or contradicts its metadata, or it needs ONNX Runtime, which
+            is not installed.
+    """
+    if find_spec("onnxruntime"):
+        return OnnxSession(path, metadata, settings)
+    from utils.inference.engines.opencv import OpenCVSession
+
+    print(
+        f"note: {path} runs in OpenCV, which is slower than ONNX Runtime: "
+        "pip install -r requirements-export.txt",
+        file=sys.stderr,
+    )
+    return OpenCVSession(path, metadata, settings)
+
+
+class OnnxSession:
+    """A model in ONNX Runtime, on the processor; see `Session`."""
+
+    def __init__(self, path: Path, metadata: Metadata, settings: RuntimeSettings):
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+        threads = settings.threads or physical_cores()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = ERRORS_ONLY
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except (
+            errors.Fail,
+            errors.InvalidArgument,
+            errors.InvalidGraph,
+            errors.InvalidProtobuf,
+            errors.NotImplemented,
+            errors.RuntimeException,
+        ) as error:
+            raise UserError(
+                f"{path} cannot be read by ONNX Runtime, export the run again: {error}"
+            ) from error
+        tensors = [*session.get_inputs(), *session.get_outputs()]
+        shapes = {each.name: _free_as_none(each.shape) for each in tensors}
+        check_shapes(path, metadata, shapes)
+
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, threads: {threads}"
+        self._session = session
+        # The runtime reads and writes these arrays, so that nothing is copied.
+        self._binding = session.io_binding()
+        arrays = {}
+        for name, shape in expected_shapes(metadata).items():
+            batch = settings.batch_size if metadata.batch is None else metadata.batch
+            dtype = np.int32 if name in ("labels", "counts") else np.float32
+            arrays[name] = np.zeros((batch, *shape[1:]), dtype)
+            bind = self._binding.bind_input if name == "images" else self._binding.bind_output
+            array = arrays[name]
+            bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        self.images = arrays.pop("images")
+        self._outputs = arrays
+
+    def run(self) -> Mapping[str, np.ndarray]:
+        """Runs the model, see `Session`."""
+        self._session.run_with_iobinding(self._binding)
+        return self._outputs
+
+
+def _free_as_none(shape: list[int | str | None]) -> tuple[int | None, ...]:
+    return tuple(side if isinstance(side, int) else None for side in shape)

@@ -1,0 +1,53 @@
+"""Runs ONNX files in OpenCV, which every installation has."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from utils.errors import UserError
+from utils.inference.engines.session import (
+    RuntimeSettings,
+    check_shapes,
+    expected_shapes,
+    physical_cores,
+)
+from utils.inference.metadata import Metadata
+
+
+class OpenCVSession:
+    """A model in OpenCV, see `Session`.
+
+    Raises:
+        UserError: OpenCV cannot run the model.
+    """
+
+    def __init__(self, path: Path, metadata: Metadata, settings: RuntimeSettings):
+        shapes = expected_shapes(metadata)
+        batch = settings.batch_size if metadata.batch is None else metadata.batch
+        threads = settings.threads or physical_cores()
+        self.images = np.zeros((batch, *shapes.pop("images")[1:]), np.float32)
+        self.description = f"OpenCV {cv2.__version__}, threads: {threads}"
+        self._names = list(shapes)
+        cv2.setNumThreads(threads)
+        logs = cv2.utils.logging
+        level = logs.setLogLevel(logs.LOG_LEVEL_SILENT)
+        try:
+            self._network = cv2.dnn.readNetFromONNX(str(path), engine=cv2.dnn.ENGINE_NEW)
+            outputs = self.run()
+        except cv2.error as error:
+            raise UserError(
+                f"{path} cannot be run by OpenCV, install ONNX Runtime (pip install -r "
+                f"requirements-export.txt) or export the run again: {error.err}"
+            ) from error
+        finally:
+            logs.setLogLevel(level)
+        found = {"images": (metadata.batch, *self.images.shape[1:])}
+        check_shapes(path, metadata, found | {key: out.shape for key, out in outputs.items()})
+
+    def run(self) -> Mapping[str, np.ndarray]:
+        """Runs the model, see `Session`."""
+        self._network.setInput(self.images, "images")
+        outputs = self._network.forward(self._names)
+        return dict(zip(self._names, outputs, strict=True))
