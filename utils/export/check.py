@@ -3,7 +3,7 @@
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from utils.text import format_table
 
 BATCH = 8
 PARITY_IMAGES = 64  # evenly spaced over the validation images
-ROUNDS, CALLS = 10, {1: 5, BATCH: 2}  # of the timing; calls per round by number of images
+ROUNDS, CALLS = 8, {1: 4, BATCH: 1}  # of the timing; calls per round by number of images
 KERAS = "keras"
 
 
@@ -68,6 +68,21 @@ class Checked:
     images_per_second_batch8: float
 
 
+COLUMNS = {  # headers and formats of the table
+    "file": "{}",
+    "format": "{}",
+    "precision": "{}",
+    "MB": "{:.2f}",
+    "box error, px": "{:.2g}",
+    "score error": "{:.2g}",
+    "mAP50": "{:.4f}",
+    "mAP": "{:.4f}",
+    "mAP50 lost": "{:z.4f}",
+    "mAP lost": "{:z.4f}",
+    "ms, batch 1": "{:.1f}",
+    "images/s, batch 8": "{:.1f}",
+}
+
 Scores = tuple[float | None, float | None]  # VOC's mAP and COCO's
 
 
@@ -104,10 +119,14 @@ def check_exports(run: Run, paths: Sequence[Path], samples: Sequence[Sample]) ->
     models = {str(path): load_model(path, RuntimeSettings()) for path in paths}
     for model in models.values():
         _check_origin(model, run)
-    errors = _parity(run, models, samples)
-    sessions = {name: _open(model, BATCH) for name, model in models.items()}
-    for name, session in sessions.items():
-        print(f"note: {name}: {session.description}", file=sys.stderr)
+    canvases = _canvases(run, samples)
+    sessions = {name: _open(model, BATCH, "float32") for name, model in models.items()}
+    compared = {name: (model, sessions[name]) for name, model in models.items()}
+    errors = measure_parity(compared, KerasSession(run.detector, BATCH), canvases)
+    for name, model in models.items():
+        if format_of(model.path) == "openvino":  # the others have only one precision
+            sessions[name] = _open(model, BATCH)
+        print(f"note: {name}: {sessions[name].description}", file=sys.stderr)
     networks = {
         KERAS: {batch: KerasSession(run.detector, batch) for batch in CALLS},
         **{
@@ -116,7 +135,7 @@ def check_exports(run: Run, paths: Sequence[Path], samples: Sequence[Sample]) ->
             for name, model in models.items()
         },
     }
-    milliseconds = {batch: _milliseconds(networks, batch) for batch in CALLS}
+    milliseconds = {batch: _milliseconds(networks, batch, canvases) for batch in CALLS}
     keras_scores: dict[Thresholds, Scores] = {}
 
     def scores_of_keras(thresholds: Thresholds) -> Scores:
@@ -154,13 +173,12 @@ def to_documents(rows: Sequence[Checked]) -> list[dict[str, object]]:
 
 
 def format_checked(rows: Sequence[Checked]) -> str:
-    """Formats what was measured as a table."""
-    formats = ("{}", "{}", "{}", "{:.2f}", "{:.2g}", "{:.2g}", *["{:.4f}"] * 4, "{:.1f}", "{:.1f}")
-    table = [[field.name for field in fields(Checked)]]
+    """Formats what was measured as a table, with Keras in the first row."""
+    table = [list(COLUMNS)]
     for row in rows:
-        cells = zip(formats, astuple(row), strict=True)
+        cells = zip(COLUMNS.values(), astuple(row), strict=True)
         table.append(["-" if value is None else form.format(value) for form, value in cells])
-    return format_table(table)
+    return format_table([(Path(row[0]).name, *row[1:]) for row in table])
 
 
 def _check_origin(model: ExportedModel, run: Run) -> None:
@@ -189,14 +207,11 @@ def _open(model: ExportedModel, batch: int, precision: str = "auto") -> Session:
     return ExportedModel(model.path, model.metadata, settings).open()
 
 
-def _parity(
-    run: Run, models: Mapping[str, ExportedModel], samples: Sequence[Sample]
-) -> dict[str, Errors]:
-    step = max(1, len(samples) // PARITY_IMAGES)
-    chosen = samples[::step][:PARITY_IMAGES]
-    canvases = np.stack([_letterboxed(sample, run) for sample in chosen])
-    opened = {name: (model, _open(model, BATCH, "float32")) for name, model in models.items()}
-    return measure_parity(opened, KerasSession(run.detector, BATCH), canvases)
+def _canvases(run: Run, samples: Sequence[Sample]) -> np.ndarray:
+    """Returns up to `PARITY_IMAGES` letterboxed images (N, H, W, 3) uint8."""
+    count = min(PARITY_IMAGES, len(samples))
+    chosen = [samples[index * len(samples) // count] for index in range(count)]
+    return np.stack([_letterboxed(sample, run) for sample in chosen])
 
 
 def _letterboxed(sample: Sample, run: Run) -> np.ndarray:
@@ -205,10 +220,13 @@ def _letterboxed(sample: Sample, run: Run) -> np.ndarray:
     return Letterbox.fit(image.shape[:2], size, run.config.resize == "stretch").apply(image)
 
 
-def _milliseconds(networks: Mapping[str, Mapping[int, Session]], batch: int) -> dict[str, float]:
+def _milliseconds(
+    networks: Mapping[str, Mapping[int, Session]], batch: int, canvases: np.ndarray
+) -> dict[str, float]:
     """Returns the median milliseconds that each network takes for a number of images."""
 
     def runner(session: Session) -> Callable[[], None]:
+        session.images[:] = np.resize(canvases, session.images.shape)
         calls = -(-batch // len(session.images))
 
         def run() -> None:
