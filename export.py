@@ -144,8 +144,9 @@ def _exporter(args: argparse.Namespace) -> Callable[["Run"], Path]:
 
 def _check(run: "Run", path: Path | None, data: Path | None, as_json: bool) -> None:
     """Prints what is measured of an exported model; of all of the run if `path` is None."""
-    from utils.export.check import check_exports, find_exports, format_checked, to_documents
+    from utils.export.check import check_exports, format_checked, to_documents
     from utils.export.run_images import find_run_images, validation_samples
+    from utils.inference.model import find_exports
 
     paths = [path] if path else find_exports(run.path / "export")
     samples = validation_samples(find_run_images(run, data), run.classes)

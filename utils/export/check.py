@@ -86,18 +86,6 @@ COLUMNS = {  # headers and formats of the table
 Scores = tuple[float | None, float | None]  # VOC's mAP and COCO's
 
 
-def find_exports(folder: Path) -> list[Path]:
-    """Returns the exported models of a folder.
-
-    Raises:
-        UserError: There is none.
-    """
-    found = sorted(filter(format_of, folder.iterdir())) if folder.is_dir() else []
-    if not found:
-        raise UserError(f"no exported model in {folder}, write one with --format")
-    return found
-
-
 def check_exports(run: Run, paths: Sequence[Path], samples: Sequence[Sample]) -> list[Checked]:
     """Compares exported models with their run.
 
@@ -141,7 +129,7 @@ def check_exports(run: Run, paths: Sequence[Path], samples: Sequence[Sample]) ->
     def scores_of_keras(thresholds: Thresholds) -> Scores:
         if thresholds not in keras_scores:
             predictor = run.predictor(thresholds, BATCH)
-            keras_scores[thresholds] = _scores(predictor, samples, run.classes)
+            keras_scores[thresholds] = map_of(predictor, samples, run.classes)
         return keras_scores[thresholds]
 
     def row(name: str, about: tuple, error: Errors, found: Scores, expected: Scores) -> Checked:
@@ -154,15 +142,15 @@ def check_exports(run: Run, paths: Sequence[Path], samples: Sequence[Sample]) ->
 
     base = scores_of_keras(THRESHOLDS)
     weights = RunDirectory(run.path).best_weights
-    about = (str(run.path), KERAS, "float32", _megabytes(weights))
+    about = (str(run.path), KERAS, "float32", megabytes_of(weights))
     rows = [row(KERAS, about, Errors(0.0, 0.0), base, base)]
     for name, model in models.items():
         metadata = model.metadata
         thresholds = metadata.thresholds if metadata.nms else THRESHOLDS
         engine = ExportedEngine(sessions[name], metadata, thresholds)
         predictor = Predictor(engine, stretch=metadata.preprocessing.resize == "stretch")
-        found = _scores(predictor, samples, run.classes)
-        about = (name, format_of(model.path), metadata.precision, _megabytes(model.path))
+        found = map_of(predictor, samples, run.classes)
+        about = (name, format_of(model.path), metadata.precision, megabytes_of(model.path))
         rows.append(row(name, about, errors[name], found, scores_of_keras(thresholds)))
     return rows
 
@@ -240,11 +228,13 @@ def _milliseconds(
     return {name: 1000 * statistics.median(each) for name, each in seconds.items()}
 
 
-def _scores(predictor: Predictor, samples: Sequence[Sample], classes: Sequence[str]) -> Scores:
+def map_of(predictor: Predictor, samples: Sequence[Sample], classes: Sequence[str]) -> Scores:
+    """Returns VOC's mAP at an IoU of 0.5 and COCO's mAP."""
     metrics = evaluate(samples, predict_samples(predictor, samples), classes).metrics
     return metrics["voc"]["map"], metrics["coco"]["map"]
 
 
-def _megabytes(path: Path) -> float:
+def megabytes_of(path: Path) -> float:
+    """Returns the size of a file, or of the files in a folder, in millions of bytes."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file()) / 1e6

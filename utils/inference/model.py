@@ -102,6 +102,18 @@ def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
+def find_exports(folder: Path) -> list[Path]:
+    """Returns the exported models of a folder.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = sorted(filter(format_of, folder.iterdir())) if folder.is_dir() else []
+    if not found:
+        raise UserError(f"no exported model in {folder}, write one with --format")
+    return found
+
+
 def _relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
     """Whether thresholds ask for detections that a model with others has already dropped."""
     return (
