@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 KERAS = "keras"
 BATCHES = (1, 8)
-CALLS = {1: 6, 8: 2}  # timed calls per block by batch
-IMAGES = 24  # decoded in turn, so that they are not in the caches of the processor
+CALLS = 2  # timed calls per block
+FILES = 8  # batches per timed call
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,10 @@ def _measure_batch(
     for name in job.names:
         functions[name, "network_ms"] = _network(networks[name], predictors[name], samples, batch)
         functions[name, "file_to_boxes_ms"] = _whole_way(predictors[name], samples, batch)
-    seconds = time_in_turn(functions, job.rounds, CALLS[batch])
+    seconds = time_in_turn(functions, job.rounds, CALLS)
     quartiles = {
-        key: _quartiles([1000 * each / batch for each in values]) for key, values in seconds.items()
+        key: _quartiles([1000 * each / (batch * FILES) for each in values])
+        for key, values in seconds.items()
     }
     return {
         name: {kind: quartiles[name, kind] for kind in ("network_ms", "file_to_boxes_ms")}
@@ -151,7 +152,7 @@ def _network(
     size = predictor.input_size
     images = [letterbox(read_image(each.image, size), size)[0] for each in samples[:batch]]
     session.images[:] = np.resize(np.stack(images), session.images.shape)
-    calls = -(-batch // len(session.images))
+    calls = FILES * -(-batch // len(session.images))
 
     def run() -> None:
         for _ in range(calls):
@@ -161,23 +162,14 @@ def _network(
 
 
 def _whole_way(predictor: "Predictor", samples: list["Sample"], batch: int) -> Callable[[], None]:
-    """Returns a function that decodes the next images and finds their boxes."""
-    from utils.data.images import read_image
+    """Returns a function that finds the boxes of `batch * FILES` files.
 
-    chosen = samples[:IMAGES]
-    position = 0
+    As in get_map.py, threads decode and resize the next images while the network runs.
+    """
+    from utils.evaluation.evaluator import predict_samples
 
-    def run() -> None:
-        nonlocal position
-        images = []
-        for _ in range(batch):
-            sample = chosen[position % len(chosen)]
-            size = (sample.height, sample.width)
-            images.append(read_image(sample.image, predictor.input_size, size))
-            position += 1
-        predictor(images)
-
-    return run
+    chosen = [samples[index % len(samples)] for index in range(batch * FILES)]
+    return lambda: predict_samples(predictor, chosen, progress=False)
 
 
 def _quartiles(values: list[float]) -> tuple[float, float, float]:
