@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 KERAS = "keras"
 BATCHES = (1, 8)
-CALLS = 2  # timed calls per block
-FILES = 8  # batches per timed call
+IMAGES = {1: 8, 8: 16}  # images per timed call by batch size
 
 
 @dataclass(frozen=True)
@@ -123,9 +122,9 @@ def _measure_batch(
     for name in job.names:
         functions[name, "network_ms"] = _network(networks[name], predictors[name], samples, batch)
         functions[name, "file_to_boxes_ms"] = _whole_way(predictors[name], samples, batch)
-    seconds = time_in_turn(functions, job.rounds, CALLS)
+    seconds = time_in_turn(functions, job.rounds, calls=1)
     quartiles = {
-        key: _quartiles([1000 * each / (batch * FILES) for each in values])
+        key: _quartiles([1000 * each / IMAGES[batch] for each in values])
         for key, values in seconds.items()
     }
     return {
@@ -152,7 +151,7 @@ def _network(
     size = predictor.input_size
     images = [letterbox(read_image(each.image, size), size)[0] for each in samples[:batch]]
     session.images[:] = np.resize(np.stack(images), session.images.shape)
-    calls = FILES * -(-batch // len(session.images))
+    calls = IMAGES[batch] // batch * -(-batch // len(session.images))
 
     def run() -> None:
         for _ in range(calls):
@@ -162,13 +161,13 @@ def _network(
 
 
 def _whole_way(predictor: "Predictor", samples: list["Sample"], batch: int) -> Callable[[], None]:
-    """Returns a function that finds the boxes of `batch * FILES` files.
+    """Returns a function that finds the boxes of `IMAGES[batch]` files.
 
     As in get_map.py, threads decode and resize the next images while the network runs.
     """
     from utils.evaluation.evaluator import predict_samples
 
-    chosen = [samples[index % len(samples)] for index in range(batch * FILES)]
+    chosen = [samples[index % len(samples)] for index in range(IMAGES[batch])]
     return lambda: predict_samples(predictor, chosen, progress=False)
 
 
