@@ -137,6 +137,10 @@ def _exporter(args: argparse.Namespace) -> Callable[["Run"], Path]:
             export_quantized(run, settings, quantization, metadata, path)
         else:
             export_float(run, settings, metadata, path)
+        if args.format == "onnx":
+            from utils.export.triton import write_config
+
+            write_config(path, metadata)
         return path
 
     return export

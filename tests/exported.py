@@ -1,5 +1,7 @@
 """Small trained-like detectors for tests of exports, and what their files must compute."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -18,6 +20,12 @@ def make_detector(backbone="mobilenetv1", version="v4", size=(64, 96), **options
     detector = Detector(backbone, len(CLASSES), version, size, **options)
     vary(detector)
     return detector
+
+
+@functools.cache
+def small_detector() -> Detector:
+    """Makes the detector of most tests once per process. Tests must not change it."""
+    return make_detector()
 
 
 def vary(detector: Detector) -> None:
