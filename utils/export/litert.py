@@ -34,7 +34,8 @@ def write(network: keras.Model, metadata: Metadata, path: Path) -> None:
         path: File to write.
     """
     model = convert(network, metadata.batch, half=metadata.precision == "float16")
-    path.write_bytes(litert_file.pack(model, metadata))
+    litert_file.add_metadata(model, metadata)
+    path.write_bytes(litert_file.pack(model))
 
 
 def convert(network: keras.Model, batch: int, half: bool = False) -> litert_file.Model:
@@ -58,7 +59,9 @@ def convert(network: keras.Model, batch: int, half: bool = False) -> litert_file
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
         data = converter.convert()
-    return litert_file.read(data, _names_of_layers(function.graph))
+    model = litert_file.read(data)
+    litert_file.name_tensors(model, _names_of_layers(function.graph))
+    return model
 
 
 def _trace(network: keras.Model, batch: int) -> tf.types.experimental.ConcreteFunction:

@@ -30,21 +30,29 @@ class _Builder(flatbuffers.Builder):
         return super().StartVector(elemSize, numElems, ALIGNMENT if elemSize == 1 else alignment)
 
 
-def read(data: bytes, layers: Mapping[str, str]) -> Model:
-    """Reads a converted model and gives clear names to its tensors.
+def read(data: bytes) -> Model:
+    """Reads a model."""
+    model = Model.InitFromPackedBuf(data)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # the constant is behind the flatbuffer
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def name_tensors(model: Model, layers: Mapping[str, str]) -> None:
+    """Gives clear names to tensors of a model that was converted.
+
+    Its input and outputs receive the names of the signature, and the output of each convolution
+    that of its layer.
 
     Args:
-        data: The result of the converter.
+        model: The model; it changes.
         layers: Names of the layers of the convolutions, by names of operations.
-
-    Returns:
-        The model. Its input and outputs have the names of the signature, and the output of each
-        convolution has the name of its layer.
 
     Raises:
         JobError: A convolution cannot be found.
     """
-    model = Model.InitFromPackedBuf(data)
     (graph,) = model.subgraphs
     (signature,) = model.signatureDefs
     for port in (*signature.inputs, *signature.outputs):
@@ -62,25 +70,25 @@ def read(data: bytes, layers: Mapping[str, str]) -> Model:
         tensor.name = names.pop().encode()
     if missing:
         raise JobError(f"LiteRT's converter dropped the convolutions {', '.join(sorted(missing))}")
-    return model
 
 
-def pack(model: Model, metadata: Metadata) -> bytes:
+def add_metadata(model: Model, metadata: Metadata) -> None:
+    """Adds metadata to a model."""
+    document = np.frombuffer(to_text(metadata).encode(), np.uint8)
+    model.buffers.append(schema.BufferT(data=document))
+    entry = schema.MetadataT(name=ENTRY, buffer=len(model.buffers) - 1)
+    model.metadata = [*(model.metadata or ()), entry]
+
+
+def pack(model: Model) -> bytes:
     """Returns the content of the file of a model.
-
-    Args:
-        model: The model; receives the metadata.
-        metadata: The metadata to write.
 
     Raises:
         JobError: The model has what not all devices support.
     """
     _check(model)
-    document = np.frombuffer(to_text(metadata).encode(), np.uint8)
-    model.buffers.append(schema.BufferT(data=document))
-    entry = schema.MetadataT(name=ENTRY, buffer=len(model.buffers) - 1)
-    model.metadata = [*(model.metadata or ()), entry]
-    builder = _Builder(sum(buffer.data.size for buffer in _filled(model)) + 2**20)
+    sizes = (buffer.data.size for buffer in model.buffers if buffer.data is not None)
+    builder = _Builder(sum(sizes) + 2**20)
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
 
@@ -88,19 +96,15 @@ def pack(model: Model, metadata: Metadata) -> bytes:
 def operators(model: Model, *names: str) -> Iterator[Operator]:
     """Yields the operators of the given kinds, in the order in which they run."""
     for operator in model.subgraphs[0].operators:
-        if name_of(model, operator) in names:
+        if kind_of(model, operator) in names:
             yield operator
 
 
-def name_of(model: Model, operator: Operator) -> str:
+def kind_of(model: Model, operator: Operator) -> str:
     """Returns the kind of an operator, in capital letters."""
     code = model.operatorCodes[operator.opcodeIndex]
     # Files of old versions have only the first, new kinds only the second.
     return _OPERATORS[max(code.deprecatedBuiltinCode, code.builtinCode)]
-
-
-def _filled(model: Model) -> list[schema.BufferT]:
-    return [buffer for buffer in model.buffers if buffer.data is not None]
 
 
 def _check(model: Model) -> None:

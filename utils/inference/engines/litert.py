@@ -2,7 +2,6 @@
 
 import ctypes
 import mmap
-import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +11,12 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.inference.engines.flatbuffer import DamagedError, Table
-from utils.inference.engines.session import RuntimeSettings, check_shapes, missing_runtime
+from utils.inference.engines.session import (
+    RuntimeSettings,
+    check_shapes,
+    missing_runtime,
+    physical_cores,
+)
 from utils.inference.metadata import ENTRY, REMEDY, Metadata
 from utils.streams import silent_stderr
 
@@ -76,7 +80,7 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> "
             from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise missing_runtime(path, "ai-edge-litert") from error
-    threads = settings.threads or os.cpu_count() or 1
+    threads = settings.threads or physical_cores()
     try:
         with silent_stderr():
             interpreter = Interpreter(str(path), num_threads=threads)
