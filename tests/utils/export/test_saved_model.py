@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.exported import keras_outputs, make_run, random_canvases
+from nets.inference_network import inference_network
+from tests.exported import CLASSES, keras_outputs, make_detector, random_canvases
 from utils.errors import UserError
-from utils.export.formats import ExportSettings
-from utils.export.job import describe, export_float
+from utils.export import saved_model
 from utils.inference.engines.session import RuntimeSettings
+from utils.inference.metadata import Metadata
 from utils.inference.model import load_model
 from utils.inference.thresholds import Thresholds
 
@@ -20,25 +21,41 @@ PIXELS = np.float32([96, 64, 96, 64])
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run"))
-
-
-def export(run, **options):
-    settings = ExportSettings("saved_model", **options)
-    path = run.path / settings.file_name
-    export_float(run, settings, describe(run, settings, THRESHOLDS), path)
-    return path
+def detector():
+    return make_detector(version="v4-tiny")
 
 
 @pytest.fixture(scope="module")
-def plain(run):
-    return export(run)
+def export(detector, tmp_path_factory):
+    network = inference_network(detector)
+    folder = tmp_path_factory.mktemp("models")
+
+    def export(name, **options):
+        metadata = Metadata(
+            backbone=detector.backbone_name,
+            width=detector.width,
+            yolo="v4-tiny",
+            classes=tuple(CLASSES),
+            anchors=detector.version.anchors,
+            input_size=detector.input_size,
+            weights="",
+            thresholds=THRESHOLDS,
+            **options,
+        )
+        saved_model.write(network, metadata, folder / name)
+        return folder / name
+
+    return export
 
 
 @pytest.fixture(scope="module")
-def suppressing(run):
-    return export(run, nms=True)
+def plain(export):
+    return export("plain")
+
+
+@pytest.fixture(scope="module")
+def suppressing(export):
+    return export("nms", nms=True)
 
 
 def open_model(path, batch_size=1):
@@ -46,21 +63,21 @@ def open_model(path, batch_size=1):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_any_batch_gives_the_predictions_of_keras(run, plain, batch_size):
+def test_any_batch_gives_the_predictions_of_keras(detector, plain, batch_size):
     session = open_model(plain, batch_size)
-    session.images[:] = random_canvases(run.detector, batch_size)
-    expected = keras_outputs(run.detector, session.images)
+    session.images[:] = random_canvases(detector, batch_size)
+    expected = keras_outputs(detector, session.images)
     found = session.run()
     assert found.keys() == {"boxes", "scores"}
     np.testing.assert_allclose(found["boxes"] * PIXELS, expected["boxes"] * PIXELS, atol=0.01)
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
 
 
-def test_suppression_is_that_of_the_detector(run, suppressing):
+def test_suppression_is_that_of_the_detector(detector, suppressing):
     session = open_model(suppressing, batch_size=2)
-    session.images[0] = random_canvases(run.detector, 1)[0]  # the other one stays black
+    session.images[0] = random_canvases(detector, 1)[0]  # the other one stays black
     found = session.run()
-    expected = run.detector.detect(session.images, 0.5, 0.3, 200)
+    expected = detector.detect(session.images, 0.5, 0.3, 200)
     assert 0 < found["counts"].max() < 200
     for name in ("labels", "counts"):
         assert found[name].dtype == np.int32
@@ -77,7 +94,7 @@ def test_plain_tensorflow_runs_the_signature(plain):
 
 def test_metadata_is_beside_the_graph(plain):
     model = load_model(plain, RuntimeSettings())
-    assert model.metadata.classes == ("cat", "dog", "red car")
+    assert model.metadata.classes == tuple(CLASSES)
     assert json.loads((plain / "metadata.json").read_text())["input_size"] == [64, 96]
 
 

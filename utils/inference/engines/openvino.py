@@ -1,19 +1,23 @@
 """Runs models of OpenVINO, without sending its usage events."""
 
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
 import numpy as np
 from defusedxml import DefusedXmlException
 
 from utils.errors import UserError
-from utils.inference.engines.session import RuntimeSettings, check_shapes, missing_runtime
+from utils.inference.engines.session import (
+    RuntimeSettings,
+    check_shapes,
+    missing_runtime,
+    physical_cores,
+)
 from utils.inference.metadata import ENTRY, Metadata
 
 DEVICE = "CPU"
@@ -63,27 +67,36 @@ def read_text(path: Path) -> str | None:
         UserError: The file is damaged.
     """
     xml = find_xml(path)
-    depth, inside = 0, False
     try:
-        for event, node in defusedxml.ElementTree.iterparse(xml, ("start", "end")):
-            if event == "start":
-                depth += 1
-                inside = inside or (depth == 2 and node.tag == "rt_info")
-            else:
-                depth -= 1
-                if inside and depth == 2 and node.tag == ENTRY:
-                    return node.get("value")
-                node.clear()  # the many layers of the network
+        with xml.open("rb") as file:
+            return _find_entry(defusedxml.ElementTree.iterparse(file, ("start", "end")))
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise UserError(f"{xml} is damaged: {error}; export the run again") from error
+
+
+def _find_entry(events: Iterable[tuple[str, Element]]) -> str | None:
+    """Returns the value of net/rt_info/swapyolo; None if there is none.
+
+    The nodes of layers are dropped as soon as they end, so that large networks need no memory.
+    """
+    parents: list[str] = []
+    for event, node in events:
+        if event == "start":
+            parents.append(node.tag)
+            continue
+        parents.pop()
+        if node.tag == ENTRY and parents == ["net", "rt_info"]:
+            return node.get("value")
+        node.clear()
     return None
 
 
 def find_xml(path: Path) -> Path:
-    """Returns the XML file of a folder, or of itself."""
-    if not path.is_dir() or (path / MODEL).is_file():
-        return path / MODEL if path.is_dir() else path
-    return min(path.glob("*.xml"))
+    """Returns the XML file of a folder, or the path itself if it is a file."""
+    if not path.is_dir():
+        return path
+    model = path / MODEL
+    return model if model.is_file() else min(path.glob("*.xml"))
 
 
 def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> OpenVinoSession:
@@ -123,7 +136,9 @@ def _properties(settings: RuntimeSettings) -> dict[str, Any]:
         # One call at a time, so that all threads work on it.
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": settings.threads or os.cpu_count(),
+        # A thread that may not leave its core waits whenever another program uses that core.
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_NUM_THREADS": settings.threads or physical_cores(),
         **precision,
     }
 

@@ -1,7 +1,6 @@
 """Runs SavedModel in TensorFlow."""
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from utils.cli import import_tensorflow
 from utils.errors import UserError
-from utils.inference.engines.session import RuntimeSettings, check_shapes
+from utils.inference.engines.session import RuntimeSettings, check_shapes, physical_cores
 from utils.inference.metadata import Metadata
 
 METADATA = "metadata.json"
@@ -78,7 +77,7 @@ def _set_threads(wanted: int | None) -> str:
     """Sets the number of threads of TensorFlow, and returns what it is, in words."""
     import tensorflow as tf
 
-    count = wanted or os.cpu_count()
+    count = wanted or physical_cores()
     # TensorFlow starts its threads with the first computation, and keeps them.
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_inter_op_parallelism_threads(count)

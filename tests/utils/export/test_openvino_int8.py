@@ -1,0 +1,117 @@
+"""Models of OpenVINO whose convolutions are computed in integers."""
+
+import importlib.util
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.exported import keras_outputs, make_detector, random_canvases
+from utils.errors import JobError
+from utils.export import openvino, openvino_int8
+from utils.export.quantizer import CalibrationSet
+from utils.inference.engines.openvino import import_openvino
+from utils.inference.engines.session import RuntimeSettings
+from utils.inference.metadata import Metadata, Quantization
+from utils.inference.model import load_model
+
+# Importing them by pytest.importorskip would send the usage events of OpenVINO.
+pytestmark = pytest.mark.skipif(
+    None in map(importlib.util.find_spec, ("openvino", "nncf")),
+    reason="openvino or nncf is not installed",
+)
+FLOAT = ("conv1", "conv_pw_11", "head_p4_size")
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return make_detector(version="v4-tiny")
+
+
+@pytest.fixture(scope="module")
+def images(detector):
+    return CalibrationSet(random_canvases(detector, 4).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def metadata(detector, images):
+    return Metadata(
+        backbone=detector.backbone_name,
+        width=detector.width,
+        yolo="v4-tiny",
+        classes=("a", "b", "c"),
+        anchors=detector.version.anchors,
+        input_size=detector.input_size,
+        weights="",
+        precision="int8",
+        quantization=Quantization(images.calibration),
+    )
+
+
+@pytest.fixture(scope="module")
+def quantizer(detector, metadata, images):
+    from nets.inference_network import inference_network
+
+    return openvino_int8.Quantizer(inference_network(detector), metadata, images)
+
+
+def with_float_layers(metadata, names):
+    return replace(metadata, quantization=replace(metadata.quantization, float_layers=names))
+
+
+def kernel_types(path):
+    """Types of the kernels of all convolutions as they are stored, by name."""
+    model = import_openvino().Core().read_model(path / "detector.xml")
+    types = {}
+    for node in openvino.convolutions_in(model):
+        source = node.input_value(1).get_node()
+        while source.get_type_name() != "Constant":
+            source = source.input_value(0).get_node()
+        types[node.get_friendly_name()] = source.get_element_type().get_type_name()
+    return types
+
+
+def scores_of(path, canvases):
+    session = load_model(path, RuntimeSettings(len(canvases), precision="float32")).open()
+    session.images[:] = canvases
+    return session.run()["scores"].copy()
+
+
+def test_all_convolutions_are_integers_and_scores_stay_close(
+    quantizer, metadata, detector, images, tmp_path, capsys
+):
+    path = tmp_path / "int8"
+    quantizer.write(metadata, path)
+    assert set(kernel_types(path).values()) == {"i8"}
+    assert capsys.readouterr().out == ""
+    expected = keras_outputs(detector, images.canvases)["scores"]
+    assert np.abs(scores_of(path, images.canvases) - expected).max() < 0.02
+
+
+def test_float_layers_stay_in_float(quantizer, metadata, tmp_path):
+    path = tmp_path / "mixed"
+    quantizer.write(with_float_layers(metadata, FLOAT), path)
+    types = kernel_types(path)
+    assert {name for name, kind in types.items() if kind == "f32"} == set(FLOAT)
+    assert load_model(path, RuntimeSettings()).metadata.quantization.float_layers == FLOAT
+
+
+def test_with_all_layers_in_float_nothing_is_rounded(
+    quantizer, metadata, detector, images, tmp_path
+):
+    path = tmp_path / "float"
+    names = tuple(kernel_types_of_float(quantizer))
+    quantizer.write(with_float_layers(metadata, names), path)
+    expected = keras_outputs(detector, images.canvases)["scores"]
+    np.testing.assert_allclose(scores_of(path, images.canvases), expected, atol=1e-5)
+
+
+def kernel_types_of_float(quantizer):
+    return [node.get_friendly_name() for node in openvino.convolutions_in(quantizer._float)]
+
+
+def test_a_convolution_in_float_is_found(quantizer, metadata, tmp_path):
+    path = tmp_path / "mixed"
+    quantizer.write(with_float_layers(metadata, FLOAT[:1]), path)
+    with pytest.raises(JobError, match=r"1 of 2 convolutions .* the first is conv1"):
+        openvino_int8.check_kernels(path / "detector.xml", ["conv_dw_1", "conv1"])
