@@ -172,8 +172,8 @@ def _quantization(args: argparse.Namespace) -> QuantizationSettings | None:
         return QuantizationSettings(args.calibrate or CALIBRATION_IMAGES, args.data, max_loss)
     if given:
         raise UserError(
-            f"{given[0]} has no effect on --precision {args.precision}: remove it, or use "
-            f"--precision {' or '.join(QUANTIZED)}"
+            f"{given[0]} has no effect on --precision {args.precision}: remove it, or quantize "
+            "with --precision int8"
         )
     return None
 

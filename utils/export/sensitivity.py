@@ -14,6 +14,9 @@ from nets.inference_network import CONVOLUTIONS
 # Errors hardly depend on the images: with MobileNetV2 on BCCD, the ranks from 4
 # and from 8 images have a correlation of 0.999. Ranges need more images.
 ERROR_IMAGES = 4
+# How the ranking carries over to a runtime: the error of the same network in OpenVINO, on other
+# images, is 0.051 with all 113 convolutions quantized. With the first 2 in float it is
+# 0.031, with 12 0.020, with 40 0.013; with 12 at random 0.050, with the last 40 0.051.
 RANGE_IMAGES = 64
 BATCH_SIZE = 4
 
