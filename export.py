@@ -1,7 +1,11 @@
-"""Exports a run to SavedModel, ONNX, LiteRT or OpenVINO."""
+"""Exports a run to SavedModel, ONNX, LiteRT or OpenVINO, and checks exported models."""
 
 import argparse
+import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from utils import cli
 from utils.errors import UserError
@@ -17,6 +21,9 @@ from utils.export.formats import (
 from utils.files import refuse_existing
 from utils.inference.thresholds import Thresholds
 
+if TYPE_CHECKING:  # --help must not wait for TensorFlow
+    from utils.run import Run
+
 DYNAMIC = "dynamic"
 MAX_CALIBRATION_IMAGES = 100_000  # 52 GB at 416x416; ranges hardly change after a few hundred
 
@@ -26,7 +33,7 @@ def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--run", type=Path, metavar="DIR", help="run directory (default: the newest in logs/)")
-    add("--format", choices=FORMATS, required=True, help="format of the file")
+    add("--format", choices=FORMATS, help="format of the file; required without --check")
     add(
         "--precision",
         choices=PRECISIONS,
@@ -59,7 +66,7 @@ def build_parser() -> cli.Parser:
         "--data",
         type=Path,
         metavar="DIR",
-        help="int8: VOCdevkit of these images (default: that of the run)",
+        help="int8 and --check: VOCdevkit of the images (default: that of the run)",
     )
     add(
         "--max-loss",
@@ -68,11 +75,49 @@ def build_parser() -> cli.Parser:
         help="int8: leave layers in float until mAP on the validation images falls by at most F; "
         f"1 for any loss, unmeasured (default: {MAX_LOSS})",
     )
+    add(
+        "--check",
+        action="store_true",
+        help="compare the file with the run on its validation images; without --format, all files "
+        "in DIR/export",
+    )
+    add("--json", action="store_true", help="print what --check measures as one JSON document")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    """Exports the run and prints the path of the result."""
+    """Exports the run and prints the path of the result, or what is measured of it."""
+    if args.json and not args.check:
+        raise UserError("--json prints what --check measures, add --check")
+    if not args.format:
+        _refuse_flags_of_export(args)
+    export = _exporter(args) if args.format else None
+
+    cli.import_tensorflow()
+    from utils.run import load_run, newest_run
+
+    run = load_run(args.run or newest_run())
+    path = None
+    if export:
+        path = export(run)
+        print(path, file=sys.stderr if args.json else sys.stdout)
+    if args.check:
+        _check(run, path, args.data, args.json)
+
+
+def _refuse_flags_of_export(args: argparse.Namespace) -> None:
+    if not args.check:
+        raise UserError(f"no --format given, choose {', '.join(FORMATS)}, or use --check")
+    shared = ("run", "data", "check", "json", "debug")
+    parser = build_parser()
+    for name, value in vars(args).items():
+        if name not in shared and value != parser.get_default(name):
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag} needs --format: without it, --check only reads files")
+
+
+def _exporter(args: argparse.Namespace) -> Callable[["Run"], Path]:
+    """Checks the flags of an export, and returns what exports a run and returns the path."""
     batch = args.batch or (DYNAMIC if FORMATS[args.format].free_batch else 1)
     settings = ExportSettings(
         args.format, args.precision, None if batch == DYNAMIC else batch, args.nms
@@ -81,25 +126,46 @@ def main(args: argparse.Namespace) -> None:
     if args.out:
         refuse_existing(args.out)
 
-    cli.import_tensorflow()
-    from utils.export.job import describe, export_float
-    from utils.run import load_run, newest_run
+    def export(run: "Run") -> Path:
+        from utils.export.job import describe, export_float
 
-    run = load_run(args.run or newest_run())
-    path = args.out or run.path / "export" / settings.file_name
-    metadata = describe(run, settings, Thresholds(args.conf, args.iou, args.max_boxes))
-    if quantization:
-        from utils.export.quantize import export_quantized
+        path = args.out or run.path / "export" / settings.file_name
+        metadata = describe(run, settings, Thresholds(args.conf, args.iou, args.max_boxes))
+        if quantization:
+            from utils.export.quantize import export_quantized
 
-        export_quantized(run, settings, quantization, metadata, path)
+            export_quantized(run, settings, quantization, metadata, path)
+        else:
+            export_float(run, settings, metadata, path)
+        if args.format == "onnx":
+            from utils.export.triton import write_config
+
+            write_config(path, metadata)
+        return path
+
+    return export
+
+
+def _check(run: "Run", path: Path | None, data: Path | None, as_json: bool) -> None:
+    """Prints what is measured of an exported model; of all of the run if `path` is None."""
+    from utils.export.check import check_exports, format_checked, to_documents
+    from utils.export.run_images import find_run_images, validation_samples
+    from utils.inference.model import find_exports
+
+    paths = [path] if path else find_exports(run.path / "export")
+    samples = validation_samples(find_run_images(run, data), run.classes)
+    rows = check_exports(run, paths, samples)
+    if as_json:
+        print(json.dumps(to_documents(rows), ensure_ascii=False, allow_nan=False))
     else:
-        export_float(run, settings, metadata, path)
-    print(path)
+        print(format_checked(rows), end="")
 
 
 def _quantization(args: argparse.Namespace) -> QuantizationSettings | None:
     """Returns how the run is quantized; None if it is not."""
-    flags = {"calibrate": args.calibrate, "data": args.data, "max-loss": args.max_loss}
+    flags = {"calibrate": args.calibrate, "max-loss": args.max_loss}
+    if not args.check:  # which also needs data
+        flags["data"] = args.data
     given = [f"--{name}" for name, value in flags.items() if value is not None]
     if args.precision in QUANTIZED:
         max_loss = MAX_LOSS if args.max_loss is None else args.max_loss

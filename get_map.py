@@ -1,4 +1,4 @@
-"""Scores a run, or detections made elsewhere, by the rules of VOC and COCO."""
+"""Scores a run, an exported model, or detections made elsewhere, by the rules of VOC and COCO."""
 
 import argparse
 import json
@@ -11,12 +11,12 @@ from utils import cli
 from utils.errors import UserError
 from utils.evaluation.settings import BATCH_SIZE, MATCH_IOU, THRESHOLDS, Metric
 from utils.inference.thresholds import Thresholds
+from utils.models import Model, ModelSource, add_model_flags, open_model
 
-if TYPE_CHECKING:  # --help must not wait for TensorFlow
+if TYPE_CHECKING:  # --help must not wait for OpenCV
     from utils.data.annotation import Sample
     from utils.inference.detections import Detections
     from utils.inference.predictor import Predictor
-    from utils.run import Run
 
 
 def build_parser() -> cli.Parser:
@@ -24,7 +24,7 @@ def build_parser() -> cli.Parser:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     default = "(default: %(default)s)"
-    add("--run", type=Path, metavar="DIR", help="run directory (default: the newest in logs/)")
+    add_model_flags(parser)
     add(
         "--data", type=Path, metavar="DIR", default="VOCdevkit", help=f"VOC devkit folder {default}"
     )
@@ -66,8 +66,10 @@ def main(args: argparse.Namespace) -> None:
     """Makes or reads detections, scores them, and writes metrics and plots to `args.out`."""
     if bool(args.gt) != bool(args.dets):
         raise UserError("--gt and --dets must be used together, set both")
-    if args.gt and args.run:
-        raise UserError("--run and --gt cannot be combined, remove one of them")
+    for name in ("run", "model"):
+        if args.gt and getattr(args, name):
+            raise UserError(f"--{name} and --gt cannot be combined, remove one of them")
+    source = ModelSource(args.run, args.model, args.threads, args.precision)
     thresholds = Thresholds(args.conf, args.nms_iou, args.max_boxes)
     if args.gt and thresholds != THRESHOLDS:
         raise UserError(
@@ -84,29 +86,29 @@ def main(args: argparse.Namespace) -> None:
     from utils.evaluation.testset import warn_of_unreachable_objects
     from utils.files import merged_whole
 
-    run, predict_seconds = None, None
+    model, predict_seconds = None, None
     if args.gt:
         samples, detections, classes, notes = read_box_files(args.gt, args.dets)
         title, subtitle = "Evaluation", f"{args.dets} against {args.gt}"
         for note in notes:
             print(f"warning: {note}", file=sys.stderr)
     else:
-        run, samples = _read_run_and_test_set(args.run, args.data, args.set)
+        model, samples = _open_model_and_test_set(source, args.data, args.set)
         warn_of_unreachable_objects(samples, args.iou)
-        classes = run.classes
-        title = f"Evaluation of {run.path}"
+        classes = model.classes
+        title = f"Evaluation of {model.path}"
         subtitle = f"{args.set} of {args.data}, minimum score {args.conf}, "
         subtitle += f"NMS IoU {args.nms_iou}, at most {args.max_boxes} detections per image"
     with merged_whole(args.out, OWNED_FOLDERS) as folder:
-        if run:
+        if model:
             batch_size = min(BATCH_SIZE, len(samples))
-            predictor = run.predictor(thresholds, batch_size)
+            predictor = model.predictor(thresholds, batch_size)
             detections, predict_seconds = _predict(predictor, samples)
             _warn_of_limit(detections, args.max_boxes)
             write_box_files(folder, samples, detections, classes)
         evaluation = evaluate(samples, detections, classes, args.iou, predict_seconds)
         report = Report(
-            title, subtitle, samples, detections, evaluation, args.metric, has_images=bool(run)
+            title, subtitle, samples, detections, evaluation, args.metric, has_images=bool(model)
         )
         write_results(folder, report)
     if args.json:
@@ -116,19 +118,15 @@ def main(args: argparse.Namespace) -> None:
         print(f"report: {args.out / 'report.html'}, plots: {args.out / 'results'}")
 
 
-def _read_run_and_test_set(
-    path: Path | None, data: Path, image_set: str
-) -> tuple["Run", list["Sample"]]:
+def _open_model_and_test_set(
+    source: ModelSource, data: Path, image_set: str
+) -> tuple[Model, list["Sample"]]:
     from utils.data.imagesets import list_images
     from utils.evaluation.testset import read_test_set
 
     refs = list_images(data, image_set)  # before TensorFlow, to report a wrong name at once
-
-    cli.import_tensorflow()
-    from utils.run import load_run, newest_run
-
-    run = load_run(path or newest_run())
-    return run, read_test_set(refs, run.classes, image_set, data)
+    model = open_model(source)
+    return model, read_test_set(refs, model.classes, image_set, data)
 
 
 def _predict(predictor: "Predictor", samples: list["Sample"]) -> tuple[list["Detections"], float]:

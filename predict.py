@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from utils import cli
 from utils.errors import UserError
+from utils.models import ModelSource, add_model_flags, open_model
 
 if TYPE_CHECKING:  # --help must not import OpenCV and TensorFlow
     from utils.inference.predictor import Predictor
@@ -27,7 +28,7 @@ def build_parser() -> cli.Parser:
         metavar="SOURCE",
         help="image, folder, glob, video, camera number or stream (default: asks for file names)",
     )
-    add("--run", type=Path, help="run directory of train.py (default: the newest in logs/)")
+    add_model_flags(parser)
     add("--out", type=Path, default="img_out", help="folder for the results (default: img_out)")
     add("--conf", type=cli.fraction, default=0.5, help="minimum score of detections (default: 0.5)")
     add("--iou", type=cli.fraction, default=0.3, help="IoU threshold of NMS (default: 0.3)")
@@ -85,35 +86,35 @@ def main(args: argparse.Namespace) -> None:
     if args.show and sys.platform == "linux" and not has_display:
         raise UserError(f"--show needs a display, remove it and open the files in {args.out}")
 
+    source = ModelSource(args.run, args.model, args.threads, args.precision)
+
     from utils.inference.sources import find_sources
 
     sources = find_sources(args.sources)  # before TensorFlow, so that a typo is reported at once
+    model = open_model(source)
 
-    cli.import_tensorflow()
     from utils.data.classes import find_labels
     from utils.inference.detections import NanError
     from utils.inference.runner import Runner, RunnerSettings
     from utils.inference.thresholds import Thresholds
     from utils.inference.window import Window
-    from utils.run import load_run, newest_run
 
-    run = load_run(args.run or newest_run())
     batch_size = 1 if args.fps_test else args.batch_size
-    labels = find_labels(args.classes, run.classes) if args.classes else None
-    predictor = run.predictor(Thresholds(args.conf, args.iou, args.max_boxes), batch_size, labels)
+    labels = find_labels(args.classes, model.classes) if args.classes else None
+    predictor = model.predictor(Thresholds(args.conf, args.iou, args.max_boxes), batch_size, labels)
     if args.fps_test:
         try:
             _time(predictor, sources, args.fps_test, args.json)
         except NanError as error:
-            raise error.named("the first image", f"run {run.path}") from error
+            raise error.named("the first image", model.origin) from error
         return
     settings = RunnerSettings(
         window=Window() if args.show else None,
         image_bar=args.json,
         every=args.every,
-        origin=f"run {run.path}",
+        origin=model.origin,
     )
-    runner = Runner(predictor, run.classes, _sinks(args, predictor), settings)
+    runner = Runner(predictor, model.classes, _sinks(args, predictor), settings)
     if sources:
         runner.process(sources)
     else:

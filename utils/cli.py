@@ -42,6 +42,7 @@ MAX_BOXES = 100_000  # YOLOv3 predicts 100,800 boxes at 1280x1280
 MAX_CLASSES = 10_000  # YOLO9000 has 9418
 MAX_EPOCHS = 100_000  # the predecessors train 300
 MAX_RUNS = 100_000  # of a measurement: half an hour at 50 images/s
+MAX_THREADS = 1024  # the largest servers have about 500 cores
 LARGEST_NUMBER = 1_000_000  # a learning rate, a width, or minutes: almost two years
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")

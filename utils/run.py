@@ -183,6 +183,11 @@ class Run:
     classes: list[str]
     detector: Detector
 
+    @property
+    def origin(self) -> str:
+        """What it is and its path, for error messages."""
+        return f"run {self.path}"
+
     def predictor(
         self, thresholds: Thresholds, batch_size: int = 1, labels: Sequence[int] | None = None
     ) -> Predictor:

@@ -65,15 +65,22 @@ class Letterbox:
         Returns:
             The canvas.
         """
+        return self.place(self.resize(image), canvas)
+
+    def resize(self, image: np.ndarray) -> np.ndarray:
+        """Scales an image uint8 (h, w, 3) to its size in the input, without the padding."""
         height = round(self.original[0] * self.scale_y)
         width = round(self.original[1] * self.scale_x)
         shrinks = height < image.shape[0] or width < image.shape[1]
-        resized = cv2.resize(
+        return cv2.resize(
             image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         )
+
+    def place(self, resized: np.ndarray, canvas: np.ndarray | None = None) -> np.ndarray:
+        """Centres an image of `resize` in the input and pads it; see `apply`."""
         if canvas is None:
             canvas = np.empty((*self.input, 3), np.uint8)
-        bottom, right = self.pad_y + height, self.pad_x + width
+        bottom, right = self.pad_y + resized.shape[0], self.pad_x + resized.shape[1]
         canvas[: self.pad_y] = canvas[bottom:] = GREY
         canvas[self.pad_y : bottom, : self.pad_x] = canvas[self.pad_y : bottom, right:] = GREY
         canvas[self.pad_y : bottom, self.pad_x : right] = resized

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -12,14 +11,12 @@ from utils.data.annotation import Sample
 from utils.data.images import DECODERS, reduction
 from utils.data.reading import read_patiently
 from utils.inference.detections import Detections, NanError
+from utils.inference.predictor import Predictor, Prepared
 from utils.lookahead import read_ahead
-
-if TYPE_CHECKING:  # imports TensorFlow
-    from utils.inference.predictor import Predictor
 
 
 def predict_samples(
-    predictor: "Predictor", samples: Sequence[Sample], progress: bool = True
+    predictor: Predictor, samples: Sequence[Sample], progress: bool = True
 ) -> list[Detections]:
     """Detects the objects of every sample, while threads decode the next images.
 
@@ -40,8 +37,9 @@ def predict_samples(
     hidden = None if progress else True  # None hides it where standard error is no terminal
     with tqdm(total=len(samples), desc="predict", unit="image", disable=hidden) as bar:
 
-        def read(sample: Sample) -> np.ndarray:
-            return read_patiently(sample.image, predictor.input_size, (sample.height, sample.width))
+        def read(sample: Sample) -> Prepared:
+            size = (sample.height, sample.width)
+            return predictor.prepare(read_patiently(sample.image, predictor.input_size, size))
 
         depth = 2 * predictor.batch_size
         images = read_ahead(read, samples, depth, DECODERS, attrgetter("image"))

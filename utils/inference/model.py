@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +13,9 @@ from utils.inference.engines.session import RuntimeSettings, Session
 from utils.inference.metadata import Metadata, from_text
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
+from utils.text import counted
+
+SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".xml": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class ExportedModel:
         """Names of the classes, by label."""
         return list(self.metadata.classes)
 
+    @property
+    def origin(self) -> str:
+        """What it is and its path, for error messages."""
+        return f"model {self.path}"
+
     def open(self) -> Session:
         """Loads the model into its runtime.
 
@@ -43,17 +51,30 @@ class ExportedModel:
         """
         return _runtime(self.path).open_session(self.path, self.metadata, self.settings)
 
-    def predictor(self, thresholds: Thresholds, labels: Sequence[int] | None = None) -> Predictor:
+    def predictor(
+        self, thresholds: Thresholds, batch_size: int = 1, labels: Sequence[int] | None = None
+    ) -> Predictor:
         """Loads the model and builds a predictor, as `utils.run.Run.predictor` does.
+
+        Notes on standard error say how the runtime uses the machine, and what the model does not
+        leave to the arguments.
 
         Args:
             thresholds: Thresholds of non-maximum suppression.
+            batch_size: Images per call, if the model leaves it free.
             labels: The classes to find; None for all.
 
         Raises:
             UserError: See `open`.
         """
         metadata = self.metadata
+        session = replace(self, settings=replace(self.settings, batch_size=batch_size)).open()
+        _note(session.description)
+        if metadata.batch not in (None, batch_size):
+            _note(
+                f"{self.path} takes {counted(metadata.batch, 'image')} per call, which replaces "
+                f"a batch size of {batch_size}"
+            )
         if metadata.nms and _relaxes(thresholds, metadata.thresholds):
             baked = metadata.thresholds
             print(
@@ -61,7 +82,7 @@ class ExportedModel:
                 f"--iou {baked.iou:g} and --max-boxes {baked.max_boxes}: it cannot find more",
                 file=sys.stderr,
             )
-        engine = ExportedEngine(self.open(), metadata, thresholds, labels)
+        engine = ExportedEngine(session, metadata, thresholds, labels)
         return Predictor(engine, stretch=metadata.preprocessing.resize == "stretch")
 
 
@@ -77,6 +98,22 @@ def load_model(path: Path, settings: RuntimeSettings) -> ExportedModel:
     return ExportedModel(path, from_text(_runtime(path).read_text(path), path), settings)
 
 
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def find_exports(folder: Path) -> list[Path]:
+    """Returns the exported models of a folder.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = sorted(filter(format_of, folder.iterdir())) if folder.is_dir() else []
+    if not found:
+        raise UserError(f"no exported model in {folder}, write one with --format")
+    return found
+
+
 def _relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
     """Whether thresholds ask for detections that a model with others has already dropped."""
     return (
@@ -86,17 +123,21 @@ def _relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
     )
 
 
+def format_of(path: Path) -> str | None:
+    """Returns the format of a model, a name of `utils.export.formats`; None if it is no model."""
+    if path.suffix in SUFFIXES:
+        return SUFFIXES[path.suffix]
+    if path.is_dir() and any(path.glob("*.xml")):
+        return "openvino"
+    if path.is_dir() and (path / "saved_model.pb").is_file():
+        return "saved_model"
+    return None
+
+
 def _runtime(path: Path) -> ModuleType:
     """Imports the module of `utils.inference.engines` that reads a path."""
-    if path.suffix == ".tflite":
-        name = "litert"
-    elif path.suffix == ".onnx":
-        name = "onnx"
-    elif path.suffix == ".xml" or (path.is_dir() and any(path.glob("*.xml"))):
-        name = "openvino"
-    elif path.is_dir() and (path / "saved_model.pb").is_file():
-        name = "saved_model"
-    else:
+    name = format_of(path)
+    if name is None:
         raise UserError(
             f"{path} is no exported model: specify a .onnx or .tflite file, or a folder of "
             "OpenVINO or SavedModel"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,6 +11,19 @@ from nets.versions import ANCHORS_PER_LEVEL
 from utils.data.letterbox import Letterbox, letterbox
 from utils.inference.detections import Detections, NanError
 from utils.inference.engines.engine import Engine
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image in the size in which the network receives it.
+
+    Attributes:
+        fit: Its letterbox.
+        pixels: RGB uint8 (h, w, 3), without the padding.
+    """
+
+    fit: Letterbox
+    pixels: np.ndarray
 
 
 class Predictor:
@@ -32,11 +46,22 @@ class Predictor:
         self.batch_size = engine.batch_size
         self._stretch = stretch
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def prepare(self, image: np.ndarray) -> Prepared:
+        """Resizes an image for a later call.
+
+        This takes as long as decoding a JPEG, so the threads that decode also do this.
+
+        Args:
+            image: RGB uint8 (height, width, 3).
+        """
+        fit = Letterbox.fit(image.shape[:2], self.input_size, self._stretch)
+        return Prepared(fit, fit.resize(image))
+
+    def __call__(self, images: Sequence[np.ndarray | Prepared]) -> list[Detections]:
         """Detects the objects in any number of images.
 
         Args:
-            images: RGB uint8 (height, width, 3) each.
+            images: RGB uint8 (height, width, 3) each, or images of `prepare`.
 
         Returns:
             The detections of each image, in pixels of this image.
@@ -91,10 +116,10 @@ class Predictor:
             heat = np.maximum(heat, level)
         return heat
 
-    def _place(self, image: np.ndarray, canvas: np.ndarray) -> Letterbox:
-        fit = Letterbox.fit(image.shape[:2], self.input_size, self._stretch)
-        fit.apply(image, canvas)
-        return fit
+    def _place(self, image: np.ndarray | Prepared, canvas: np.ndarray) -> Letterbox:
+        prepared = image if isinstance(image, Prepared) else self.prepare(image)
+        prepared.fit.place(prepared.pixels, canvas)
+        return prepared.fit
 
     def _run(self, fits: Sequence[Letterbox]) -> list[Detections]:
         """Runs the engine on its canvases; validation also computes the loss in the same pass.

@@ -102,6 +102,9 @@ class Heatmaps(Pictures):
     Args:
         folder: The output folder; sources in it are not overwritten.
         predictor: Computes the heat maps.
+
+    Raises:
+        UserError: The model does not give the scores of all predictions.
     """
 
     ending = "_heatmap"
@@ -109,6 +112,7 @@ class Heatmaps(Pictures):
     def __init__(self, folder: OutputFolder, predictor: Predictor):
         super().__init__(folder)
         self._predictor = predictor
+        predictor.heatmap(np.zeros((1, 1, 3), np.uint8))  # fails before anything is written
 
     def render(self, frame: Frame) -> np.ndarray:
         """Returns the frame with its heat map drawn over it."""

@@ -14,6 +14,9 @@ class WholeImagePredictor:
     input_size = (32, 32)
     batch_size = 3
 
+    def prepare(self, image):
+        return image
+
     def __call__(self, images):
         assert len(images) <= self.batch_size
         return [

@@ -2,6 +2,7 @@ import logging
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
 
 from utils import fonts
 from utils.inference.detections import Detections
@@ -105,7 +106,7 @@ def system_fonts(monkeypatch):
     caches = (font_for, fonts._system_fonts)
 
     def replace(paths):
-        monkeypatch.setattr(fonts.font_manager, "findSystemFonts", lambda: paths)
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda: paths)
         for cache in caches:
             cache.cache_clear()
 

@@ -43,5 +43,16 @@ class Engine(Protocol):
         Returns:
             (P,) highest score of each prediction among the classes to find, in the order of
             `nets.head`.
+
+        Raises:
+            UserError: The model does not give the scores of all predictions.
+        """
+        ...
+
+    def forward(self, canvas: np.ndarray) -> None:
+        """Runs only the network, on one image, and drops the result: to measure its time.
+
+        Args:
+            canvas: (H, W, 3) RGB uint8, letterboxed.
         """
         ...

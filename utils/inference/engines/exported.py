@@ -68,6 +68,11 @@ class ExportedEngine:
         scores = self._session.run()["scores"][0]
         return (scores if self._labels is None else scores[:, self._labels]).max(axis=-1)
 
+    def forward(self, canvas: np.ndarray) -> None:
+        """Runs only the network, on one image, see `Engine`."""
+        self.canvases[0] = canvas
+        self._session.run()
+
     def _kept_by_host(self, outputs: dict[str, np.ndarray]) -> Detections:
         boxes = outputs["boxes"] * self._scale
         return suppress(boxes, outputs["scores"], self._thresholds, self._labels)

@@ -65,6 +65,10 @@ class KerasEngine:
         """Runs only the network, on one image, see `Engine`."""
         return self._best_scores(canvas[None])[0].numpy()
 
+    def forward(self, canvas: np.ndarray) -> None:
+        """Runs only the network, on one image, see `Engine`."""
+        self.best_scores(canvas)
+
     def _graph(self, compute: Callable, batch_size: int) -> Callable:
         canvases = tf.TensorSpec((batch_size, *self.input_size, 3), tf.uint8)
         return tf.function(compute, input_signature=[canvases], autograph=False)

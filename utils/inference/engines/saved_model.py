@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.cli import import_tensorflow
 from utils.errors import UserError
 from utils.inference.engines.session import RuntimeSettings, check_shapes, physical_cores
 from utils.inference.metadata import Metadata
@@ -50,6 +51,7 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> S
     Raises:
         UserError: The folder is damaged or contradicts its metadata.
     """
+    import_tensorflow()
     import tensorflow as tf
 
     threads = _set_threads(settings.threads)

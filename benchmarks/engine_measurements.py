@@ -1,0 +1,177 @@
+"""What `benchmarks.engines` measures, each function in a process of its own."""
+
+import resource
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils import cli
+
+if TYPE_CHECKING:
+    from utils.data.annotation import Sample
+    from utils.inference.engines.session import Session
+    from utils.inference.predictor import Predictor
+    from utils.run import Run
+
+KERAS = "keras"
+BATCHES = (1, 8)
+IMAGES = {1: 8, 8: 16}  # images per timed call by batch size
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is measured.
+
+    Attributes:
+        run: The run directory.
+        data: The VOCdevkit; None for that of the run.
+        exports: The exported models.
+        rounds: Number of blocks of calls per function.
+    """
+
+    run: Path
+    data: Path | None
+    exports: tuple[Path, ...]
+    rounds: int
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the rows: Keras, and the files."""
+        return [KERAS, *(path.name for path in self.exports)]
+
+
+def measure_memory(job: Job, name: str) -> float:
+    """Returns the peak of the resident memory in MiB of finding the boxes of one image."""
+    import numpy as np
+
+    from utils.inference.thresholds import Thresholds
+    from utils.models import ModelSource, open_model
+
+    paths = {path.name: path for path in job.exports}
+    source = ModelSource(model=paths[name]) if name in paths else ModelSource(run=job.run)
+    open_model(source).predictor(Thresholds())([np.zeros((480, 640, 3), np.uint8)])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # in KiB on Linux
+
+
+def measure_map(job: Job) -> dict[str, dict[str, float | None]]:
+    """Returns the size and, on the validation images, VOC's and COCO's mAP of each file."""
+    run, samples = _open(job)
+    from utils.evaluation.settings import THRESHOLDS
+    from utils.export.check import map_of, megabytes_of
+    from utils.inference.engines.session import RuntimeSettings
+    from utils.inference.model import load_model
+    from utils.run import RunDirectory
+
+    models = {path.name: load_model(path, RuntimeSettings()) for path in job.exports}
+    models = {KERAS: run, **models}
+    sizes = {path.name: megabytes_of(path) for path in job.exports}
+    sizes[KERAS] = megabytes_of(RunDirectory(run.path).best_weights)
+    result = {}
+    for name, model in models.items():
+        map50, coco = map_of(model.predictor(THRESHOLDS, 8), samples, run.classes)
+        result[name] = {"megabytes": sizes[name], "map50": map50, "map": coco}
+    return result
+
+
+def measure_speed(job: Job, threads: int) -> dict[str, list[dict[str, object]]]:
+    """Times all files in turn with a number of threads; returns a record per batch size."""
+    cli.import_tensorflow()
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    run, samples = _open(job)
+    result: dict[str, list[dict[str, object]]] = {name: [] for name in job.names}
+    for batch in BATCHES:
+        for name, speed in _measure_batch(job, run, samples, threads, batch).items():
+            result[name].append({"threads": threads, "batch": batch, **speed})
+    return result
+
+
+def _open(job: Job) -> tuple["Run", list["Sample"]]:
+    cli.import_tensorflow()
+    from utils.export.run_images import find_run_images, validation_samples
+    from utils.run import load_run
+
+    run = load_run(job.run)
+    return run, validation_samples(find_run_images(run, job.data), run.classes)
+
+
+def _measure_batch(
+    job: Job, run: "Run", samples: list["Sample"], threads: int, batch: int
+) -> dict[str, dict[str, object]]:
+    """Times the network alone and the whole way of each file, in milliseconds per image."""
+    from utils.export.keras_session import KerasSession
+    from utils.export.latency import time_in_turn
+    from utils.inference.engines.exported import ExportedEngine
+    from utils.inference.engines.session import RuntimeSettings
+    from utils.inference.model import load_model
+    from utils.inference.predictor import Predictor
+    from utils.inference.thresholds import Thresholds
+
+    networks: dict[str, Session] = {KERAS: KerasSession(run.detector, batch)}
+    predictors: dict[str, Predictor] = {KERAS: run.predictor(Thresholds(), batch)}
+    for path in job.exports:
+        model = load_model(path, RuntimeSettings(batch, threads))
+        session = networks[path.name] = model.open()
+        engine = ExportedEngine(session, model.metadata, Thresholds())
+        predictors[path.name] = Predictor(engine, run.config.resize == "stretch")
+    functions = {}
+    for name in job.names:
+        functions[name, "network_ms"] = _network(networks[name], predictors[name], samples, batch)
+        functions[name, "file_to_boxes_ms"] = _whole_way(predictors[name], samples, batch)
+    seconds = time_in_turn(functions, job.rounds, calls=1)
+    quartiles = {
+        key: _quartiles([1000 * each / IMAGES[batch] for each in values])
+        for key, values in seconds.items()
+    }
+    return {
+        name: {kind: quartiles[name, kind] for kind in ("network_ms", "file_to_boxes_ms")}
+        | {
+            "ratio_to_keras": quartiles[KERAS, "file_to_boxes_ms"][0]
+            / quartiles[name, "file_to_boxes_ms"][0],
+            "host_share": 1
+            - quartiles[name, "network_ms"][0] / quartiles[name, "file_to_boxes_ms"][0],
+        }
+        for name in job.names
+    }
+
+
+def _network(
+    session: "Session", predictor: "Predictor", samples: list["Sample"], batch: int
+) -> Callable[[], None]:
+    """Returns a function that runs the network on letterboxed images."""
+    import numpy as np
+
+    from utils.data.images import read_image
+    from utils.data.letterbox import letterbox
+
+    size = predictor.input_size
+    images = [letterbox(read_image(each.image, size), size)[0] for each in samples[:batch]]
+    session.images[:] = np.resize(np.stack(images), session.images.shape)
+    calls = IMAGES[batch] // batch * -(-batch // len(session.images))
+
+    def run() -> None:
+        for _ in range(calls):
+            session.run()
+
+    return run
+
+
+def _whole_way(predictor: "Predictor", samples: list["Sample"], batch: int) -> Callable[[], None]:
+    """Returns a function that finds the boxes of `IMAGES[batch]` files.
+
+    As in get_map.py, threads decode and resize the next images while the network runs.
+    """
+    from utils.evaluation.evaluator import predict_samples
+
+    chosen = [samples[index % len(samples)] for index in range(IMAGES[batch])]
+    return lambda: predict_samples(predictor, chosen, progress=False)
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Returns the median, and the lower and upper quartile."""
+    lower, median, upper = statistics.quantiles(values, n=4)
+    return median, lower, upper

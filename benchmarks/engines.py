@@ -1,0 +1,102 @@
+"""Compares the exported models of a run with Keras: `python -m benchmarks.engines --run DIR`.
+
+Times all files in DIR/export and the run itself in turn, on validation images of the run: the
+network alone, and from JPEG file to boxes, with one and eight images, on one and two threads. Each
+number of threads has a process of its own, since TensorFlow cannot change it. Resident memory is
+the peak of a process that finds the boxes of one image. Prints a table, and writes
+DIR/export/engines.json and a plot of mAP against milliseconds, DIR/export/engines.png.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.engine_measurements import Job, measure_map, measure_memory, measure_speed
+from benchmarks.engine_plot import draw_engines
+from utils import cli
+from utils.files import written_whole
+from utils.inference.model import find_exports
+from utils.text import format_table
+
+T = TypeVar("T")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measures, and writes table, document and plot."""
+    folder = args.run / "export"
+    job = Job(args.run, args.data, tuple(find_exports(folder)), args.rounds)
+    rows = {name: {"file": name} for name in job.names}
+    for name in job.names:
+        rows[name]["resident_mib"] = in_a_process(measure_memory, job, name)
+    for name, scores in in_a_process(measure_map, job).items():
+        rows[name] |= scores
+    for threads in args.threads:
+        for name, speeds in in_a_process(measure_speed, job, threads).items():
+            rows[name].setdefault("speeds", []).extend(speeds)
+    document, plot = folder / "engines.json", folder / "engines.png"
+    with written_whole(document) as (part,):
+        part.write_text(json.dumps([*rows.values()], indent=2) + "\n", encoding="utf-8")
+    print(table_of([*rows.values()]), end="")
+    draw_engines([*rows.values()], plot)
+    print(f"document: {document}, plot: {plot}")
+
+
+def in_a_process(function: Callable[..., T], *args: object) -> T:
+    """Calls a function in a new process and returns its result."""
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        return pool.submit(function, *args).result()
+
+
+def table_of(rows: list[dict]) -> str:
+    """Formats the measurements, one line per file, number of threads and batch."""
+    header = ["file", "MB", "MiB", "mAP50", "mAP", "threads", "batch"]
+    header += ["network, ms (quartiles)", "file to boxes, ms (quartiles)"]
+    header += ["times as fast", "pre and post"]
+    lines = [header]
+    for row in rows:
+        for speed in row["speeds"]:
+            lines.append(
+                [
+                    row["file"],
+                    f"{row['megabytes']:.1f}",
+                    f"{row['resident_mib']:.0f}",
+                    *(
+                        "-" if row[name] is None else f"{row[name]:.3f}"
+                        for name in ("map50", "map")
+                    ),
+                    str(speed["threads"]),
+                    str(speed["batch"]),
+                    *(
+                        "{:.1f} ({:.1f} to {:.1f})".format(*speed[name])
+                        for name in ("network_ms", "file_to_boxes_ms")
+                    ),
+                    f"{speed['ratio_to_keras']:.2f}",
+                    f"{100 * speed['host_share']:.0f}%",
+                ]
+            )
+    return format_table(lines)
+
+
+def build_parser() -> cli.Parser:
+    """Builds the parser of the flags."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--run", type=Path, metavar="DIR", required=True, help="run directory")
+    add("--data", type=Path, metavar="DIR", help="VOCdevkit (default: that of the run)")
+    add("--rounds", type=cli.positive, default=8, help="blocks of calls (default: %(default)s)")
+    add(
+        "--threads",
+        type=cli.at_most(cli.MAX_THREADS),
+        nargs="+",
+        default=[1, 2],
+        help="numbers of threads (default: 1 2)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())
