@@ -33,10 +33,9 @@ def letterbox(image, metadata):
 def suppress(boxes, scores, limits):
     """Returns label, score and box of each detection, best first."""
     rows, labels = np.nonzero(scores > limits["confidence"])
-    order = np.argsort(-scores[rows, labels], kind="stable")
-    boxes, scores, labels = boxes[rows][order], scores[rows, labels][order], labels[order]
+    boxes, scores = boxes[rows], scores[rows, labels]
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    kept, rest = [], np.arange(len(boxes))
+    kept, rest = [], np.argsort(-scores, kind="stable")
     while len(rest) and len(kept) < limits["max_boxes"]:
         best, rest = rest[0], rest[1:]
         kept.append(best)
@@ -55,4 +54,5 @@ boxes, scores = (np.asarray(outputs[name])[0] for name in ("boxes", "scores"))
 boxes = boxes * np.tile(metadata["input_size"][::-1], 2)  # to pixels of the input
 for label, score, box in suppress(boxes, scores, metadata["thresholds"]):
     corners = np.clip((box - pad) / scale, 0, image.shape[1::-1] * 2)
-    print(metadata["classes"][label], f"{score:.4f}", *(f"{corner:.2f}" for corner in corners))
+    if (corners[2:] > corners[:2]).all():  # it is not only in the padding
+        print(metadata["classes"][label], f"{score:.4f}", *(f"{each:.2f}" for each in corners))
