@@ -44,10 +44,11 @@ def main(data: Path) -> None:
     classes = find_classes(refs)
     samples, _ = read_samples(refs, classes)
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    single = tf.distribute.get_strategy()
+    unclipped = [step(strategy, samples, classes) for strategy in (single, two)]
+    clipped = [small_step(strategy) for strategy in (single, two)]
     found = {}
-    for name, clip_norm in (("clipped", 0.01), ("unclipped", None)):  # every gradient exceeds 0.01
-        recipe = dataclasses.replace(RECIPE, clip_norm=clip_norm)
-        steps = [step(recipe, on, samples, classes) for on in (tf.distribute.get_strategy(), two)]
+    for name, steps in (("clipped", clipped), ("unclipped", unclipped)):
         ends = [after for _, after in steps]
         moved = [float(np.linalg.norm(after - before)) for before, after in steps]
         found[name] = {"moved": moved, "apart": float(np.linalg.norm(ends[0] - ends[1]))}
@@ -90,11 +91,26 @@ def all_values(trained: TrainedWeights) -> list[np.ndarray]:
     ]
 
 
-def step(recipe: Recipe, strategy, samples, classes) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all weights before and after a step."""
+def small_step(strategy) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all weights of a few layers before and after a step with clipped gradients."""
+    with strategy.scope():
+        network = tiny_network()
+    network.compute_loss = lambda images, *_: {"box": tf.reduce_mean(network(images) ** 2)}
+    recipe = dataclasses.replace(RECIPE, clip_norm=0.01)  # every gradient exceeds it
+    trained = TrainedWeights(network, recipe, strategy)
+    images = np.random.default_rng(0).normal(1.0, 1.0, (2, 4, 4, 2)).astype(np.float32)
+    truth = np.zeros((2, 1, 4), np.float32), np.zeros((2, 1), np.int32)
+    before = weights_of(network)
+    make_train_step(network, trained, recipe)(images, *truth)
+    return before, weights_of(network)
+
+
+def step(strategy, samples, classes) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all weights of a detector before and after a step."""
+    recipe = dataclasses.replace(RECIPE, clip_norm=None)
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        detector = Detector("mobilenetv1", len(classes), input_size=(64, 64), width=0.25)
+        detector = Detector("mobilenetv1", len(classes), "v4-tiny", (64, 64), width=0.25)
     settings = BatchSettings((64, 64), recipe.batch_size, 8, Augmentation(), seed=0)
     stream = BatchStream(samples, settings)
     before = weights_of(detector)
@@ -105,7 +121,7 @@ def step(recipe: Recipe, strategy, samples, classes) -> tuple[np.ndarray, np.nda
     return before, weights_of(detector)
 
 
-def weights_of(detector: Detector) -> np.ndarray:
+def weights_of(detector: keras.Model) -> np.ndarray:
     return np.concatenate([weight.numpy().ravel() for weight in detector.trainable_variables])
 
 

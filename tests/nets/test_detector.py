@@ -41,16 +41,16 @@ def batch(seed=0):
 @pytest.mark.parametrize(
     ("name", "version"),
     [
-        *(slow_if_large(name, version) for name in list_backbones() for version in ("v3", "v4")),
+        *(slow_if_large(name, "v4") for name in list_backbones()),
         # The other versions use the same features. A narrow backbone and one of Darknet's suffice.
         *(
             (name, version)
             for name in ("mobilenetv1", "darknet_tiny")
-            for version in ("v3-spp", "v3-tiny", "v4-tiny")
+            for version in ("v3", "v3-spp", "v3-tiny", "v4-tiny")
         ),
     ],
 )
-def test_every_backbone_and_version_trains_one_step_and_reloads(name, version, tmp_path):
+def test_backbones_and_versions_train_one_step_and_reload(name, version, tmp_path):
     detector = Detector(name, CLASSES, version=version, input_size=SIZE, width=small(name))
     images, boxes, labels = batch()
     weights = detector.trainable_variables
@@ -202,7 +202,7 @@ def test_training_overfits_one_image():
             loss = tf.add_n(list(detector.compute_loss(images, boxes, labels).values()))
         optimizer.apply(tape.gradient(loss, weights), weights)
 
-    for _ in range(200):
+    for _ in range(120):
         step()
     # In training mode, since the moving averages still lag behind after these few steps.
     logits = detector(tf.cast(images, tf.float32), training=True)
