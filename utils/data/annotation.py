@@ -18,7 +18,7 @@ from utils.data.faults import (
     UNREADABLE_IMAGE,
     Fault,
 )
-from utils.data.images import read_image_header
+from utils.data.images import IMAGE_SUFFIXES, read_image_header
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.data.orientation import UNKNOWN_FRAME, Frame, FrameCounts, ImageLayout
 from utils.data.parallel import read_all
@@ -127,7 +127,7 @@ class _Folder:
 
     def _frame(self, image_id: str) -> Frame | None:
         try:
-            layout = read_layout(self.images[image_id])
+            layout = _read_layout(self.images[image_id])
             if layout.stored_size == layout.size:
                 return None
             return read_frame(self.annotations[image_id], layout)
@@ -135,14 +135,21 @@ class _Folder:
             return None  # reported if the image is used
 
 
-def read_layout(image: Path) -> ImageLayout:
-    """Reads size and orientation of an image from the header of the file.
-
-    Raises:
-        UserError: See `read_image_header`.
-    """
+def _read_layout(image: Path) -> ImageLayout:
     (height, width), orientation = read_image_header(image)
     return ImageLayout(height, width, orientation)
+
+
+def try_layout(image: Path) -> ImageLayout | Fault:
+    """Reads size and orientation of an image from its header; returns a fault if that fails."""
+    if image.suffix.lower() not in IMAGE_SUFFIXES:
+        kind = image.suffix or "without suffix"
+        detail = f"images {kind} are not supported, convert them to JPEG"
+        return Fault(UNREADABLE_IMAGE, image, detail)
+    try:
+        return _read_layout(image)
+    except (UserError, OSError) as error:
+        return Fault(UNREADABLE_IMAGE, image, describe_read_error(error, image))
 
 
 def _image_name(ref: ImageRef) -> Path:
@@ -163,10 +170,9 @@ def _read_image(
         return None, [Fault(LONE_ANNOTATION, annotation)]
     if annotation is None:
         return None, [Fault(LONE_IMAGE, image)]
-    try:
-        layout = read_layout(image)
-    except (UserError, OSError) as error:
-        return None, [Fault(UNREADABLE_IMAGE, image, describe_read_error(error, image))]
+    layout = try_layout(image)
+    if isinstance(layout, Fault):
+        return None, [layout]
     try:
         objects, faults = read_objects(annotation, label_of, layout, frame_counts)
     except (UserError, OSError) as error:

@@ -74,6 +74,10 @@ def _conversion(
         counted(sum(len(image.objects) for image in images), "object"),
         f"classes: {len(dataset.classes)} ({first_few(dataset.classes)})",
     ]
+    used = {each.label for image in images for each in image.objects}
+    unused = [name for label, name in enumerate(dataset.classes) if label not in used]
+    if unused:  # such as the category 0 that Roboflow adds to COCO
+        notes = [*notes, f"classes without an object: {first_few(unused)}"]
     sets = ", ".join(f"{name} {len(members)}" for name, members in dataset.all_sets().items())
     return Conversion(
         f"{out}: {', '.join(parts)}; sets: {sets}",

@@ -88,12 +88,11 @@ class BoxDataset:
 
     def all_sets(self) -> dict[str, list[str]]:
         """Returns the sets, and one of the images that are in none."""
-        listed = {name for names in self.sets.values() for name in names}
-        rest = [image.name for image in self.images if image.name not in listed]
-        key = UNLISTED if self.sets else ALL
-        return {name: list(names) for name, names in self.sets.items()} | (
-            {key: rest} if rest else {}
-        )
+        sets = {name: list(names) for name, names in self.sets.items()}
+        listed = {name for names in sets.values() for name in names}
+        if rest := [image.name for image in self.images if image.name not in listed]:
+            sets.setdefault(UNLISTED if sets else ALL, []).extend(rest)
+        return sets
 
 
 def rounded(box: Sequence[float]) -> Box:

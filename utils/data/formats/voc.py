@@ -18,7 +18,6 @@ from utils.data.formats.files import new_folder, place_images
 from utils.data.formats.names import unique_names
 from utils.data.formats.records import (
     DECIMALS,
-    NO_LISTS,
     TEST,
     TRAIN,
     TRAINVAL,
@@ -128,7 +127,7 @@ def write_voc(dataset: BoxDataset, out: Path, copy: bool) -> tuple[list[str], li
     Returns:
         What the user should know, one line each, and the faults: none.
     """
-    sets = {name: list(names) for name, names in dataset.sets.items() if name not in NO_LISTS}
+    sets = {name: list(names) for name, names in dataset.sets.items()}
     if TRAIN in sets and VAL in sets:
         sets.setdefault(TRAINVAL, list(dict.fromkeys(sets[TRAIN] + sets[VAL])))
     with new_folder(out) as part:

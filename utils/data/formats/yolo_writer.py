@@ -1,4 +1,4 @@
-"""Writes datasets in the format of YOLO, see `utils.data.formats.yolo`.
+"""Writes YOLO datasets, see `utils.data.formats.yolo`.
 
 Sets are lists of images, as in the `coco.yaml` of ultralytics, so that an image can be in several.
 """
@@ -30,7 +30,7 @@ FEWEST_DECIMALS, MOST_DECIMALS = 6, 13
 
 
 def write_yolo(dataset: BoxDataset, out: Path, copy: bool) -> tuple[list[str], list[Fault]]:
-    """Writes a dataset of YOLO, completely or not at all.
+    """Writes a YOLO dataset, completely or not at all.
 
     Boxes are clipped, since ultralytics does not use an image with coordinates above 1.
 

@@ -106,7 +106,7 @@ def test_categories_of_the_same_name_become_one(tmp_path):
 
 
 def test_folders_without_json_are_errors(tmp_path):
-    with pytest.raises(UserError, match="no JSON file of COCO in"):
+    with pytest.raises(UserError, match="no COCO JSON file in"):
         read_coco(tmp_path)
     with pytest.raises(UserError, match="no file or folder"):
         read_coco(tmp_path / "nowhere")

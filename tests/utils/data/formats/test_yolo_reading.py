@@ -125,8 +125,8 @@ def test_names_are_a_list_or_a_dict(tmp_path, names, classes):
         ("names: {a: cat}", "keys that are not numbers"),
         ("names: [[cat]]", "neither a list nor a dict"),
         ("names: cat", "neither a list nor a dict"),
-        ("nc: many", "it has no names"),
-        ("val: images", "it has no names"),
+        ("nc: many", "has no class names"),
+        ("val: images", "has no class names"),
         ("names: ['']", "a class named ''"),
     ],
 )
