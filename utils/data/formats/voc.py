@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from utils.data.annotation import AnnotatedImage, read_annotated
 from utils.data.classes import find_training_classes, read_classes
 from utils.data.faults import SAME_NAME, Fault
-from utils.data.formats.files import new_folder, place_images
+from utils.data.formats.files import new_folder, place_images, with_progress
 from utils.data.formats.names import unique_names
 from utils.data.formats.records import (
     DECIMALS,
@@ -37,7 +37,6 @@ from utils.data.imagesets import (
     voc_dirs,
     write_set_list,
 )
-from utils.data.parallel import read_all
 from utils.data.vocxml import CROWD
 from utils.errors import UserError
 from utils.text import counted, first_few
@@ -135,11 +134,8 @@ def write_voc(dataset: BoxDataset, out: Path, copy: bool) -> tuple[list[str], li
         place_images(dataset.images, part / FOLDER / "JPEGImages", copy)
         annotations = part / FOLDER / "Annotations"
         annotations.mkdir()
-
-        def write(image: ImageEntry) -> None:
+        for image in with_progress(dataset.images, "writing annotations"):
             (annotations / f"{image.name}.xml").write_bytes(voc_xml(image, dataset.classes))
-
-        read_all(write, dataset.images, "writing annotations", lambda image: image.path)
         for name, members in sets.items():
             write_set_list(part / FOLDER / "ImageSets" / "Main" / f"{name}.txt", members)
     crowds = sum(each.crowd for image in dataset.images for each in image.objects)

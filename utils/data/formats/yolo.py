@@ -83,6 +83,7 @@ def read_yolo(source: Path) -> BoxDataset:
         for set_name, members in layout.sets.items()
         if set_name not in NO_LISTS
     }
+    sets = {set_name: members for set_name, members in sets.items() if members}
     return BoxDataset(classes, images, sets, faults, notes)
 
 

@@ -125,12 +125,9 @@ def _read_description(file: Path) -> YoloLayout:
         name = SET_OF_WORD.get(key.lower())
         if key not in NOT_SETS and (name or _is_list_file(value)):
             _add_set(layout, name or as_set_name(key), value, file, str(content.get("path", "")))
-    if not layout.sets:
-        keys = [key for key in content if key.lower() in SET_OF_WORD]
-        reason = f"what it names as {', '.join(keys)} does not exist" if keys else "no key train"
-        raise UserError(
-            f"no images for {file}: {reason}; put the file beside the folders or correct them"
-        )
+    if not any(layout.sets.values()):
+        reason = next(iter([*layout.notes, *layout.faults]), f"{file} has no key train")
+        raise UserError(f"no image found: {reason}; put the file beside the folders or correct it")
     # Written for datasets without `train` by `utils.data.formats.yolo_writer`.
     for whole in (TRAINVAL, ALL):
         if whole in layout.sets and layout.sets.get(TRAIN) == layout.sets[whole]:

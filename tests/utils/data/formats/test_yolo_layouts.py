@@ -149,11 +149,15 @@ def test_classes_are_numbered_by_line(tmp_path):
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
-        ("train: images/train", "what it names as train does not exist"),
+        ("train: images/train", "train is images/train, which does not exist"),
+        ("train: empty", "train is empty, in which there is no image"),
+        ("train: list.txt", "list.txt: no image gone.jpg"),
         ("colour: red", "no key train"),
     ],
 )
 def test_a_yaml_file_without_images_is_an_error(tmp_path, yaml, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.txt").write_text("gone.jpg")
     write_yaml(tmp_path, yaml)
     with pytest.raises(UserError, match=message):
         read_yolo(tmp_path)
