@@ -1,11 +1,11 @@
 """Reads the annotations of a set of images into samples."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,6 @@ from utils.data.parallel import read_all
 from utils.data.reading import describe_read_error
 from utils.data.vocxml import AnnotatedObject, read_frame, read_objects
 from utils.errors import UserError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,24 +70,24 @@ def read_samples(
     refs: Sequence[ImageRef], classes: Sequence[str]
 ) -> tuple[list[Sample], list[Fault]]:
     """Reads annotations and image headers into samples, see `read_annotated`."""
-    return read_annotated(refs, classes, _to_sample)
+    annotated, faults = read_annotated(refs, classes)
+    return [_to_sample(each) for each in annotated], faults
 
 
 def read_annotated(
-    refs: Sequence[ImageRef], classes: Sequence[str], build: Callable[[AnnotatedImage], T]
-) -> tuple[list[T], list[Fault]]:
+    refs: Sequence[ImageRef], classes: Sequence[str]
+) -> tuple[list[AnnotatedImage], list[Fault]]:
     """Reads annotations and image headers.
 
-    An image without a result is missing, unreadable or has no readable annotation. Results do not
-    contain the objects that `read_objects` finds unusable.
+    Images are left out if they are missing, unreadable or have no readable annotation, and objects
+    if `read_objects` finds them unusable.
 
     Args:
         refs: The images.
         classes: Names of the classes, by label.
-        build: Builds the result of an image. It is called from several threads.
 
     Returns:
-        The results, in the order of `refs`, and all faults of the files.
+        The images, in the order of `refs`, and all faults of the files.
 
     Raises:
         JobError: The disk or network folder does not respond.
@@ -99,16 +97,15 @@ def read_annotated(
 
     def read(
         ref: ImageRef, frame_counts: FrameCounts = UNKNOWN_FRAME
-    ) -> tuple[T | None, list[Fault]]:
-        found, faults = _read_image(ref, folders[ref.voc_dir], label_of, frame_counts)
-        return found and build(found), faults
+    ) -> tuple[AnnotatedImage | None, list[Fault]]:
+        return _read_image(ref, folders[ref.voc_dir], label_of, frame_counts)
 
     results = read_all(read, refs, "reading annotations", _image_name)
     for index, (ref, (_, found)) in enumerate(zip(refs, results, strict=True)):
         if any(fault.kind == MISPLACED for fault in found):
             results[index] = read(ref, folders[ref.voc_dir].frame_counts)
-    built = [result for result, _ in results if result is not None]
-    return built, [fault for _, found in results for fault in found]
+    images = [image for image, _ in results if image]
+    return images, [fault for _, found in results for fault in found]
 
 
 class _Folder:

@@ -74,7 +74,7 @@ def read_voc(data: Path) -> BoxDataset:
         ]
     refs |= dict.fromkeys(ref for members in lists.values() for ref in members)
     classes, notes = _classes(data, list(refs))
-    found, more = read_annotated(list(refs), classes, lambda annotated: annotated)
+    found, more = read_annotated(list(refs), classes)
     if not found:
         raise UserError(f"no image of {data} can be read: {next(iter([*more, *faults]), 'empty')}")
     names, renamed = unique_names([each.image for each in found], data)
