@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from utils.data.borders import clip_box
 from utils.data.faults import CLIPPED, MARK_LOST, Fault
 from utils.data.formats.files import new_folder, place_images, with_progress
 from utils.data.formats.records import (
@@ -19,7 +20,6 @@ from utils.data.formats.records import (
     BoxDataset,
     ImageEntry,
     LabelledBox,
-    clip_box,
     rounded,
 )
 from utils.data.formats.voc import number_text
