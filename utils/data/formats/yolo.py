@@ -58,8 +58,8 @@ def read_yolo(source: Path) -> BoxDataset:
     missing = sum(label is None for label in labels)
     if missing == len(labels):
         raise UserError(
-            f"no label file for any of the {counted(len(labels), 'image')} of {source}: they are "
-            "expected in labels/ beside images/, or beside the images"
+            f"no label file for the images of {source}: they are expected in labels/ beside "
+            "images/, or beside the images"
         )
     notes = layout.notes
     if missing:
