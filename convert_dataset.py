@@ -1,4 +1,4 @@
-"""Converts a dataset in the format of COCO or YOLO to a VOCdevkit (--from), or the reverse (--to).
+"""Converts a COCO or YOLO dataset to a VOCdevkit (--from), or the reverse (--to).
 
 Images are linked, not copied, unless --copy is given. The source is never changed.
 """
@@ -24,6 +24,8 @@ def main(args: argparse.Namespace) -> None:
     print(fault_lines(done.faults), end="", file=sys.stderr)
     if args.faults:
         write_faults(args.faults, done.faults)
+    elif done.faults:
+        print("note: --faults FILE lists all faults", file=sys.stderr)
     print(done.summary)
 
 
@@ -35,7 +37,7 @@ def build_parser() -> Parser:
         "source",
         type=Path,
         metavar="SRC",
-        help="a folder, a JSON file of COCO or a data.yaml of YOLO; with --to, a VOCdevkit",
+        help="a folder, a COCO JSON file or a YOLO data.yaml; with --to, a VOCdevkit",
     )
     direction = parser.add_mutually_exclusive_group(required=True)
     direction.add_argument("--from", dest="origin", choices=FORMATS, help="format of SRC")

@@ -1,4 +1,4 @@
-"""Writes small datasets in the formats of COCO and YOLO for tests, and reads VOC's XML."""
+"""Writes small COCO and YOLO datasets for tests, and reads VOC's XML."""
 
 import json
 from xml.etree import ElementTree
@@ -17,14 +17,14 @@ def add_picture(path, size=(60, 80)):
 
 
 def add_labels(path, *lines):
-    """Writes a label file of YOLO."""
+    """Writes a YOLO label file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
 
 def add_coco(path, images, annotations, categories=("cat", "dog")):
-    """Writes a JSON file of COCO.
+    """Writes a COCO JSON file.
 
     Args:
         path: The file.

@@ -19,7 +19,7 @@ def run(script, *args):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working directory with a dataset of COCO, one of YOLO and a VOCdevkit."""
+    """A working directory with a COCO dataset, a YOLO dataset and a VOCdevkit."""
     for name in ("a", "b"):
         add_picture(tmp_path / "coco" / "images" / f"{name}.jpg")
         add_picture(tmp_path / "yolo" / "images" / f"{name}.jpg")
@@ -38,15 +38,16 @@ def files_in(path):
     return sorted(str(each.relative_to(path)) for each in path.rglob("*") if not each.is_dir())
 
 
-def test_a_dataset_of_coco_becomes_a_voc_folder_of_links(folder, capsys):
+def test_a_coco_dataset_becomes_a_voc_folder_of_links(folder, capsys):
     run(convert_dataset, "coco", "--from", "coco", "--out", "new/voc", "--faults", "faults.csv")
     out, err = capsys.readouterr()
     assert out == (
         "new/voc: 1 image, 0 without objects, 2 objects, classes: 2 (cat, dog); sets: train 1\n"
     )
-    assert "box clipped: 1\n" in err
+    assert "box clipped: 1 (part inside the image kept)\n" in err
+    assert "note: classes without an object: dog\n" in err
     [_, row] = csv.reader((folder / "faults.csv").open(encoding="utf-8"))
-    assert row[1:3] == ["box clipped", "box clipped to the image"]
+    assert row[1:3] == ["box clipped", "part inside the image kept"]
     assert files_in(folder / "new" / "voc") == [
         "VOC2007/Annotations/a.xml",
         "VOC2007/ImageSets/Main/train.txt",
@@ -84,8 +85,8 @@ def test_images_are_copied_where_links_are_impossible(folder, capsys, monkeypatc
 def test_yolo_gets_clipped_boxes_and_a_report_of_lost_marks(folder, capsys):
     run(convert_dataset, "VOCdevkit", "--to", "yolo", "--out", "new")
     err = capsys.readouterr().err
-    assert "box clipped: 2\n" in err
-    assert "mark not written: 2\n" in err
+    assert "box clipped: 2 (part inside the image kept)\n" in err
+    assert "mark not written: 2 (object kept without its mark)\n" in err
     assert "there is no set val" in err
     assert (folder / "new" / "labels" / "a.txt").read_text() == (
         "0 0.53125 0.29166667 0.9375 0.41666667\n"
@@ -104,9 +105,9 @@ def test_yolo_gets_clipped_boxes_and_a_report_of_lost_marks(folder, capsys):
         (["coco", "--from", "voc", "--out", "new"], "unknown value 'voc'"),
         (["coco", "--from", "coco", "--out", "yolo"], "yolo already contains files"),
         (["coco", "--from", "coco", "--out", "yolo/data.yaml"], "already contains files"),
-        (["coco", "--from", "yolo", "--out", "new"], "no data.yaml and no classes.txt in coco"),
-        (["yolo", "--from", "coco", "--out", "new"], "no JSON file of COCO in yolo"),
-        (["yolo/data.yaml", "--from", "coco", "--out", "new"], "damaged or not JSON"),
+        (["coco", "--from", "yolo", "--out", "new"], "like a COCO dataset: --from coco?"),
+        (["yolo", "--from", "coco", "--out", "new"], "like a YOLO dataset: --from yolo?"),
+        (["yolo/data.yaml", "--from", "coco", "--out", "new"], "like a YOLO dataset: --from yolo?"),
         (["nowhere", "--to", "coco", "--out", "new"], "no folder nowhere"),
         (["yolo", "--to", "coco", "--out", "new"], "convert_dataset.py yolo --from yolo"),
         (["coco", "--from", "coco", "--out", "new", "--faults", "x/y.csv"], "no folder x"),

@@ -162,7 +162,7 @@ def test_damaged_images_are_left_out_and_listed(devkit, capsys, script, args):
     run(script, "--faults", "faults.csv", "--seed", 3, *args)
     err = capsys.readouterr().err
     rows = (devkit / "faults.csv").read_text(encoding="utf-8").splitlines()
-    assert f"unreadable image: {len(rows) - 1}\n" in err
+    assert f"unreadable image: {len(rows) - 1} (image left out)\n" in err
     assert len(rows) > 9
     assert all(row.split(",")[1:3] == ["unreadable image", "image left out"] for row in rows[1:])
 

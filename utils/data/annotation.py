@@ -1,11 +1,11 @@
 """Reads the annotations of a set of images into samples."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,15 +18,13 @@ from utils.data.faults import (
     UNREADABLE_IMAGE,
     Fault,
 )
-from utils.data.images import read_image_header
+from utils.data.images import IMAGE_SUFFIXES, read_image_header
 from utils.data.imagesets import ImageRef, annotation_files, image_files
 from utils.data.orientation import UNKNOWN_FRAME, Frame, FrameCounts, ImageLayout
 from utils.data.parallel import read_all
 from utils.data.reading import describe_read_error
 from utils.data.vocxml import AnnotatedObject, read_frame, read_objects
 from utils.errors import UserError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,24 +70,24 @@ def read_samples(
     refs: Sequence[ImageRef], classes: Sequence[str]
 ) -> tuple[list[Sample], list[Fault]]:
     """Reads annotations and image headers into samples, see `read_annotated`."""
-    return read_annotated(refs, classes, _to_sample)
+    annotated, faults = read_annotated(refs, classes)
+    return [_to_sample(each) for each in annotated], faults
 
 
 def read_annotated(
-    refs: Sequence[ImageRef], classes: Sequence[str], build: Callable[[AnnotatedImage], T]
-) -> tuple[list[T], list[Fault]]:
+    refs: Sequence[ImageRef], classes: Sequence[str]
+) -> tuple[list[AnnotatedImage], list[Fault]]:
     """Reads annotations and image headers.
 
-    An image without a result is missing, unreadable or has no readable annotation. Results do not
-    contain the objects that `read_objects` finds unusable.
+    Images are left out if they are missing, unreadable or have no readable annotation, and objects
+    if `read_objects` finds them unusable.
 
     Args:
         refs: The images.
         classes: Names of the classes, by label.
-        build: Builds the result of an image. It is called from several threads.
 
     Returns:
-        The results, in the order of `refs`, and all faults of the files.
+        The images, in the order of `refs`, and all faults of the files.
 
     Raises:
         JobError: The disk or network folder does not respond.
@@ -99,16 +97,15 @@ def read_annotated(
 
     def read(
         ref: ImageRef, frame_counts: FrameCounts = UNKNOWN_FRAME
-    ) -> tuple[T | None, list[Fault]]:
-        found, faults = _read_image(ref, folders[ref.voc_dir], label_of, frame_counts)
-        return found and build(found), faults
+    ) -> tuple[AnnotatedImage | None, list[Fault]]:
+        return _read_image(ref, folders[ref.voc_dir], label_of, frame_counts)
 
     results = read_all(read, refs, "reading annotations", _image_name)
     for index, (ref, (_, found)) in enumerate(zip(refs, results, strict=True)):
         if any(fault.kind == MISPLACED for fault in found):
             results[index] = read(ref, folders[ref.voc_dir].frame_counts)
-    built = [result for result, _ in results if result is not None]
-    return built, [fault for _, found in results for fault in found]
+    images = [image for image, _ in results if image]
+    return images, [fault for _, found in results for fault in found]
 
 
 class _Folder:
@@ -127,7 +124,7 @@ class _Folder:
 
     def _frame(self, image_id: str) -> Frame | None:
         try:
-            layout = read_layout(self.images[image_id])
+            layout = _read_layout(self.images[image_id])
             if layout.stored_size == layout.size:
                 return None
             return read_frame(self.annotations[image_id], layout)
@@ -135,14 +132,21 @@ class _Folder:
             return None  # reported if the image is used
 
 
-def read_layout(image: Path) -> ImageLayout:
-    """Reads size and orientation of an image from the header of the file.
-
-    Raises:
-        UserError: See `read_image_header`.
-    """
+def _read_layout(image: Path) -> ImageLayout:
     (height, width), orientation = read_image_header(image)
     return ImageLayout(height, width, orientation)
+
+
+def try_layout(image: Path) -> ImageLayout | Fault:
+    """Reads size and orientation of an image from its header; returns a fault if that fails."""
+    if image.suffix.lower() not in IMAGE_SUFFIXES:
+        kind = image.suffix or "without suffix"
+        detail = f"images {kind} are not supported, convert them to JPEG"
+        return Fault(UNREADABLE_IMAGE, image, detail)
+    try:
+        return _read_layout(image)
+    except (UserError, OSError) as error:
+        return Fault(UNREADABLE_IMAGE, image, describe_read_error(error, image))
 
 
 def _image_name(ref: ImageRef) -> Path:
@@ -163,10 +167,9 @@ def _read_image(
         return None, [Fault(LONE_ANNOTATION, annotation)]
     if annotation is None:
         return None, [Fault(LONE_IMAGE, image)]
-    try:
-        layout = read_layout(image)
-    except (UserError, OSError) as error:
-        return None, [Fault(UNREADABLE_IMAGE, image, describe_read_error(error, image))]
+    layout = try_layout(image)
+    if isinstance(layout, Fault):
+        return None, [layout]
     try:
         objects, faults = read_objects(annotation, label_of, layout, frame_counts)
     except (UserError, OSError) as error:

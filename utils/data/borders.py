@@ -1,5 +1,7 @@
 """How much of an annotated box lies inside its image."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -22,3 +24,14 @@ def reachable_iou(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     sides, inside_sides = boxes[:, 2:] - boxes[:, :2] + 1, inside[:, 2:] - inside[:, :2] + 1
     is_outside = ((boxes[:, 2:] < 0) | (boxes[:, :2] > (width, height))).any(axis=1)
     return np.where(is_outside, 0, (inside_sides / sides).prod(axis=1))
+
+
+def clip_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
+    """Clips a box xyxy to an image. For one box, this is much faster than NumPy."""
+    xmin, ymin, xmax, ymax = box
+    return (
+        min(max(xmin, 0.0), float(width)),
+        min(max(ymin, 0.0), float(height)),
+        min(max(xmax, 0.0), float(width)),
+        min(max(ymax, 0.0), float(height)),
+    )

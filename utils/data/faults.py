@@ -61,7 +61,7 @@ HANDLING = {
     RENAMED: "image kept under another name",
     UNREADABLE_OBJECT: OBJECT_LEFT_OUT,
     BOX_FROM_OUTLINE: "box around the outline",
-    CLIPPED: "box clipped to the image",
+    CLIPPED: "part inside the image kept",
     MARK_LOST: "object kept without its mark",
 }
 
@@ -89,13 +89,13 @@ class Fault:
 
 
 def fault_lines(faults: Sequence[Fault]) -> str:
-    """Lists faults by kind: the number of each, and the first few with their files."""
+    """Lists faults by kind: their number, how they are handled, and the first few files."""
     by_kind = defaultdict(list)
     for fault in faults:
         by_kind[fault.kind].append(fault)
     lines = [f"faults: {len(faults) or 'none'}"]
     for kind, same in by_kind.items():
-        lines.append(f"  {kind}: {len(same)}")
+        lines.append(f"  {kind}: {len(same)} ({HANDLING[kind]})")
         lines += [f"    {fault}" for fault in same[:SHOWN]]
         if len(same) > SHOWN:
             lines.append(f"    and {len(same) - SHOWN} more")

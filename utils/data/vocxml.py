@@ -1,5 +1,6 @@
 """Reads the objects of a VOC annotation file, and finds its faults."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import defusedxml.ElementTree
 import numpy as np
 from defusedxml import DefusedXmlException
 
-from utils.data.borders import reachable_iou
+from utils.data.borders import clip_box, reachable_iou
 from utils.data.faults import (
     CROSSES_BORDER,
     EMPTY_BOX,
@@ -201,15 +202,15 @@ def box_fault(
     box: Sequence[float], image: ImageLayout, is_difficult: bool
 ) -> tuple[str | None, str]:
     """Returns the kind of fault of a box, None if it has none, and the reason."""
-    inside = np.clip(box, 0, (image.width, image.height) * 2)
     reason = f" in an image of {image}"
-    if not np.isfinite(box).all():
+    if not all(map(math.isfinite, box)):
         return NO_BOX, ""
+    inside = clip_box(box, image.width, image.height)
     if box[2] - box[0] < MIN_SIDE or box[3] - box[1] < MIN_SIDE:
         return EMPTY_BOX, ""
     if inside[2] - inside[0] < MIN_SIDE or inside[3] - inside[1] < MIN_SIDE:
         return OUTSIDE, reason
-    if np.abs(inside - box).max() <= BORDER_SLACK:
+    if max(abs(side - other) for side, other in zip(inside, box, strict=True)) <= BORDER_SLACK:
         return None, ""
     [visible] = reachable_iou(np.array([box]), image.size)
     if visible >= FOUND_IOU or is_difficult:  # VOC's scores ignore difficult objects

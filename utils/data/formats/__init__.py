@@ -1,1 +1,1 @@
-"""Converts datasets between VOC folders and the formats of COCO and YOLO."""
+"""Converts datasets between VOC folders and the COCO and YOLO formats."""

@@ -1,4 +1,4 @@
-"""Reads datasets in the format of COCO, https://cocodataset.org/#format-data.
+"""Reads COCO datasets, https://cocodataset.org/#format-data.
 
 Boxes are `[x, y, width, height]` in pixels, with the numbers of VOC's files, see
 `utils.data.formats.records`.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils.data.annotation import read_layout
+from utils.data.annotation import try_layout
 from utils.data.faults import (
     BOX_FROM_OUTLINE,
     LISTED_TWICE,
@@ -20,7 +20,6 @@ from utils.data.faults import (
     SIZE_DIFFERS,
     UNKNOWN_CLASS,
     UNREADABLE_ANNOTATION,
-    UNREADABLE_IMAGE,
     Fault,
 )
 from utils.data.formats.coco_files import CocoFile, find_coco_files, parse_coco
@@ -35,10 +34,8 @@ from utils.data.formats.records import (
     fit_box,
 )
 from utils.data.formats.rle import outline_box
-from utils.data.images import IMAGE_SUFFIXES
 from utils.data.orientation import ImageLayout, find_frame, rotate_box
 from utils.data.parallel import read_all
-from utils.data.reading import describe_read_error
 from utils.errors import UserError
 from utils.text import counted
 
@@ -98,20 +95,12 @@ class _Reader:
             else:
                 name = class_of.get(str(record.get("category_id")))
                 entry.annotations.append((record, name))
-        paths = {key: file.finder.find(entry.file_name) for key, entry in entries.items()}
-        exact = {path for path in paths.values() if path}
-        for key, entry in entries.items():
-            path = paths[key]
-            if path is None:
-                path = file.finder.find_moved(entry.file_name)
-                path = None if path in exact else path  # that is another image of this name
+        paths = file.finder.find([entry.file_name for entry in entries.values()])
+        for entry, path in zip(entries.values(), paths, strict=True):
             if path is None:
                 count = counted(len(entry.annotations), "annotation")
                 detail = f"no image {entry.file_name} for {count}"
                 self.faults.append(Fault(LONE_ANNOTATION, file.path, detail))
-            elif path.suffix.lower() not in IMAGE_SUFFIXES:
-                detail = f"images {path.suffix or 'without suffix'} are not supported"
-                self.faults.append(Fault(UNREADABLE_IMAGE, path, detail))
             else:
                 self.entries[path].append(entry)
 
@@ -134,7 +123,7 @@ class _Reader:
     def read(self) -> BoxDataset:
         """Reads the headers of the images and checks the boxes."""
         paths = list(self.entries)
-        layouts = read_all(_try_layout, paths, "reading image headers")
+        layouts = read_all(try_layout, paths, "reading image headers")
         names, renamed = unique_names(paths, self.files[0].root)
         label_of = {name: label for label, name in enumerate(self.classes)}
         images, sets = [], defaultdict[str, list[str]](list)
@@ -230,7 +219,7 @@ class _Reader:
 
 
 def read_coco(source: Path) -> BoxDataset:
-    """Reads a dataset of COCO: boxes, crowds, and the mark `ignore` as difficult.
+    """Reads a COCO dataset: boxes, crowds, and the mark `ignore` as difficult.
 
     Annotations without a box get that of their outline. Boxes that were drawn before a photo was
     rotated by its EXIF orientation are rotated with it.
@@ -244,13 +233,6 @@ def read_coco(source: Path) -> BoxDataset:
         JobError: The disk or network folder does not respond.
     """
     return _Reader(source).read()
-
-
-def _try_layout(path: Path) -> ImageLayout | Fault:
-    try:
-        return read_layout(path)
-    except (UserError, OSError) as error:
-        return Fault(UNREADABLE_IMAGE, path, describe_read_error(error, path))
 
 
 def _stated_size(record: dict) -> tuple[float, float] | None:

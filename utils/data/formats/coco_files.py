@@ -1,14 +1,13 @@
-"""Finds and parses the JSON files of a dataset of COCO, and finds the images that they name."""
+"""Finds and parses the JSON files of a COCO dataset, and finds the images that they name."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from utils.data.formats.detect import ROBOFLOW_JSON
-from utils.data.formats.names import set_in, set_of
+from utils.data.formats.names import as_set_name, set_in, set_of
 from utils.data.formats.paths import ImageFinder
 from utils.data.formats.records import NO_LISTS
 from utils.errors import UserError
@@ -19,7 +18,7 @@ PREFIX = "instances_"  # of the files that have boxes, see https://cocodataset.o
 
 @dataclass(frozen=True)
 class CocoFile:
-    """A JSON file of COCO.
+    """A COCO JSON file.
 
     Attributes:
         path: The file.
@@ -60,42 +59,41 @@ def find_coco_files(source: Path) -> tuple[list[CocoFile], list[str]]:
         root = folder.parent if folder.name == "annotations" else folder
         return [CocoFile(source, _set_name(source), root)], []
     if not source.is_dir():
-        raise UserError(f"no file or folder {source}: specify a folder or a JSON file of COCO")
+        raise UserError(f"no file or folder {source}: specify a folder or a COCO JSON file")
     roboflow = sorted(source.glob(f"*/{ROBOFLOW_JSON}"))
     roboflow += [each for each in [source / ROBOFLOW_JSON] if each.is_file()]
     if roboflow:
-        return [CocoFile(path, set_of(path.parent.name), source) for path in roboflow], []
+        return [CocoFile(path, _set_name(path), source) for path in roboflow], []
     paths = sorted((source / "annotations").glob("*.json")) or sorted(source.glob("*.json"))
     if not paths:
         raise UserError(
-            f"no JSON file of COCO in {source}: expected annotations/*.json, "
+            f"no COCO JSON file in {source}: expected annotations/*.json, "
             f"train/{ROBOFLOW_JSON} or *.json"
         )
     used = [path for path in paths if path.name.startswith(PREFIX)] or paths
     others = [path.name for path in paths if path not in used]
     notes = [f"not used: {first_few(others)}, only files {PREFIX}*.json"] if others else []
-    names = [_set_name(path) for path in used]
-    if len(used) > 1:
-        names = [name or _as_set_name(path) for name, path in zip(names, used, strict=True)]
-    return [CocoFile(path, name, source) for path, name in zip(used, names, strict=True)], notes
+    files = []
+    for path in used:
+        name = _set_name(path)
+        if name is None and len(used) > 1:
+            name = as_set_name(path.stem.removeprefix(PREFIX))
+        files.append(CocoFile(path, name, source))
+    return files, notes
 
 
 def _set_name(path: Path) -> str | None:
-    """Returns the image set in the name of a file; None if there is none."""
+    """Returns the image set in the name of a file or of its folder; None if there is none."""
     if not path.stem.startswith(PREFIX):
-        return set_in(path.stem)
+        return set_in(path.stem) or set_of(path.parent.name)
     name = path.stem.removeprefix(PREFIX)
     if set_of(name) or name in NO_LISTS:
         return set_of(name) or name
-    return None if name == "default" else _as_set_name(path)  # CVAT's
-
-
-def _as_set_name(path: Path) -> str:
-    return re.sub(r"[\s,:]+", "_", path.stem.removeprefix(PREFIX))
+    return None if name == "default" else as_set_name(name)  # CVAT's
 
 
 def parse_coco(path: Path) -> dict:
-    """Parses a JSON file of COCO.
+    """Parses a COCO JSON file.
 
     Outlines are dropped where there is a box, as they take most of the memory; `outlines` of the
     result counts them.
@@ -126,7 +124,7 @@ def parse_coco(path: Path) -> dict:
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise UserError(
-                f"{path} is not a file of COCO with boxes: it has no list {key!r}; "
+                f"{path} is not a COCO file with boxes: it has no list {key!r}; "
                 "specify another file"
             )
         if not all(isinstance(record, dict) for record in content[key]):

@@ -1,4 +1,4 @@
-"""Writes datasets in the format of COCO, see `utils.data.formats.coco`."""
+"""Writes COCO datasets, see `utils.data.formats.coco`."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from utils.text import counted
 
 
 def write_coco(dataset: BoxDataset, out: Path, copy: bool) -> tuple[list[str], list[Fault]]:
-    """Writes a dataset of COCO, completely or not at all.
+    """Writes a COCO dataset, completely or not at all.
 
     Images are in `images/`, and `annotations/instances_SET.json` describes those of a set. Ids are
     the same in all files; those of categories count from 1. Difficult objects have `"ignore": 1`.

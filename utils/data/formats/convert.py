@@ -8,12 +8,13 @@ from typing import get_args
 from utils.data.faults import Fault
 from utils.data.formats.coco import read_coco
 from utils.data.formats.coco_writer import write_coco
-from utils.data.formats.detect import Format
+from utils.data.formats.detect import Format, detect_format
 from utils.data.formats.files import check_output
 from utils.data.formats.records import BoxDataset
 from utils.data.formats.voc import read_voc, write_voc
 from utils.data.formats.yolo import read_yolo
 from utils.data.formats.yolo_writer import write_yolo
+from utils.errors import UserError
 from utils.text import counted, first_few
 
 FORMATS = get_args(Format)
@@ -52,7 +53,15 @@ def convert_to_voc(source: Path, origin: Format, out: Path, copy: bool) -> Conve
         JobError: The disk or network folder does not respond.
     """
     check_output(out)
-    dataset = READERS[origin](source)
+    try:
+        dataset = READERS[origin](source)
+    except UserError as error:
+        found = detect_format(source)
+        if found in (None, origin):
+            raise
+        raise UserError(
+            f"{error}; it looks like a {found.upper()} dataset: --from {found}?"
+        ) from error
     return _conversion(dataset, out, *write_voc(dataset, out, copy))
 
 
@@ -74,6 +83,10 @@ def _conversion(
         counted(sum(len(image.objects) for image in images), "object"),
         f"classes: {len(dataset.classes)} ({first_few(dataset.classes)})",
     ]
+    used = {each.label for image in images for each in image.objects}
+    unused = [name for label, name in enumerate(dataset.classes) if label not in used]
+    if unused:  # such as the category 0 that Roboflow adds to COCO
+        notes = [*notes, f"classes without an object: {first_few(unused)}"]
     sets = ", ".join(f"{name} {len(members)}" for name, members in dataset.all_sets().items())
     return Conversion(
         f"{out}: {', '.join(parts)}; sets: {sets}",

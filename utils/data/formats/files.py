@@ -3,11 +3,12 @@
 import contextlib
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from utils.data.formats.records import ImageEntry
-from utils.data.parallel import read_all
 from utils.errors import UserError
 from utils.files import is_in_use, written_whole
 
@@ -48,15 +49,21 @@ def place_images(images: Sequence[ImageEntry], folder: Path, copy: bool) -> None
     folder.mkdir(parents=True)
     if images and not copy:
         copy = not _can_link(images[0], folder)
-
-    def place(image: ImageEntry) -> None:
+    for image in with_progress(images, "copying images" if copy else "linking images"):
         target = folder / image.file_name
         if copy:
             shutil.copyfile(image.path, target)
         else:
             target.symlink_to(image.path.resolve())
 
-    read_all(place, images, "copying images" if copy else "linking images", lambda each: each.path)
+
+def with_progress(images: Sequence[ImageEntry], description: str) -> Iterable[ImageEntry]:
+    """Yields images, with a progress bar on standard error if that takes more than 2 seconds.
+
+    One thread writes all files: after an error, others would still write into the folder while it
+    is removed.
+    """
+    return tqdm(images, description, delay=2, leave=False, disable=None)
 
 
 def _can_link(image: ImageEntry, folder: Path) -> bool:

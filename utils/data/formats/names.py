@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils.data.faults import RENAMED, Fault
 from utils.data.formats.records import TEST, TRAIN, TRAINVAL, VAL
-from utils.text import unique_file_names
+from utils.text import printable, unique_file_names
 
 SET_OF_WORD = {
     "train": TRAIN,
@@ -35,6 +35,11 @@ def set_in(text: str) -> str | None:
     return next(filter(None, map(set_of, words)), None)
 
 
+def as_set_name(text: str) -> str:
+    """Returns a text as the name of a list, without the separators of paths and flags."""
+    return re.sub(r"[\s,:/\\]+", "_", text).lstrip("._") or "set"  # hidden lists are ignored
+
+
 def unique_names(paths: Sequence[Path], root: Path) -> tuple[list[str], list[Fault]]:
     """Makes names without suffix for images that will be in one folder.
 
@@ -55,7 +60,7 @@ def unique_names(paths: Sequence[Path], root: Path) -> tuple[list[str], list[Fau
         for path, stem in zip(paths, stems, strict=True)
     ]
     # `find_files` ignores hidden files, and lists of images are stripped of spaces.
-    names = unique_file_names(name.lstrip(".").strip() for name in wanted)
+    names = unique_file_names(printable(name.lstrip(".").strip()) for name in wanted)
     faults = [
         Fault(RENAMED, path, f"is called {name}{path.suffix}")
         for path, stem, name in zip(paths, stems, names, strict=True)

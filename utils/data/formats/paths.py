@@ -1,7 +1,7 @@
 """Finds files that a dataset names by paths of another machine or relative to other folders."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -34,9 +34,21 @@ def find_path(text: str, bases: Iterable[Path]) -> Path | None:
     bases = list(dict.fromkeys(bases))
     for tail in tails(text):
         for base in bases:
-            if tail and _exists(path := base / tail):
+            if tail and exists(path := base / tail):
                 return path
     return None
+
+
+def exists(path: Path) -> bool:
+    """Whether a path exists; False for one that no file system allows."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or contains a null character
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    return exists(path) and path.is_file()
 
 
 class ImageFinder:
@@ -50,18 +62,27 @@ class ImageFinder:
         self._bases = list(dict.fromkeys(base for base in bases if base.is_dir()))
         self._root = min(self._bases, key=lambda base: len(base.parts), default=None)
 
-    def find(self, name: str) -> Path | None:
-        """Returns the image that a name means as it is; None if it does not exist."""
-        name = name.replace("\\", "/")
+    def find(self, names: Sequence[str]) -> list[Path | None]:
+        """Returns the image that each name means; None for one that does not exist.
+
+        For a name that does not exist as it is, this is the image at the longest end of the name,
+        or the only one with its last part, unless another name means that image.
+        """
+        exact = [self._find_exact(name.replace("\\", "/")) for name in names]
+        taken = set(exact)
+        return [
+            path or self._find_moved(name, taken) for name, path in zip(names, exact, strict=True)
+        ]
+
+    def _find_exact(self, name: str) -> Path | None:
         return next((path for base in self._bases if _is_file(path := base / name)), None)
 
-    def find_moved(self, name: str) -> Path | None:
-        """Returns the image at the longest end of a name, or the only one with its last part."""
+    def _find_moved(self, name: str, taken: Collection[Path | None]) -> Path | None:
         found = find_path(name, self._bases)
         if found is None:
             same_name = self._by_name[name.replace("\\", "/").rpartition("/")[2]]
             found = same_name[0] if len(same_name) == 1 else None
-        return found if found and _is_file(found) else None
+        return found if found and found not in taken and _is_file(found) else None
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
@@ -79,14 +100,3 @@ def find_images(folder: Path) -> list[Path]:
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that is too long, or contains a null character
-        return False
-
-
-def _is_file(path: Path) -> bool:
-    return _exists(path) and path.is_file()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.data.borders import clip_box
 from utils.data.faults import CLIPPED, HANDLING, OBJECT_LEFT_OUT, Fault
 from utils.data.orientation import ImageLayout
 from utils.data.vocxml import box_fault
@@ -88,29 +89,17 @@ class BoxDataset:
 
     def all_sets(self) -> dict[str, list[str]]:
         """Returns the sets, and one of the images that are in none."""
-        listed = {name for names in self.sets.values() for name in names}
-        rest = [image.name for image in self.images if image.name not in listed]
-        key = UNLISTED if self.sets else ALL
-        return {name: list(names) for name, names in self.sets.items()} | (
-            {key: rest} if rest else {}
-        )
+        sets = {name: list(names) for name, names in self.sets.items()}
+        listed = {name for names in sets.values() for name in names}
+        if rest := [image.name for image in self.images if image.name not in listed]:
+            sets.setdefault(UNLISTED if sets else ALL, []).extend(rest)
+        return sets
 
 
 def rounded(box: Sequence[float]) -> Box:
     """Rounds a box to `DECIMALS`."""
     xmin, ymin, xmax, ymax = (round(float(side), DECIMALS) + 0.0 for side in box)  # no -0.0
     return xmin, ymin, xmax, ymax
-
-
-def clip_box(box: Sequence[float], width: int, height: int) -> Box:
-    """Clips a box xyxy to an image."""
-    xmin, ymin, xmax, ymax = box
-    return (
-        min(max(xmin, 0.0), float(width)),
-        min(max(ymin, 0.0), float(height)),
-        min(max(xmax, 0.0), float(width)),
-        min(max(ymax, 0.0), float(height)),
-    )
 
 
 def fit_box(

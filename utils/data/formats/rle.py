@@ -25,7 +25,7 @@ def outline_box(outline: object) -> Box | None:
         if isinstance(outline, dict):
             return _mask_box(outline)
         return polygon_box([float(value) for polygon in outline for value in polygon])
-    except (TypeError, ValueError, KeyError, OverflowError):
+    except (TypeError, ValueError, LookupError, OverflowError):
         return None
 
 

@@ -1,4 +1,4 @@
-"""Reads datasets in the format of YOLO, https://docs.ultralytics.com/datasets/detect.
+"""Reads YOLO datasets, https://docs.ultralytics.com/datasets/detect.
 
 A label file has a line `class x y width height` per object, the centre and size of its box as
 fractions of the image as decoded, after its EXIF orientation was applied. A line of an outline,
@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from utils.data.annotation import read_layout
+from utils.data.annotation import try_layout
 from utils.data.faults import (
     BOX_FROM_OUTLINE,
     LONE_ANNOTATION,
     UNKNOWN_CLASS,
     UNREADABLE_ANNOTATION,
-    UNREADABLE_IMAGE,
     UNREADABLE_OBJECT,
     Fault,
 )
-from utils.data.formats.detect import CLASS_LISTS
 from utils.data.formats.names import unique_names
 from utils.data.formats.records import (
     NO_LISTS,
@@ -36,22 +34,22 @@ from utils.data.images import IMAGE_SUFFIXES, check_regular
 from utils.data.imagesets import find_files, read_text
 from utils.data.orientation import ImageLayout
 from utils.data.parallel import read_all
-from utils.data.reading import describe_read_error
 from utils.errors import UserError
 from utils.text import counted, printable
 
+IMAGE_FOLDERS = ("images", "JPEGImages")  # beside `labels/`; the second is that of Darknet's VOC
 BOX_COLUMNS = 5  # class, centre and size
 LONGEST_SHOWN = 60  # characters of a line that cannot be read
 
 
 def read_yolo(source: Path) -> BoxDataset:
-    """Reads a dataset of YOLO.
+    """Reads a YOLO dataset.
 
     Args:
         source: See `find_layout`.
 
     Raises:
-        UserError: It is not a dataset of YOLO, has no label file, or no image can be used.
+        UserError: It is not a YOLO dataset, has no label file, or no image can be used.
         JobError: The disk or network folder does not respond.
     """
     layout = find_layout(source)
@@ -60,8 +58,8 @@ def read_yolo(source: Path) -> BoxDataset:
     missing = sum(label is None for label in labels)
     if missing == len(labels):
         raise UserError(
-            f"no label file for any of the {counted(len(labels), 'image')} of {source}: they are "
-            "expected in labels/ beside images/, or beside the images"
+            f"no label file for the images of {source}: they are expected in labels/ beside "
+            "images/, or beside the images"
         )
     notes = layout.notes
     if missing:
@@ -85,6 +83,7 @@ def read_yolo(source: Path) -> BoxDataset:
         for set_name, members in layout.sets.items()
         if set_name not in NO_LISTS
     }
+    sets = {set_name: members for set_name, members in sets.items() if members}
     return BoxDataset(classes, images, sets, faults, notes)
 
 
@@ -94,13 +93,12 @@ def _path(item: tuple[str, Path, Path | None]) -> Path:
 
 def _label_file(image: Path) -> Path | None:
     """Returns the label file of an image: in `labels/` instead of `images/`, or beside it."""
-    parts = list(image.with_suffix(".txt").parts)
-    places = [image.with_suffix(".txt")]
-    if "images" in parts[:-1]:
-        last = len(parts) - 2 - parts[-2::-1].index("images")
+    beside = image.with_suffix(".txt")
+    places = [beside, image.parent / "labels" / beside.name]
+    parts = beside.parts
+    if folders := [index for index, name in enumerate(parts[:-1]) if name in IMAGE_FOLDERS]:
+        last = folders[-1]
         places.insert(0, Path(*parts[:last], "labels", *parts[last + 1 :]))
-    if (labels := image.parent / "labels").is_dir():
-        places.append(labels / f"{image.stem}.txt")
     return next((place for place in places if place.is_file()), None)
 
 
@@ -110,14 +108,13 @@ def _lone_labels(images: Sequence[Path], labels: Sequence[Path | None]) -> list[
         (label.parent, image.parent) for image, label in zip(images, labels, strict=True) if label
     }
     used = {label for label in labels if label}
-    others = {Path(name).name for name in CLASS_LISTS}
     lone = set()
     for label_folder, image_folder in sorted(folders):
         known = find_files(image_folder, IMAGE_SUFFIXES)
         lone |= {
             path
             for name, path in find_files(label_folder, (".txt",)).items()
-            if name not in known and path not in used and path.name not in others
+            if name not in known and path not in used and path.name != "classes.txt"
         }
     return [Fault(LONE_ANNOTATION, path) for path in sorted(lone)]
 
@@ -129,13 +126,9 @@ def _read_image(
     classes: Sequence[str],
 ) -> tuple[ImageEntry | None, list[Fault]]:
     name, path, label_file = item
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        detail = f"images {path.suffix or 'without suffix'} are not supported"
-        return None, [Fault(UNREADABLE_IMAGE, path, detail)]
-    try:
-        image = read_layout(path)
-    except (UserError, OSError) as error:
-        return None, [Fault(UNREADABLE_IMAGE, path, describe_read_error(error, path))]
+    image = try_layout(path)
+    if isinstance(image, Fault):
+        return None, [image]
     try:
         lines = _read_lines(label_file) if label_file else []
     except (UserError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Finds the classes and the images of a dataset in the format of YOLO."""
+"""Finds the classes and the images of a YOLO dataset."""
 
 import os
 from collections.abc import Iterator
@@ -7,16 +7,15 @@ from pathlib import Path
 
 import yaml
 
-from utils.data.classes import read_classes
 from utils.data.faults import NO_SUCH_IMAGE, Fault
-from utils.data.formats.detect import CLASS_LISTS, YAML_SUFFIXES
-from utils.data.formats.names import SET_OF_WORD, set_of
-from utils.data.formats.paths import ImageFinder, find_images, find_path
+from utils.data.formats.detect import YOLO_SUFFIXES, class_lists
+from utils.data.formats.names import SET_OF_WORD, as_set_name, set_of
+from utils.data.formats.paths import ImageFinder, exists, find_images, find_path
 from utils.data.formats.records import ALL, TRAIN, TRAINVAL, clean_class_names
 from utils.data.imagesets import read_text
 from utils.errors import UserError
 
-NOT_SETS = ("path", "names", "nc", "download")  # keys of ultralytics with other meanings
+NOT_SETS = ("path", "names", "nc", "download")  # keys with other meanings
 NOTHING = ("", "~", "null")
 
 
@@ -45,35 +44,43 @@ def find_layout(source: Path) -> YoloLayout:
     """Finds the classes and the images of a dataset.
 
     Args:
-        source: A `data.yaml` of ultralytics or Roboflow, its folder, or a folder with images, their
-            `.txt` files and `classes.txt`, as labelImg and Label Studio write it.
+        source: A `data.yaml` of ultralytics or Roboflow, an `obj.data` of Darknet or CVAT, its
+            folder, or a folder with images, their `.txt` files and a list of the classes, such as
+            the `classes.txt` of labelImg and Label Studio.
 
     Raises:
         UserError: It is none of these, or a file is damaged or names no existing images.
     """
     if source.is_file():
-        if source.suffix.lower() not in YAML_SUFFIXES:
+        if source.suffix.lower() not in YOLO_SUFFIXES:
             raise UserError(f"{source} is not a YAML file: specify data.yaml or its folder")
-        return _read_yaml(source)
+        return _read_description(source)
     if not source.is_dir():
         raise UserError(f"no file or folder {source}: specify data.yaml or its folder")
-    files = [path for suffix in YAML_SUFFIXES for path in sorted(source.glob(f"*{suffix}"))]
+    files = [path for suffix in YOLO_SUFFIXES for path in sorted(source.glob(f"*{suffix}"))]
     chosen = [path for path in files if path.stem in ("data", "dataset")][:1] or files
     if len(chosen) > 1:
         names = ", ".join(path.name for path in chosen)
-        raise UserError(f"several YAML files in {source} ({names}): specify one of them as SRC")
-    return _read_yaml(chosen[0]) if chosen else _read_class_list(source)
+        raise UserError(f"several files describe {source} ({names}): specify one of them as SRC")
+    return _read_description(chosen[0]) if chosen else _read_class_list(source)
 
 
 def _read_class_list(source: Path) -> YoloLayout:
-    """Reads a dataset without YAML file; folders such as `train` or `valid` are its sets."""
-    lists = [source / name for name in CLASS_LISTS if (source / name).is_file()]
+    """Reads a dataset without a description; folders such as `train` or `valid` are its sets."""
+    lists = class_lists(source)
     if not lists:
         raise UserError(
-            f"no data.yaml and no classes.txt in {source}: it is not a dataset of YOLO, or one of "
-            "them is missing; write the class names into classes.txt, one per line"
+            f"no data.yaml and no classes.txt in {source}: write the class names into "
+            f"{source / 'classes.txt'}, one per line, if it is a YOLO dataset"
         )
-    layout = YoloLayout(source, dict(enumerate(read_classes(lists[0]))))
+    names = _numbered_lines(lists[0])
+    for other in lists[1:] if lists[0].parent != source else ():
+        if _numbered_lines(other) != names:
+            raise UserError(
+                f"{lists[0]} and {other} have different classes: convert their folders one by one, "
+                f"or write the classes of both into {source / 'classes.txt'}"
+            )
+    layout = YoloLayout(source, _class_names({"names": names}, lists[0]))
     for path in find_images(source):
         folders = path.relative_to(source).parts[:-1]
         name = next(filter(None, map(set_of, folders)), ALL)
@@ -83,27 +90,44 @@ def _read_class_list(source: Path) -> YoloLayout:
     return layout
 
 
-def _read_yaml(file: Path) -> YoloLayout:
+def _numbered_lines(file: Path) -> dict[int, str]:
+    lines = read_text(file).splitlines()
+    return {number: line for number, line in enumerate(lines) if line.strip()}
+
+
+def _parse_yaml(file: Path) -> dict:
     try:
         # Only text, lists and dicts: `safe_load` would turn the class `no` into False.
         content = yaml.load(read_text(file), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read {file}: not YAML ({reason}); correct it") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} is not a data.yaml of YOLO: it has no names; specify another file")
+    return content if isinstance(content, dict) else {}
+
+
+def _parse_darknet(file: Path) -> dict:
+    """Parses lines such as `train = train.txt`, of which `names` is a file, as if from YAML."""
+    pairs = [line.partition("=") for line in read_text(file).splitlines()]
+    content = {key.strip(): value.strip() for key, _, value in pairs}
+    if name := content.get("names"):
+        names = find_path(name, [file.parent])
+        if names is None:
+            raise UserError(f"{file}: no file {name} with the class names; correct the path")
+        content["names"] = _numbered_lines(names)
+    return content
+
+
+def _read_description(file: Path) -> YoloLayout:
+    content = _parse_darknet(file) if file.suffix.lower() == ".data" else _parse_yaml(file)
     layout = YoloLayout(file.parent, _class_names(content, file))
     layout.has_keypoints = "kpt_shape" in content
     for key, value in content.items():
         name = SET_OF_WORD.get(key.lower())
         if key not in NOT_SETS and (name or _is_list_file(value)):
-            _add_set(layout, name or key, value, file, content.get("path", ""))
-    if not layout.sets:
-        keys = [key for key in content if key.lower() in SET_OF_WORD]
-        reason = f"what it names as {', '.join(keys)} does not exist" if keys else "no key train"
-        raise UserError(
-            f"no images for {file}: {reason}; put the YAML file beside the folders or correct them"
-        )
+            _add_set(layout, name or as_set_name(key), value, file, str(content.get("path", "")))
+    if not any(layout.sets.values()):
+        reason = next(iter([*layout.notes, *layout.faults]), f"{file} has no key train")
+        raise UserError(f"no image found: {reason}; put the file beside the folders or correct it")
     # Written for datasets without `train` by `utils.data.formats.yolo_writer`.
     for whole in (TRAINVAL, ALL):
         if whole in layout.sets and layout.sets.get(TRAIN) == layout.sets[whole]:
@@ -113,9 +137,9 @@ def _read_yaml(file: Path) -> YoloLayout:
 
 def _class_names(content: dict, file: Path) -> dict[int, str]:
     names, count = content.get("names"), str(content.get("nc"))
-    if names in (None, *NOTHING):
+    if not names or names in NOTHING:
         if not count.isdecimal():
-            raise UserError(f"{file} is not a data.yaml of YOLO: it has no names; add them")
+            raise UserError(f"{file} has no class names: add them, or specify another file")
         names = [f"class_{label}" for label in range(int(count))]  # as ultralytics calls them
     numbered = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(numbered, dict) or not all(isinstance(n, str) for n in numbered.values()):
@@ -158,7 +182,7 @@ def _find_place(text: str, file: Path, path: str) -> Path | None:
     """Finds a folder or list. `path` of the YAML file is often a folder of another machine."""
     path = "" if path in NOTHING else path
     root = file.parent / path
-    if (root / text).exists():
+    if exists(root / text):
         return root / text
     found = find_path(text, [root, file.parent]) or find_path(f"{path}/{text}", [file.parent])
     # `images` alone is not what `/data/images/train` means: it has all sets.
@@ -174,12 +198,7 @@ def _set_words(text: str) -> set[str]:
 def _listed_images(file: Path, layout: YoloLayout) -> Iterator[Path]:
     finder = ImageFinder([file.parent, layout.root])
     lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    paths = [finder.find(line) for line in lines]
-    exact = {path for path in paths if path}
-    for line, path in zip(lines, paths, strict=True):
-        if path is None:
-            path = finder.find_moved(line)
-            path = None if path in exact else path  # that is another image of this name
+    for line, path in zip(lines, finder.find(lines), strict=True):
         if path is None:
             layout.faults.append(Fault(NO_SUCH_IMAGE, file, f"{file}: no image {line}"))
         else:

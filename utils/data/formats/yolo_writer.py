@@ -1,4 +1,4 @@
-"""Writes datasets in the format of YOLO, see `utils.data.formats.yolo`.
+"""Writes YOLO datasets, see `utils.data.formats.yolo`.
 
 Sets are lists of images, as in the `coco.yaml` of ultralytics, so that an image can be in several.
 """
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 
+from utils.data.borders import clip_box
 from utils.data.faults import CLIPPED, MARK_LOST, Fault
-from utils.data.formats.files import new_folder, place_images
+from utils.data.formats.files import new_folder, place_images, with_progress
 from utils.data.formats.records import (
     ALL,
     TRAIN,
@@ -19,18 +20,16 @@ from utils.data.formats.records import (
     BoxDataset,
     ImageEntry,
     LabelledBox,
-    clip_box,
     rounded,
 )
 from utils.data.formats.voc import number_text
-from utils.data.parallel import read_all
 
 # Of fractions: as most tools write them, and enough for a millionth of a pixel in any image.
 FEWEST_DECIMALS, MOST_DECIMALS = 6, 13
 
 
 def write_yolo(dataset: BoxDataset, out: Path, copy: bool) -> tuple[list[str], list[Fault]]:
-    """Writes a dataset of YOLO, completely or not at all.
+    """Writes a YOLO dataset, completely or not at all.
 
     Boxes are clipped, since ultralytics does not use an image with coordinates above 1.
 
@@ -44,7 +43,7 @@ def write_yolo(dataset: BoxDataset, out: Path, copy: bool) -> tuple[list[str], l
         that the format does not have.
     """
     sets = dataset.all_sets()
-    notes = []
+    notes, faults = [], []
     if TRAIN not in sets:
         whole = next((name for name in (TRAINVAL, ALL) if name in sets), None)
         if whole:
@@ -59,13 +58,10 @@ def write_yolo(dataset: BoxDataset, out: Path, copy: bool) -> tuple[list[str], l
     with new_folder(out) as part:
         place_images(dataset.images, part / "images", copy)
         (part / "labels").mkdir()
-
-        def write(image: ImageEntry) -> list[Fault]:
-            lines, faults = _label_lines(image, dataset.classes)
+        for image in with_progress(dataset.images, "writing labels"):
+            lines, found = _label_lines(image, dataset.classes)
             (part / "labels" / f"{image.name}.txt").write_text("".join(lines), encoding="utf-8")
-            return faults
-
-        results = read_all(write, dataset.images, "writing labels", lambda image: image.path)
+            faults += found
         content = {}
         for name, members in sets.items():
             lines = "".join(f"./images/{file_of[member]}\n" for member in members)
@@ -74,7 +70,7 @@ def write_yolo(dataset: BoxDataset, out: Path, copy: bool) -> tuple[list[str], l
         content |= {"nc": len(dataset.classes), "names": dict(enumerate(dataset.classes))}
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (part / "data.yaml").write_text(text, encoding="utf-8")
-    return notes, [fault for faults in results for fault in faults]
+    return notes, faults
 
 
 def _label_lines(image: ImageEntry, classes: Sequence[str]) -> tuple[list[str], list[Fault]]:

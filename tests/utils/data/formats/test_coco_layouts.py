@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 from foreignset import add_coco, add_picture, kinds, objects_of
 
 from utils.data.formats.coco import read_coco
+from utils.data.formats.names import unique_names
 from utils.errors import UserError
 
 BOX = {"bbox": [10, 20, 30, 25]}
@@ -43,6 +46,13 @@ def test_sub_folders_can_have_images_of_the_same_name(tmp_path):
     dataset = read_coco(add_coco(tmp_path / "all.json", names, [BOX | {"image_id": 2}]))
     assert objects_of(dataset) == {"a_1": [], "b_1": FOUND, "b_1_2": [], "2": [], "2_2": []}
     assert kinds(dataset.faults) == ["image renamed"] * 4
+
+
+def test_names_are_valid_in_xml_and_in_lists():
+    paths = [Path("caf\udce9.jpg"), Path("two\nlines.jpg"), Path(".hidden.jpg")]
+    names, faults = unique_names(paths, Path())
+    assert names == ["caf_udce9", "two_nlines", "hidden"]
+    assert kinds(faults) == ["image renamed"] * 3
 
 
 def test_paths_of_another_machine_are_found_by_their_end(tmp_path):
@@ -106,7 +116,7 @@ def test_categories_of_the_same_name_become_one(tmp_path):
 
 
 def test_folders_without_json_are_errors(tmp_path):
-    with pytest.raises(UserError, match="no JSON file of COCO in"):
+    with pytest.raises(UserError, match="no COCO JSON file in"):
         read_coco(tmp_path)
     with pytest.raises(UserError, match="no file or folder"):
         read_coco(tmp_path / "nowhere")

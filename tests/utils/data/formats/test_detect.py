@@ -15,6 +15,9 @@ from utils.errors import UserError
         ("any.yml", "val: images\nnames: [cat]", "yolo"),
         ("classes.txt", "cat", "yolo"),
         ("labels/classes.txt", "cat", "yolo"),
+        ("train/_darknet.labels", "cat", "yolo"),
+        ("obj.data", "classes = 1\ntrain = train.txt\nnames = obj.names", "yolo"),
+        ("notes.json", '{"categories": []}', None),  # Label Studio's, beside classes.txt
         ("compose.yaml", "services: {}", None),
         ("settings.json", "{}", None),
         ("annotations/notes.txt", "", None),
@@ -41,9 +44,9 @@ def test_the_hint_is_a_command_for_the_shell(tmp_path, monkeypatch):
     add_coco(folder / "all.json", [], [])
     hint = f"`python convert_dataset.py '{folder}' --from coco --out 'my set-voc'`"
     assert conversion_hint(folder).endswith(hint)
-    with pytest.raises(UserError, match=r"no VOC folder in .*it has the format of COCO"):
+    with pytest.raises(UserError, match=r"no VOC folder in .*it is a COCO dataset"):
         voc_dirs(folder)
-    with pytest.raises(UserError, match=r"all\.json is not a folder: it has the format of COCO"):
+    with pytest.raises(UserError, match=r"all\.json is not a folder: it is a COCO dataset"):
         voc_dirs(folder / "all.json")
     monkeypatch.chdir(folder)
     assert conversion_hint(tmp_path / "nothing") is None

@@ -24,7 +24,10 @@ def test_masks_have_the_box_of_pycocotools(seed):
 
 @pytest.mark.parametrize(
     "outline",
-    [None, [], {}, {"size": [4, 4], "counts": [16]}, {"size": [0, 4], "counts": [1, 2]}, [["x"]]],
+    [
+        *(None, [], {}, [["x"]], [1, 2, 3, 4], {"size": [], "counts": [1, 2]}),
+        *({"size": [4, 4], "counts": [16]}, {"size": [0, 4], "counts": [1, 2]}),
+    ],
 )
 def test_an_empty_or_malformed_outline_has_no_box(outline):
     assert outline_box(outline) is None

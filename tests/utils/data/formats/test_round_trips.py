@@ -149,6 +149,14 @@ def test_real_photos_survive(shared_data, tmp_path, target):
     assert xml_sets(after) == xml_sets(source / "VOC2007")
 
 
+def test_images_in_no_list_are_added_to_a_list_named_unlisted(tmp_path):
+    write_devkit(tmp_path / "devkit", {"a": [("cat", (1, 2, 3, 4), 0)], "b": [], "c": []}, {})
+    add_list(tmp_path / "devkit" / "VOC2007", "unlisted", ["b"])
+    done = convert_from_voc(tmp_path / "devkit", "yolo", tmp_path / "yolo", False)
+    assert done.summary.endswith("sets: unlisted 3")
+    assert (tmp_path / "yolo" / "unlisted.txt").read_text().count(".png") == 3
+
+
 def test_a_box_of_a_pixel_is_not_empty_because_of_rounding(tmp_path):
     content = {"a": [("cat", (0, 0.0248, 1, 1.0248), 0)], "b": [], "c": []}
     voc = write_devkit(tmp_path / "devkit", content, {})

@@ -79,7 +79,7 @@ def test_a_set_can_be_a_list_of_images_or_several_folders(tmp_path):
     (tmp_path / "lists").mkdir()
     (tmp_path / "val.txt").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "lists" / "mini.txt").write_text("images/c.jpg\n", encoding="utf-8")
-    text = "train: [images/one, images/two]\nval: val.txt\nminival: lists/mini.txt\nnote: x.y"
+    text = "train: [images/one, images/two]\nval: val.txt\n../minival: lists/mini.txt\nnote: x.y"
     write_yaml(tmp_path, text)
     dataset = read_yolo(tmp_path)
     assert dataset.sets == {"train": ["a", "b"], "val": ["c", "d", "a"], "minival": ["c"]}
@@ -107,14 +107,57 @@ def test_label_studio_has_classes_beside_images_and_labels(tmp_path):
     assert dataset.sets == {"train": ["a"], "val": ["b"]}
 
 
+def test_cvat_and_darknet_describe_a_dataset_in_obj_data(tmp_path):
+    for name in ("obj_train_data/a.jpg", "obj_train_data/deep/b.jpg", "JPEGImages/c.jpg"):
+        add_pair(tmp_path, name)
+    (tmp_path / "JPEGImages" / "c.txt").rename(add_labels(tmp_path / "labels" / "c.txt"))
+    (tmp_path / "obj.names").write_text("cat\ndog\n")
+    (tmp_path / "train.txt").write_text("data/obj_train_data/a.jpg\ndata/obj_train_data/deep/b.jpg")
+    (tmp_path / "valid.txt").write_text("JPEGImages/c.jpg\n")
+    text = "classes = 2\ntrain = data/train.txt\nvalid=valid.txt\nbackup = backup/\n"
+    (tmp_path / "obj.data").write_text(f"{text}names = data/obj.names\n")
+    dataset = read_yolo(tmp_path)
+    assert objects_of(dataset) == {"a": FOUND, "b": FOUND, "c": FOUND}
+    assert dataset.sets == {"train": ["a", "b"], "val": ["c"]}
+    assert (dataset.classes, dataset.faults, dataset.notes) == (["cat", "dog"], [], [])
+    (tmp_path / "obj.names").unlink()
+    with pytest.raises(UserError, match=r"no file data/obj\.names with the class names"):
+        read_yolo(tmp_path)
+
+
+def test_roboflow_has_a_list_of_classes_in_each_folder_for_darknet(tmp_path):
+    for folder, name in {"train": "a", "valid": "b"}.items():
+        add_pair(tmp_path, f"{folder}/{name}.jpg")
+        (tmp_path / folder / "_darknet.labels").write_text("cat\n")
+    dataset = read_yolo(tmp_path)
+    assert objects_of(dataset) == {"a": FOUND, "b": FOUND}
+    assert dataset.sets == {"train": ["a"], "val": ["b"]}
+    (tmp_path / "valid" / "_darknet.labels").write_text("dog\n")
+    with pytest.raises(UserError, match=r"have different classes: .*or write the classes of both"):
+        read_yolo(tmp_path)
+    (tmp_path / "classes.txt").write_text("cat\n")
+    assert read_yolo(tmp_path).sets == dataset.sets
+
+
+def test_classes_are_numbered_by_line(tmp_path):
+    add_pair(tmp_path, "a.jpg")
+    (tmp_path / "classes.txt").write_text("cat\n\ndog\n")
+    add_labels(tmp_path / "a.txt", LINE, f"2{LINE[1:]}")
+    assert objects_of(read_yolo(tmp_path)) == {"a": [*FOUND, ("dog", FOUND[0][1])]}
+
+
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
-        ("train: images/train", "what it names as train does not exist"),
+        ("train: images/train", "train is images/train, which does not exist"),
+        ("train: empty", "train is empty, in which there is no image"),
+        ("train: list.txt", "list.txt: no image gone.jpg"),
         ("colour: red", "no key train"),
     ],
 )
 def test_a_yaml_file_without_images_is_an_error(tmp_path, yaml, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.txt").write_text("gone.jpg")
     write_yaml(tmp_path, yaml)
     with pytest.raises(UserError, match=message):
         read_yolo(tmp_path)
@@ -132,8 +175,8 @@ def test_sources_that_are_not_yolo_are_errors(tmp_path):
         read_yolo(tmp_path / "nowhere")
     for name in ("one.yaml", "two.yml"):
         (tmp_path / name).write_text("names: [cat]")
-    with pytest.raises(UserError, match=r"several YAML files in .*one\.yaml, two\.yml"):
+    with pytest.raises(UserError, match=r"several files describe .*one\.yaml, two\.yml"):
         read_yolo(tmp_path)
     (tmp_path / "data.yaml").write_text("- a list")
-    with pytest.raises(UserError, match=r"is not a data\.yaml of YOLO"):
+    with pytest.raises(UserError, match=r"data\.yaml has no class names"):
         read_yolo(tmp_path)

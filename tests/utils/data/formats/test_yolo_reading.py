@@ -125,8 +125,8 @@ def test_names_are_a_list_or_a_dict(tmp_path, names, classes):
         ("names: {a: cat}", "keys that are not numbers"),
         ("names: [[cat]]", "neither a list nor a dict"),
         ("names: cat", "neither a list nor a dict"),
-        ("nc: many", "it has no names"),
-        ("val: images", "it has no names"),
+        ("nc: many", "has no class names"),
+        ("val: images", "has no class names"),
         ("names: ['']", "a class named ''"),
     ],
 )
@@ -138,7 +138,7 @@ def test_damaged_names_are_errors(tmp_path, yaml, message):
 def test_a_dataset_without_any_label_file_is_an_error(tmp_path):
     add_picture(tmp_path / "photos" / "a.png")
     (tmp_path / "data.yaml").write_text(f"train: photos\n{NAMES}")
-    with pytest.raises(UserError, match="no label file for any of the 1 image of"):
+    with pytest.raises(UserError, match="no label file for the images of"):
         read_yolo(tmp_path)
 
 
