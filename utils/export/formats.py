@@ -88,6 +88,21 @@ class ExportSettings:
             parts.append(f"batch{self.batch}")
         return "-".join(parts) + FORMATS[self.format].suffix
 
+    def check_name(self, path: Path) -> None:
+        """Checks the name of an output, by which the format of a model is known.
+
+        Raises:
+            UserError: It would be taken for another format.
+        """
+        suffix = FORMATS[self.format].suffix
+        if suffix.startswith("."):
+            if path.suffix != suffix:
+                raise UserError(f"--out {path} must end in {suffix} with --format {self.format}")
+        elif path.suffix in {each.suffix for each in FORMATS.values()}:
+            raise UserError(
+                f"--out {path} is a folder with --format {self.format}: remove {path.suffix}"
+            )
+
 
 @dataclass(frozen=True)
 class QuantizationSettings:
