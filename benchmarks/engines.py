@@ -87,7 +87,12 @@ def build_parser() -> cli.Parser:
     add = parser.add_argument
     add("--run", type=Path, metavar="DIR", required=True, help="run directory")
     add("--data", type=Path, metavar="DIR", help="VOCdevkit (default: that of the run)")
-    add("--rounds", type=cli.positive, default=8, help="blocks of calls (default: %(default)s)")
+    add(
+        "--rounds",
+        type=cli.integer(2, cli.MAX_RUNS),  # one has no quartiles
+        default=8,
+        help="blocks of calls (default: %(default)s)",
+    )
     add(
         "--threads",
         type=cli.at_most(cli.MAX_THREADS),
