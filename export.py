@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from utils import cli
 from utils.errors import UserError
 from utils.export.formats import (
+    ACTIVATION_BITS,
     CALIBRATION_IMAGES,
     FORMATS,
     MAX_LOSS,
     PRECISIONS,
-    QUANTIZED,
     ExportSettings,
     QuantizationSettings,
 )
@@ -174,7 +174,7 @@ def _quantization(args: argparse.Namespace) -> QuantizationSettings | None:
     if not args.check:  # which also needs data
         flags["data"] = args.data
     given = [f"--{name}" for name, value in flags.items() if value is not None]
-    if args.precision in QUANTIZED:
+    if args.precision in ACTIVATION_BITS:
         max_loss = MAX_LOSS if args.max_loss is None else args.max_loss
         return QuantizationSettings(args.calibrate or CALIBRATION_IMAGES, args.data, max_loss)
     if given:

@@ -9,7 +9,7 @@ from utils.inference.metadata import Scheme
 
 FormatName = Literal["saved_model", "onnx", "litert", "openvino"]
 PRECISIONS = get_args(Scheme)
-QUANTIZED = ("int8", "int16x8")
+ACTIVATION_BITS = {"int8": 8, "int16x8": 16}  # of the precisions that are quantized
 
 CALIBRATION_IMAGES = 200
 MAX_LOSS = 0.02  # of mAP

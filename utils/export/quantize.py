@@ -15,7 +15,12 @@ from utils.errors import UserError
 from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
 from utils.export.accuracy import Accuracy, measure_accuracy
 from utils.export.calibration import read_calibration_set
-from utils.export.formats import ANY_LOSS, ExportSettings, QuantizationSettings
+from utils.export.formats import (
+    ACTIVATION_BITS,
+    ANY_LOSS,
+    ExportSettings,
+    QuantizationSettings,
+)
 from utils.export.latency import median_ms
 from utils.export.run_images import find_run_images, validation_samples
 from utils.export.search import Goal, Trial, Trials, search
@@ -80,7 +85,7 @@ def export_quantized(
             return measure_accuracy(_predictor(file), samples, run.classes)
 
         def rank() -> list[str]:
-            bits = 16 if settings.precision == "int16x8" else 8
+            bits = ACTIVATION_BITS[settings.precision]
             return list(rank_convolutions(network, canvases.canvases, bits))
 
         goal = Goal(_reference(run, samples), quantization.max_loss)

@@ -2,25 +2,15 @@ import json
 
 import pytest
 
-from nets.versions import VERSIONS
+from tests.fake_runtime import make_metadata
 from utils.errors import JobError
 from utils.export.accuracy import Accuracy
 from utils.export.search import Goal, Trials, search
-from utils.inference.metadata import Calibration, Metadata, Quantization
+from utils.inference.metadata import Calibration, Quantization
 
 RANKED = [f"conv{number}" for number in range(40)]
 REFERENCE = Accuracy(0.9, 0.6)
-METADATA = Metadata(
-    "mobilenetv2",
-    1.0,
-    "v4",
-    ("cat",),
-    VERSIONS["v4"].anchors,
-    (64, 96),
-    "0",
-    precision="int8",
-    quantization=Quantization(Calibration(3, "0")),
-)
+METADATA = make_metadata(precision="int8", quantization=Quantization(Calibration(3, "0")))
 
 
 class ListWriter:

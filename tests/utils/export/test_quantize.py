@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from tests.fake_run import make_run
+from tests.fake_runtime import make_metadata
 from tests.vocset import add_image, add_list
 from utils.errors import JobError, UserError
 from utils.export import quantize
 from utils.export.accuracy import Accuracy
 from utils.export.formats import ExportSettings, QuantizationSettings
-from utils.inference.metadata import Metadata, from_text, to_text
-from utils.inference.thresholds import Thresholds
+from utils.inference.metadata import from_text, to_text
 
 INT8 = ExportSettings("onnx", "int8")
 REFERENCE = Accuracy(0.8, 0.5)
@@ -76,28 +76,12 @@ def export(run, monkeypatch):
             return Accuracy(0.79, 0.5 if floats >= needed else 0.4)
 
         monkeypatch.setattr(quantize, "measure_accuracy", accuracy)
-        metadata = quantize_metadata(run, settings, nms)
+        metadata = make_metadata(precision=settings.precision, nms=nms)
         path = run.path / "export/m.onnx"
         quantize.export_quantized(run, settings, QuantizationSettings(2, **options), metadata, path)
         return from_text(path.read_text(), path)
 
     return call
-
-
-def quantize_metadata(run, settings, nms):
-    config = run.config
-    return Metadata(
-        config.backbone,
-        config.width,
-        config.yolo.name,
-        ("cat",),
-        config.yolo.anchors,
-        config.input_size,
-        "0",
-        precision=settings.precision,
-        nms=nms,
-        thresholds=Thresholds(0.5, 0.3, 100),
-    )
 
 
 def files_in(run):
