@@ -105,8 +105,8 @@ def test_files_of_other_runs_are_an_error(capsys, monkeypatch, model):
         (["--json"], "--json prints what --check measures"),
         (["--nms"], "no --format given"),
         (["--check", "--nms"], "--nms needs --format"),
-        (["--format", "onnx", "--out", "m.bin"], "--out m.bin must end in .onnx"),
-        (["--format", "openvino", "--out", "m.onnx"], "m.onnx is a folder with --format openvino"),
+        (["--check", "--format", "onnx", "--out", "m.bin"], "--out m.bin must end in .onnx"),
+        (["--check", "--format", "openvino", "--out", "m.onnx"], "--out m.onnx is a folder"),
         (["--check", "--max-boxes", "7"], "--max-boxes needs --format"),
     ],
 )
