@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING
 from utils import cli
 from utils.errors import UserError
 from utils.export.formats import (
+    ACTIVATION_BITS,
     CALIBRATION_IMAGES,
     FORMATS,
     MAX_LOSS,
     PRECISIONS,
-    QUANTIZED,
     ExportSettings,
     QuantizationSettings,
 )
@@ -22,6 +23,7 @@ from utils.files import refuse_existing
 from utils.inference.thresholds import Thresholds
 
 if TYPE_CHECKING:  # --help must not wait for TensorFlow
+    from utils.data.annotation import Sample
     from utils.run import Run
 
 DYNAMIC = "dynamic"
@@ -97,12 +99,13 @@ def main(args: argparse.Namespace) -> None:
     from utils.run import load_run, newest_run
 
     run = load_run(args.run or newest_run())
+    samples = _validation_samples(run, args.data) if args.check else []
     path = None
     if export:
         path = export(run)
         print(path, file=sys.stderr if args.json else sys.stdout)
     if args.check:
-        _check(run, path, args.data, args.json)
+        _check(run, path, samples, args.json)
 
 
 def _refuse_flags_of_export(args: argparse.Namespace) -> None:
@@ -124,6 +127,7 @@ def _exporter(args: argparse.Namespace) -> Callable[["Run"], Path]:
     )
     quantization = _quantization(args)
     if args.out:
+        settings.check_name(args.out)
         refuse_existing(args.out)
 
     def export(run: "Run") -> Path:
@@ -146,15 +150,18 @@ def _exporter(args: argparse.Namespace) -> Callable[["Run"], Path]:
     return export
 
 
-def _check(run: "Run", path: Path | None, data: Path | None, as_json: bool) -> None:
+def _validation_samples(run: "Run", data: Path | None) -> list["Sample"]:
+    from utils.export.run_images import find_run_images, validation_samples
+
+    return validation_samples(find_run_images(run, data), run.classes)
+
+
+def _check(run: "Run", path: Path | None, samples: list["Sample"], as_json: bool) -> None:
     """Prints what is measured of an exported model; of all of the run if `path` is None."""
     from utils.export.check import check_exports, format_checked, to_documents
-    from utils.export.run_images import find_run_images, validation_samples
     from utils.inference.model import find_exports
 
-    paths = [path] if path else find_exports(run.path / "export")
-    samples = validation_samples(find_run_images(run, data), run.classes)
-    rows = check_exports(run, paths, samples)
+    rows = check_exports(run, [path] if path else find_exports(run.path / "export"), samples)
     if as_json:
         print(json.dumps(to_documents(rows), ensure_ascii=False, allow_nan=False))
     else:
@@ -167,7 +174,7 @@ def _quantization(args: argparse.Namespace) -> QuantizationSettings | None:
     if not args.check:  # which also needs data
         flags["data"] = args.data
     given = [f"--{name}" for name, value in flags.items() if value is not None]
-    if args.precision in QUANTIZED:
+    if args.precision in ACTIVATION_BITS:
         max_loss = MAX_LOSS if args.max_loss is None else args.max_loss
         return QuantizationSettings(args.calibrate or CALIBRATION_IMAGES, args.data, max_loss)
     if given:
@@ -183,4 +190,5 @@ def _batch(text: str) -> int | str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # removes unfinished files, as Ctrl-C
     cli.run(main, build_parser())

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from utils import cli
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from utils.data.annotation import Sample
     from utils.inference.engines.session import Session
     from utils.inference.predictor import Predictor
     from utils.run import Run
 
 KERAS = "keras"
-BATCHES = (1, 8)
 IMAGES = {1: 8, 8: 16}  # images per timed call by batch size
 
 
@@ -59,19 +60,19 @@ def measure_map(job: Job) -> dict[str, dict[str, float | None]]:
     """Returns the size and, on the validation images, VOC's and COCO's mAP of each file."""
     run, samples = _open(job)
     from utils.evaluation.settings import THRESHOLDS
-    from utils.export.check import map_of, megabytes_of
+    from utils.export.accuracy import measure_accuracy
+    from utils.files import megabytes_of
     from utils.inference.engines.session import RuntimeSettings
     from utils.inference.model import load_model
     from utils.run import RunDirectory
 
-    models = {path.name: load_model(path, RuntimeSettings()) for path in job.exports}
-    models = {KERAS: run, **models}
-    sizes = {path.name: megabytes_of(path) for path in job.exports}
-    sizes[KERAS] = megabytes_of(RunDirectory(run.path).best_weights)
+    files = {KERAS: RunDirectory(run.path).best_weights}
+    files |= {path.name: path for path in job.exports}
     result = {}
-    for name, model in models.items():
-        map50, coco = map_of(model.predictor(THRESHOLDS, 8), samples, run.classes)
-        result[name] = {"megabytes": sizes[name], "map50": map50, "map": coco}
+    for name, path in files.items():
+        model = run if name == KERAS else load_model(path, RuntimeSettings())
+        found = measure_accuracy(model.predictor(THRESHOLDS, 8), samples, run.classes)
+        result[name] = {"megabytes": megabytes_of(path), "map50": found.map50, "map": found.map}
     return result
 
 
@@ -84,7 +85,7 @@ def measure_speed(job: Job, threads: int) -> dict[str, list[dict[str, object]]]:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     run, samples = _open(job)
     result: dict[str, list[dict[str, object]]] = {name: [] for name in job.names}
-    for batch in BATCHES:
+    for batch in IMAGES:
         for name, speed in _measure_batch(job, run, samples, threads, batch).items():
             result[name].append({"threads": threads, "batch": batch, **speed})
     return result
@@ -103,29 +104,29 @@ def _measure_batch(
     job: Job, run: "Run", samples: list["Sample"], threads: int, batch: int
 ) -> dict[str, dict[str, object]]:
     """Times the network alone and the whole way of each file, in milliseconds per image."""
+    from utils.export.canvases import read_canvases
     from utils.export.keras_session import KerasSession
     from utils.export.latency import time_in_turn
-    from utils.inference.engines.exported import ExportedEngine
     from utils.inference.engines.session import RuntimeSettings
     from utils.inference.model import load_model
-    from utils.inference.predictor import Predictor
     from utils.inference.thresholds import Thresholds
 
     networks: dict[str, Session] = {KERAS: KerasSession(run.detector, batch)}
     predictors: dict[str, Predictor] = {KERAS: run.predictor(Thresholds(), batch)}
     for path in job.exports:
         model = load_model(path, RuntimeSettings(batch, threads))
-        session = networks[path.name] = model.open()
-        engine = ExportedEngine(session, model.metadata, Thresholds())
-        predictors[path.name] = Predictor(engine, run.config.resize == "stretch")
+        networks[path.name] = model.open()
+        predictors[path.name] = model.predictor_of(networks[path.name], Thresholds())
+    files = [sample.image for sample in samples[:batch]]
+    canvases = read_canvases(files, tuple(run.config.input_size), run.config.resize)
     functions = {}
     for name in job.names:
-        functions[name, "network_ms"] = _network(networks[name], predictors[name], samples, batch)
+        functions[name, "network_ms"] = _network(networks[name], canvases, batch)
         functions[name, "file_to_boxes_ms"] = _whole_way(predictors[name], samples, batch)
-    seconds = time_in_turn(functions, job.rounds, calls=1)
+    milliseconds = time_in_turn(functions, job.rounds, calls=1)
     quartiles = {
-        key: _quartiles([1000 * each / IMAGES[batch] for each in values])
-        for key, values in seconds.items()
+        key: _quartiles([each / IMAGES[batch] for each in values])
+        for key, values in milliseconds.items()
     }
     return {
         name: {kind: quartiles[name, kind] for kind in ("network_ms", "file_to_boxes_ms")}
@@ -139,18 +140,11 @@ def _measure_batch(
     }
 
 
-def _network(
-    session: "Session", predictor: "Predictor", samples: list["Sample"], batch: int
-) -> Callable[[], None]:
-    """Returns a function that runs the network on letterboxed images."""
+def _network(session: "Session", canvases: "np.ndarray", batch: int) -> Callable[[], None]:
+    """Returns a function that runs the network on `IMAGES[batch]` letterboxed images."""
     import numpy as np
 
-    from utils.data.images import read_image
-    from utils.data.letterbox import letterbox
-
-    size = predictor.input_size
-    images = [letterbox(read_image(each.image, size), size)[0] for each in samples[:batch]]
-    session.images[:] = np.resize(np.stack(images), session.images.shape)
+    session.images[:] = np.resize(canvases, session.images.shape)
     calls = IMAGES[batch] // batch * -(-batch // len(session.images))
 
     def run() -> None:

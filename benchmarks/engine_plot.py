@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+MIN_MARGIN = 0.01  # of mAP, so that differences by rounding do not look large
+
 
 def draw_engines(rows: list[dict], path: Path) -> None:
     """Plots mAP against the milliseconds from file to boxes, one point per file.
@@ -37,7 +39,10 @@ def draw_engines(rows: list[dict], path: Path) -> None:
         ylabel="mAP on the validation images",
     )
     axes.set_xlim(0, 1.3 * max(times.values()))  # room for names
-    axes.margins(y=0.4)
+    scores = [row["map"] or 0.0 for row in rows]
+    margin = max(MIN_MARGIN, 0.4 * (max(scores) - min(scores)))
+    axes.set_ylim(min(scores) - margin, max(scores) + margin)
+    axes.ticklabel_format(useOffset=False)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -37,11 +37,12 @@ def main(args: argparse.Namespace) -> None:
     for threads in args.threads:
         for name, speeds in in_a_process(measure_speed, job, threads).items():
             rows[name].setdefault("speeds", []).extend(speeds)
+    records = [*rows.values()]
     document, plot = folder / "engines.json", folder / "engines.png"
-    with written_whole(document) as (part,):
-        part.write_text(json.dumps([*rows.values()], indent=2) + "\n", encoding="utf-8")
-    print(table_of([*rows.values()]), end="")
-    draw_engines([*rows.values()], plot)
+    with written_whole(document, plot) as (document_part, plot_part):
+        document_part.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        draw_engines(records, plot_part)
+    print(table_of(records), end="")
     print(f"document: {document}, plot: {plot}")
 
 
@@ -87,7 +88,12 @@ def build_parser() -> cli.Parser:
     add = parser.add_argument
     add("--run", type=Path, metavar="DIR", required=True, help="run directory")
     add("--data", type=Path, metavar="DIR", help="VOCdevkit (default: that of the run)")
-    add("--rounds", type=cli.positive, default=8, help="blocks of calls (default: %(default)s)")
+    add(
+        "--rounds",
+        type=cli.integer(2, cli.MAX_RUNS),  # one has no quartiles
+        default=8,
+        help="blocks of calls (default: %(default)s)",
+    )
     add(
         "--threads",
         type=cli.at_most(cli.MAX_THREADS),

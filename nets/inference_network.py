@@ -85,6 +85,11 @@ def inference_network(detector: Detector) -> keras.Model:
     return keras.Model(trunk.input, outputs, name="detector")
 
 
+def convolutions_of(network: keras.Model) -> list[layers.Layer]:
+    """Returns the convolutions of a network, also of the models in it, in order."""
+    return [layer for layer in network._flatten_layers() if isinstance(layer, CONVOLUTIONS)]
+
+
 def _split_head(features: KerasTensor, head: layers.Conv2D, num_classes: int) -> list[KerasTensor]:
     """Predicts the four parts of the logits, (B, P, channels) each."""
     kernel, bias = (weight.numpy() for weight in (head.kernel, head.bias))

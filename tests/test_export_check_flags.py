@@ -15,6 +15,7 @@ from tests.red_finder import RedFinder, picture
 from tests.vocset import add_image, add_list
 from utils import cli
 from utils.inference.engines.session import RuntimeSettings
+from utils.inference.thresholds import Thresholds
 from utils.run import Run, RunDirectory
 
 
@@ -59,6 +60,7 @@ def model(monkeypatch):
 
 
 def test_table_compares_every_file_with_keras(capsys, model):
+    Path("run/export/.part.1.m.onnx").write_text("of an export that was killed")
     code, out, err = check(capsys, "--check")
     assert code == 0
     header, keras, file = out.splitlines()
@@ -68,6 +70,17 @@ def test_table_compares_every_file_with_keras(capsys, model):
     assert file.split()[4:10] == ["0", "0", "1.0000", "1.0000", "0.0000", "0.0000"]
     assert "note: run/export/m.onnx: red finder, 2 threads, float32" in err
     assert "warning" not in err
+
+
+def test_suppression_inside_is_compared_at_its_own_thresholds(capsys, monkeypatch, model):
+    thresholds = Thresholds(confidence=0.95)  # above all scores
+    install(monkeypatch, Path("run/export/m.onnx"), weights="1", nms=True, thresholds=thresholds)
+    code, out, err = check(capsys, "--check")
+    assert code == 0
+    keras, file = out.splitlines()[1:]
+    assert keras.split()[6] == "1.0000"
+    assert file.split()[6:10] == ["0.0000"] * 4
+    assert "m.onnx: mAP of the file and of Keras with its own thresholds, --conf 0.95," in err
 
 
 def test_stale_files_are_reported(capsys, monkeypatch, model):
@@ -92,6 +105,8 @@ def test_files_of_other_runs_are_an_error(capsys, monkeypatch, model):
         (["--json"], "--json prints what --check measures"),
         (["--nms"], "no --format given"),
         (["--check", "--nms"], "--nms needs --format"),
+        (["--check", "--format", "onnx", "--out", "m.bin"], "--out m.bin must end in .onnx"),
+        (["--check", "--format", "openvino", "--out", "m.onnx"], "--out m.onnx is a folder"),
         (["--check", "--max-boxes", "7"], "--max-boxes needs --format"),
     ],
 )

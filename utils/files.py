@@ -62,6 +62,12 @@ def refuse_existing(*paths: Path) -> None:
             raise UserError(f"{path} already exists, choose another path or move it away")
 
 
+def megabytes_of(path: Path) -> float:
+    """Returns the size of a file, or of the files in a folder, in millions of bytes."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+
+
 def is_in_use(folder: Path) -> bool:
     """Whether a path is a file, or a folder that has more than leftovers of a killed process."""
     return folder.exists() and (not folder.is_dir() or _leftovers(folder) != {*folder.iterdir()})

@@ -25,4 +25,4 @@ def _of_container() -> int | None:
         return None
     stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
     # Cached files count as used, but are dropped when memory is needed.
-    return int(most) - int(used.read_text()) + int(stat.get("inactive_file", 0))
+    return max(0, int(most) - int(used.read_text()) + int(stat.get("inactive_file", 0)))

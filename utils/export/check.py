@@ -1,34 +1,31 @@
 """Compares exported models with the run that they come from, on its validation images."""
 
-import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from utils.data.annotation import Sample
-from utils.data.letterbox import Letterbox
-from utils.data.reading import read_patiently
 from utils.errors import UserError
-from utils.evaluation.evaluator import predict_samples
-from utils.evaluation.metrics import evaluate
 from utils.evaluation.settings import THRESHOLDS
+from utils.export.accuracy import Accuracy, measure_accuracy
+from utils.export.canvases import evenly_spaced, read_canvases
 from utils.export.job import digest_of
 from utils.export.keras_session import KerasSession
-from utils.export.latency import time_in_turn
+from utils.export.latency import median_ms
 from utils.export.parity import Errors, measure_parity
-from utils.inference.engines.exported import ExportedEngine
+from utils.files import megabytes_of
 from utils.inference.engines.session import RuntimeSettings, Session
 from utils.inference.model import ExportedModel, format_of, load_model
-from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
 from utils.run import Run, RunDirectory
 from utils.text import format_table
 
 BATCH = 8
-PARITY_IMAGES = 64  # evenly spaced over the validation images
+PARITY_IMAGES = 64
 ROUNDS, CALLS = 8, {1: 4, BATCH: 1}  # of the timing; calls per round by number of images
 KERAS = "keras"
 
@@ -83,8 +80,6 @@ COLUMNS = {  # headers and formats of the table
     "images/s, batch 8": "{:.1f}",
 }
 
-Scores = tuple[float | None, float | None]  # VOC's mAP and COCO's
-
 
 def check_exports(run: Run, paths: Sequence[Path], samples: Sequence[Sample]) -> list[Checked]:
     """Compares exported models with their run.
@@ -105,53 +100,53 @@ def check_exports(run: Run, paths: Sequence[Path], samples: Sequence[Sample]) ->
         JobError: A model computes NaN.
     """
     models = {str(path): load_model(path, RuntimeSettings()) for path in paths}
-    for model in models.values():
-        _check_origin(model, run)
-    canvases = _canvases(run, samples)
+    _check_origins(models, run)
+    files = [sample.image for sample in evenly_spaced(samples, PARITY_IMAGES)]
+    canvases = read_canvases(files, tuple(run.config.input_size), run.config.resize)
+    keras = {batch: KerasSession(run.detector, batch) for batch in CALLS}
     sessions = {name: _open(model, BATCH, "float32") for name, model in models.items()}
     compared = {name: (model, sessions[name]) for name, model in models.items()}
-    errors = measure_parity(compared, KerasSession(run.detector, BATCH), canvases)
+    errors = measure_parity(compared, keras[BATCH], canvases)
     for name, model in models.items():
         if format_of(model.path) == "openvino":  # the others have only one precision
             sessions[name] = _open(model, BATCH)
         print(f"note: {name}: {sessions[name].description}", file=sys.stderr)
-    networks = {
-        KERAS: {batch: KerasSession(run.detector, batch) for batch in CALLS},
-        **{
-            name: {1: _open(model, 1) if model.metadata.batch is None else sessions[name]}
-            | {BATCH: sessions[name]}
-            for name, model in models.items()
-        },
+    singles = {
+        name: _open(model, 1) if model.metadata.batch is None else sessions[name]
+        for name, model in models.items()
     }
-    milliseconds = {batch: _milliseconds(networks, batch, canvases) for batch in CALLS}
-    keras_scores: dict[Thresholds, Scores] = {}
+    ms = {
+        1: _milliseconds({KERAS: keras[1], **singles}, 1, canvases),
+        BATCH: _milliseconds({KERAS: keras[BATCH], **sessions}, BATCH, canvases),
+    }
 
-    def scores_of_keras(thresholds: Thresholds) -> Scores:
-        if thresholds not in keras_scores:
-            predictor = run.predictor(thresholds, BATCH)
-            keras_scores[thresholds] = map_of(predictor, samples, run.classes)
-        return keras_scores[thresholds]
+    @cache
+    def accuracy_of_keras(thresholds: Thresholds) -> Accuracy:
+        return measure_accuracy(run.predictor(thresholds, BATCH), samples, run.classes)
 
-    def row(name: str, about: tuple, error: Errors, found: Scores, expected: Scores) -> Checked:
-        losses = [
-            None if ours is None or theirs is None else theirs - ours
-            for ours, theirs in zip(found, expected, strict=True)
-        ]
-        speeds = milliseconds[1][name], 1000 * BATCH / milliseconds[BATCH][name]
-        return Checked(*about, error.box, error.score, *found, *losses, *speeds)
+    def row(name: str, about: tuple, error: Errors, found: Accuracy, base: Accuracy) -> Checked:
+        scores = *astuple(found), *astuple(base - found)
+        return Checked(
+            *about, error.box, error.score, *scores, ms[1][name], 1000 * BATCH / ms[BATCH][name]
+        )
 
-    base = scores_of_keras(THRESHOLDS)
-    weights = RunDirectory(run.path).best_weights
-    about = (str(run.path), KERAS, "float32", megabytes_of(weights))
-    rows = [row(KERAS, about, Errors(0.0, 0.0), base, base)]
+    base = accuracy_of_keras(THRESHOLDS)
+    size = megabytes_of(RunDirectory(run.path).best_weights)
+    rows = [row(KERAS, (str(run.path), KERAS, "float32", size), Errors(0.0, 0.0), base, base)]
     for name, model in models.items():
         metadata = model.metadata
         thresholds = metadata.thresholds if metadata.nms else THRESHOLDS
-        engine = ExportedEngine(sessions[name], metadata, thresholds)
-        predictor = Predictor(engine, stretch=metadata.preprocessing.resize == "stretch")
-        found = map_of(predictor, samples, run.classes)
+        predictor = model.predictor_of(sessions[name], thresholds)
+        found = measure_accuracy(predictor, samples, run.classes)
         about = (name, format_of(model.path), metadata.precision, megabytes_of(model.path))
-        rows.append(row(name, about, errors[name], found, scores_of_keras(thresholds)))
+        rows.append(row(name, about, errors[name], found, accuracy_of_keras(thresholds)))
+        if metadata.nms:
+            print(
+                f"note: {name}: mAP of the file and of Keras with its own thresholds, --conf "
+                f"{thresholds.confidence:g}, --iou {thresholds.iou:g} and --max-boxes "
+                f"{thresholds.max_boxes}",
+                file=sys.stderr,
+            )
     return rows
 
 
@@ -169,25 +164,27 @@ def format_checked(rows: Sequence[Checked]) -> str:
     return format_table([(Path(row[0]).name, *row[1:]) for row in table])
 
 
-def _check_origin(model: ExportedModel, run: Run) -> None:
-    """Reports a model of other weights.
+def _check_origins(models: Mapping[str, ExportedModel], run: Run) -> None:
+    """Reports models of other weights.
 
     Raises:
-        UserError: It is of another network.
+        UserError: A model is of another network.
     """
-    metadata, config = model.metadata, run.config
-    ours = (tuple(run.classes), tuple(config.input_size), config.yolo.anchors)
-    if (metadata.classes, metadata.input_size, metadata.anchors) != ours:
-        raise UserError(
-            f"{model.path} has other classes, anchors or another input size than {run.path}: it "
-            "was exported from another run, remove it or specify that run"
-        )
-    if metadata.weights != digest_of(run.detector):
-        print(
-            f"warning: {model.path} was exported from other weights than the current ones of "
-            f"{run.path}: export it again",
-            file=sys.stderr,
-        )
+    ours = (tuple(run.classes), tuple(run.config.input_size), run.config.yolo.anchors)
+    weights = digest_of(run.detector)
+    for name, model in models.items():
+        metadata = model.metadata
+        if (metadata.classes, metadata.input_size, metadata.anchors) != ours:
+            raise UserError(
+                f"{name} has other classes, anchors or another input size than {run.path}: it was "
+                "exported from another run, remove it or specify that run"
+            )
+        if metadata.weights != weights:
+            print(
+                f"warning: {name} was exported from other weights than the current ones of "
+                f"{run.path}: export it again",
+                file=sys.stderr,
+            )
 
 
 def _open(model: ExportedModel, batch: int, precision: str = "auto") -> Session:
@@ -195,27 +192,14 @@ def _open(model: ExportedModel, batch: int, precision: str = "auto") -> Session:
     return ExportedModel(model.path, model.metadata, settings).open()
 
 
-def _canvases(run: Run, samples: Sequence[Sample]) -> np.ndarray:
-    """Returns up to `PARITY_IMAGES` letterboxed images (N, H, W, 3) uint8."""
-    count = min(PARITY_IMAGES, len(samples))
-    chosen = [samples[index * len(samples) // count] for index in range(count)]
-    return np.stack([_letterboxed(sample, run) for sample in chosen])
-
-
-def _letterboxed(sample: Sample, run: Run) -> np.ndarray:
-    size = tuple(run.config.input_size)
-    image = read_patiently(sample.image, size, (sample.height, sample.width))
-    return Letterbox.fit(image.shape[:2], size, run.config.resize == "stretch").apply(image)
-
-
 def _milliseconds(
-    networks: Mapping[str, Mapping[int, Session]], batch: int, canvases: np.ndarray
+    sessions: Mapping[str, Session], count: int, canvases: np.ndarray
 ) -> dict[str, float]:
     """Returns the median milliseconds that each network takes for a number of images."""
 
     def runner(session: Session) -> Callable[[], None]:
         session.images[:] = np.resize(canvases, session.images.shape)
-        calls = -(-batch // len(session.images))
+        calls = -(-count // len(session.images))
 
         def run() -> None:
             for _ in range(calls):
@@ -223,18 +207,5 @@ def _milliseconds(
 
         return run
 
-    functions = {name: runner(sessions[batch]) for name, sessions in networks.items()}
-    seconds = time_in_turn(functions, ROUNDS, CALLS[batch])
-    return {name: 1000 * statistics.median(each) for name, each in seconds.items()}
-
-
-def map_of(predictor: Predictor, samples: Sequence[Sample], classes: Sequence[str]) -> Scores:
-    """Returns VOC's mAP at an IoU of 0.5 and COCO's mAP."""
-    metrics = evaluate(samples, predict_samples(predictor, samples), classes).metrics
-    return metrics["voc"]["map"], metrics["coco"]["map"]
-
-
-def megabytes_of(path: Path) -> float:
-    """Returns the size of a file, or of the files in a folder, in millions of bytes."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+    functions = {name: runner(session) for name, session in sessions.items()}
+    return median_ms(functions, ROUNDS, CALLS[count])

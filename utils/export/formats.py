@@ -9,7 +9,7 @@ from utils.inference.metadata import Scheme
 
 FormatName = Literal["saved_model", "onnx", "litert", "openvino"]
 PRECISIONS = get_args(Scheme)
-QUANTIZED = ("int8", "int16x8")
+ACTIVATION_BITS = {"int8": 8, "int16x8": 16}  # of the precisions that are quantized
 
 CALIBRATION_IMAGES = 200
 MAX_LOSS = 0.02  # of mAP
@@ -87,6 +87,21 @@ class ExportSettings:
         if self.batch is not None and FORMATS[self.format].free_batch:
             parts.append(f"batch{self.batch}")
         return "-".join(parts) + FORMATS[self.format].suffix
+
+    def check_name(self, path: Path) -> None:
+        """Checks the name of an output, by which the format of a model is known.
+
+        Raises:
+            UserError: It would be taken for another format.
+        """
+        suffix = FORMATS[self.format].suffix
+        if suffix.startswith("."):
+            if path.suffix != suffix:
+                raise UserError(f"--out {path} must end in {suffix} with --format {self.format}")
+        elif path.suffix in {each.suffix for each in FORMATS.values()}:
+            raise UserError(
+                f"--out {path} is a folder with --format {self.format}: remove {path.suffix}"
+            )
 
 
 @dataclass(frozen=True)

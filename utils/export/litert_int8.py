@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.export import litert_file
+from utils.export.formats import ACTIVATION_BITS
 from utils.export.litert import convert
 from utils.export.litert_file import Model
 from utils.export.litert_kernels import (
@@ -36,7 +37,6 @@ except ImportError as error:
         "pip install -r requirements-export.txt"
     ) from error
 
-ACTIVATION_BITS = {"int8": 8, "int16x8": 16}
 WEIGHT_BITS = 8
 NO_QUANTIZE = litert_quantizer.AlgorithmName.NO_QUANTIZE
 

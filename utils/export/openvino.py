@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nets.inference_network import convolutions_of
 from utils.errors import UserError
 from utils.export.graph import traceable
 from utils.export.openvino_nms import add_suppression
@@ -93,12 +94,6 @@ def _name_convolutions(model: Any, network: keras.Model) -> None:
     # The scaling of the pixels can become part of the first kernel.
     for node, name in zip(others, itertools.chain(*names.values()), strict=True):
         node.set_friendly_name(name)
-
-
-def convolutions_of(network: keras.Model) -> list[keras.layers.Layer]:
-    """Returns the convolutions of a network, also of the models in it, in order."""
-    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-    return [layer for layer in network._flatten_layers() if isinstance(layer, kinds)]
 
 
 def convolutions_in(model: Any) -> list[Any]:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from utils.export.openvino import CONVOLUTIONS, convert, convolutions_in, save
 from utils.export.quantizer import CalibrationSet
 from utils.inference.engines.openvino import DEVICE, MODEL, import_openvino
 from utils.inference.metadata import Metadata
-from utils.text import counted
 
 INTEGERS = ("i8", "u8")
 ROUNDING = "FakeQuantize"  # rounds a tensor to the levels of an integer
@@ -76,7 +74,6 @@ def _quantize(model: Any, canvases: np.ndarray) -> Any:
     def prepare(canvas: np.ndarray) -> dict[str, np.ndarray]:
         return {"images": np.float32(canvas[None])}
 
-    print(f"calibrating on {counted(len(canvases), 'image')} by nncf", file=sys.stderr)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         return nncf.quantize(
             model,

@@ -11,27 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.errors import JobError
+from utils.export.accuracy import Accuracy
 from utils.export.quantizer import Quantizer
 from utils.inference.metadata import Metadata
+from utils.text import counted
 
 # With more of them in float, a file is neither small nor fast, and float16 is the better choice.
 MAX_FLOAT_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """What a model scores on the validation images.
-
-    Attributes:
-        map50: VOC's mAP at an IoU of 0.5, 0..1.
-        map: COCO's mAP, 0..1.
-    """
-
-    map50: float
-    map: float
-
-    def __str__(self) -> str:
-        return f"mAP50 {self.map50:.4f}, mAP {self.map:.4f}"
 
 
 @dataclass(frozen=True)
@@ -39,7 +25,7 @@ class Goal:
     """How much mAP a quantized model may lose.
 
     Attributes:
-        reference: What the model scores before it is quantized.
+        reference: What the model scores before it is quantized; both metrics are defined.
         max_loss: Maximum loss of mAP, 0..1.
     """
 
@@ -54,12 +40,12 @@ class Trial:
     Attributes:
         path: The file or folder.
         metadata: Its metadata, which name the convolutions in float.
-        loss: How much mAP it loses; negative if it gains.
+        lost: How much it loses of both metrics; negative if it gains.
     """
 
     path: Path
     metadata: Metadata
-    loss: float
+    lost: Accuracy
 
     @property
     def float_layers(self) -> tuple[str, ...]:
@@ -104,10 +90,10 @@ class Trials:
         path = self._folder / f"{self._count}-{self._name}"
         self._quantizer.write(metadata, path)
         accuracy = self._measure(path)
-        trial = Trial(path, metadata, self.goal.reference.map - accuracy.map)
+        trial = Trial(path, metadata, self.goal.reference - accuracy)
         print(
-            f"trial {self._count}: {len(float_layers)} convolutions in float, {accuracy}, "
-            f"mAP lost {trial.loss:.4f}",
+            f"trial {self._count}: {counted(len(float_layers), 'convolution')} in float, "
+            f"mAP50 {accuracy.map50:.4f}, mAP {accuracy.map:.4f}, mAP lost {trial.lost.map:z.4f}",
             file=sys.stderr,
         )
         if float_layers and not self.holds(trial):
@@ -116,7 +102,7 @@ class Trials:
 
     def holds(self, trial: Trial) -> bool:
         """Whether a file reaches the goal."""
-        return trial.loss <= self.goal.max_loss
+        return trial.lost.map <= self.goal.max_loss
 
 
 def search(trials: Trials, rank: Callable[[], Sequence[str]]) -> list[Trial]:
@@ -160,10 +146,10 @@ def search(trials: Trials, rank: Callable[[], Sequence[str]]) -> list[Trial]:
 
 
 def _unreachable(failed: Sequence[Trial], goal: Goal, total: int) -> JobError:
-    best = min(failed, key=lambda trial: trial.loss)
-    reachable = int(1 + 1000 * best.loss) / 1000  # rounded up
+    best = min(failed, key=lambda trial: trial.lost.map)
+    reachable = int(1 + 1000 * best.lost.map) / 1000  # rounded up
     return JobError(
-        f"mAP falls by {best.loss:.4f} at best, with {len(best.float_layers)} of {total} "
+        f"mAP falls by {best.lost.map:.4f} at best, with {len(best.float_layers)} of {total} "
         f"convolutions in float, which is more than --max-loss {goal.max_loss:g}: accept it with "
         f"--max-loss {reachable:g}, or use a float precision"
     )

@@ -1,7 +1,6 @@
 """Ranks convolutions by how much the detections change if only one of them is quantized."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -9,36 +8,24 @@ import tensorflow as tf
 from keras import layers
 from tqdm import tqdm
 
-from nets.inference_network import CONVOLUTIONS
+from nets.inference_network import CONVOLUTIONS, convolutions_of
+from utils.export.canvases import evenly_spaced
 
-# Errors hardly depend on the images: with MobileNetV2 on BCCD, the ranks from 4
-# and from 8 images have a correlation of 0.999. Ranges need more images.
+# Errors hardly depend on the images: with MobileNetV2 on BCCD, the ranks from 4 and from 8 images
+# have a correlation of 0.999. Ranges need more images.
 ERROR_IMAGES = 4
-# How the ranking carries over to a runtime: the error of the same network in OpenVINO, on other
-# images, is 0.051 with all 113 convolutions quantized. With the first 2 in float it is
-# 0.031, with 12 0.020, with 40 0.013; with 12 at random 0.050, with the last 40 0.051.
 RANGE_IMAGES = 64
+# How the ranking carries over to a runtime: the error of the same network in OpenVINO, on other
+# images, is 0.051 with all 113 convolutions quantized. With the first 2 in float it is 0.031, with
+# 12 0.020, with 40 0.013; with 12 at random 0.050, with the last 40 0.051.
 BATCH_SIZE = 4
 
 NONE = -1  # no convolution is quantized
 
 
-@dataclass(frozen=True)
-class Sensitivity:
-    """How much the detections change if one convolution is quantized.
-
-    Attributes:
-        name: Name of the convolution in the network.
-        error: Relative error of the outputs, see `detection_error`; 0 for none.
-    """
-
-    name: str
-    error: float
-
-
 def rank_convolutions(
     network: keras.Model, canvases: np.ndarray, activation_bits: int = 8
-) -> list[Sensitivity]:
+) -> dict[str, float]:
     """Measures the error of each convolution, with a progress bar on standard error.
 
     Weights are quantized as symmetric int8 per output channel, inputs of the convolution as
@@ -53,19 +40,15 @@ def rank_convolutions(
         activation_bits: Bits of an activation, 8 or 16.
 
     Returns:
-        One entry per convolution, largest error first.
+        The error of each convolution by its name, largest first, see `detection_error`.
     """
     simulation = _Simulation(network, activation_bits)
-    for batch in _batches(_spread(canvases, RANGE_IMAGES)):
+    for batch in _batches(canvases, RANGE_IMAGES):
         simulation.observe(batch)
-    samples = [
-        (batch, simulation.outputs(batch)) for batch in _batches(_spread(canvases, ERROR_IMAGES))
-    ]
+    samples = [(batch, simulation.outputs(batch)) for batch in _batches(canvases, ERROR_IMAGES)]
     names = tqdm(simulation.names, "ranking convolutions", delay=2, leave=False, disable=None)
-    ranked = [
-        Sensitivity(name, simulation.error(samples, index)) for index, name in enumerate(names)
-    ]
-    return sorted(ranked, key=lambda each: -each.error)
+    errors = {name: simulation.error(samples, index) for index, name in enumerate(names)}
+    return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
 
 def detection_error(
@@ -91,11 +74,6 @@ def detection_error(
     return changed + moved
 
 
-def convolution_names(network: keras.Model) -> list[str]:
-    """Returns the names of the convolutions of a network, in its order."""
-    return [layer.name for layer in _flat(network) if isinstance(layer, CONVOLUTIONS)]
-
-
 def quantized_kernel(layer: layers.Layer) -> np.ndarray:
     """Returns the kernel of a convolution, rounded to symmetric int8 per output channel."""
     kernel = layer.get_weights()[0]
@@ -113,7 +91,7 @@ class _Simulation:
     """
 
     def __init__(self, network: keras.Model, activation_bits: int):
-        self.names = convolution_names(network)
+        self.names = [layer.name for layer in convolutions_of(network)]
         self._selection = _Selection(activation_bits)
         self._ranges = np.zeros((len(self.names), 2), np.float32)
         self._convolutions: dict[str, layers.Layer] = {}
@@ -147,11 +125,12 @@ class _Simulation:
         layer = self._convolutions[self.names[index]]
         kernel = layer.get_weights()[0]
         layer.kernel.assign(quantized_kernel(layer))
-        self._selection.select(index, self._ranges[index])
+        self._selection.index.assign(index)
+        self._selection.range.assign(self._ranges[index])
         errors = [
             float(detection_error(*self._run(images), *expected)) for images, expected in samples
         ]
-        self._selection.select(NONE)
+        self._selection.index.assign(NONE)
         layer.kernel.assign(kernel)
         return float(np.mean(errors))
 
@@ -199,13 +178,7 @@ class _Selection:
     def __init__(self, bits: int):
         self.bits = bits
         self.index = tf.Variable(NONE, trainable=False)
-        self.low = tf.Variable(0.0, trainable=False)
-        self.high = tf.Variable(0.0, trainable=False)
-
-    def select(self, index: int, limits: Sequence[float] = (0.0, 0.0)) -> None:
-        self.index.assign(index)
-        self.low.assign(limits[0])
-        self.high.assign(limits[1])
+        self.range = tf.Variable([0.0, 0.0], trainable=False)
 
 
 class _Probe(layers.Layer):
@@ -233,27 +206,15 @@ class _Probe(layers.Layer):
             data=features, pred=tf.equal(selection.index, self._index)
         )
         rounded = tf.quantization.fake_quant_with_min_max_vars(
-            selected, selection.low, selection.high, selection.bits
+            selected, *tf.unstack(selection.range), selection.bits
         )
         merged = tf.raw_ops.Merge(inputs=[others, rounded]).output
         return tf.ensure_shape(merged, features.shape)
 
 
-def _flat(model: keras.Model) -> Iterator[layers.Layer]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _flat(layer)
-        else:
-            yield layer
-
-
-def _spread(canvases: np.ndarray, most: int) -> np.ndarray:
-    count = min(most, len(canvases))
-    return canvases[np.arange(count) * len(canvases) // count]
-
-
-def _batches(canvases: np.ndarray) -> list[np.ndarray]:
-    return [canvases[i : i + BATCH_SIZE] for i in range(0, len(canvases), BATCH_SIZE)]
+def _batches(canvases: np.ndarray, most: int) -> list[np.ndarray]:
+    chosen = np.stack(evenly_spaced(canvases, most))
+    return [chosen[i : i + BATCH_SIZE] for i in range(0, len(chosen), BATCH_SIZE)]
 
 
 def _iou(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -82,8 +82,14 @@ class ExportedModel:
                 f"--iou {baked.iou:g} and --max-boxes {baked.max_boxes}: it cannot find more",
                 file=sys.stderr,
             )
-        engine = ExportedEngine(session, metadata, thresholds, labels)
-        return Predictor(engine, stretch=metadata.preprocessing.resize == "stretch")
+        return self.predictor_of(session, thresholds, labels)
+
+    def predictor_of(
+        self, session: Session, thresholds: Thresholds, labels: Sequence[int] | None = None
+    ) -> Predictor:
+        """Builds a predictor on a session of this model, without notes; see `predictor`."""
+        engine = ExportedEngine(session, self.metadata, thresholds, labels)
+        return Predictor(engine, stretch=self.metadata.preprocessing.resize == "stretch")
 
 
 def load_model(path: Path, settings: RuntimeSettings) -> ExportedModel:
@@ -105,10 +111,13 @@ def _note(text: str) -> None:
 def find_exports(folder: Path) -> list[Path]:
     """Returns the exported models of a folder.
 
+    Hidden files are left out: they are being written, or left behind by a process that was killed.
+
     Raises:
         UserError: There is none.
     """
-    found = sorted(filter(format_of, folder.iterdir())) if folder.is_dir() else []
+    paths = sorted(folder.glob("[!.]*"))
+    found = [path for path in paths if format_of(path)]
     if not found:
         raise UserError(f"no exported model in {folder}, write one with --format")
     return found

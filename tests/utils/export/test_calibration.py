@@ -102,7 +102,7 @@ def test_other_data(run, tmp_path):
     assert "none of the 5 training images" in str(error.value)
     assert f"is in {tmp_path / 'other'} (VOC2007/t0, VOC2007/t1," in str(error.value)
     assert "--data" in str(error.value)
-    with pytest.raises(UserError, match="no image of set val"):
+    with pytest.raises(UserError, match=r"none of the 1 validation image of .*: specify .* --data"):
         validation_samples(images, run.classes)
 
 
@@ -135,8 +135,8 @@ def test_damaged_image(run, tmp_path):
 
 def test_too_little_memory(run, monkeypatch):
     images = find_run_images(run)
-    # Each image takes 64 * 96 * 3 bytes, and four times that as float32.
-    monkeypatch.setattr("utils.export.calibration.available_memory", lambda: 3 * 92160 + 5)
+    # Each image takes 64 * 96 * 3 bytes.
+    monkeypatch.setattr("utils.export.calibration.available_memory", lambda: 3 * 18432 + 5)
     assert read_calibration_set(images, 3, SIZE).calibration.count == 3
     with pytest.raises(UserError, match=r"use --calibrate 3 or less, or free some memory"):
         read_calibration_set(images, 5, SIZE)

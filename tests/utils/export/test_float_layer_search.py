@@ -2,24 +2,15 @@ import json
 
 import pytest
 
-from nets.versions import VERSIONS
+from tests.fake_runtime import make_metadata
 from utils.errors import JobError
-from utils.export.search import Accuracy, Goal, Trials, search
-from utils.inference.metadata import Calibration, Metadata, Quantization
+from utils.export.accuracy import Accuracy
+from utils.export.search import Goal, Trials, search
+from utils.inference.metadata import Calibration, Quantization
 
 RANKED = [f"conv{number}" for number in range(40)]
 REFERENCE = Accuracy(0.9, 0.6)
-METADATA = Metadata(
-    "mobilenetv2",
-    1.0,
-    "v4",
-    ("cat",),
-    VERSIONS["v4"].anchors,
-    (64, 96),
-    "0",
-    precision="int8",
-    quantization=Quantization(Calibration(3, "0")),
-)
+METADATA = make_metadata(precision="int8", quantization=Quantization(Calibration(3, "0")))
 
 
 class ListWriter:
@@ -63,7 +54,7 @@ def test_nothing_in_float_if_that_holds(tmp_path, capsys):
     (found,) = search(trials, rank)
     assert found.float_layers == ()
     assert found.metadata == METADATA
-    assert found.loss == pytest.approx(0.02)
+    assert found.lost.map == pytest.approx(0.02)
     assert capsys.readouterr().err == (
         "trial 1: 0 convolutions in float, mAP50 0.8900, mAP 0.5800, mAP lost 0.0200\n"
     )
@@ -84,7 +75,7 @@ def test_smallest_number_is_found_by_doubling_and_bisection(tmp_path, needed, ex
     assert counts == expected
     assert first.float_layers == ()
     assert found.float_layers == tuple(RANKED[:needed])
-    assert found.loss == pytest.approx(0.001)
+    assert found.lost.map == pytest.approx(0.001)
     assert json.loads(found.path.read_text()) == RANKED[:needed]
 
 
@@ -99,7 +90,7 @@ def test_every_trial_is_reported(tmp_path, capsys):
     run_search(tmp_path, 2)
     assert capsys.readouterr().err.splitlines() == [
         "trial 1: 0 convolutions in float, mAP50 0.9000, mAP 0.5000, mAP lost 0.1000",
-        "trial 2: 1 convolutions in float, mAP50 0.9000, mAP 0.5010, mAP lost 0.0990",
+        "trial 2: 1 convolution in float, mAP50 0.9000, mAP 0.5010, mAP lost 0.0990",
         "trial 3: 2 convolutions in float, mAP50 0.9000, mAP 0.5990, mAP lost 0.0010",
     ]
 
@@ -111,9 +102,9 @@ def test_limit_that_half_of_the_layers_do_not_reach(tmp_path):
         "mAP falls by 0.1034 at best, with 20 of 40 convolutions in float, which is more than "
         "--max-loss 0.02: accept it with --max-loss 0.104, or use a float precision"
     )
-    assert run_search(tmp_path / ".", 21, max_loss=0.104, lost=0.1234)[0][-1].loss <= 0.104
+    assert run_search(tmp_path / ".", 21, max_loss=0.104, lost=0.1234)[0][-1].lost.map <= 0.104
 
 
 def test_gain_is_no_loss(tmp_path):
     ((found,), _) = run_search(tmp_path, 1, max_loss=0.0, lost=-0.05)
-    assert found.loss == pytest.approx(-0.05)
+    assert found.lost.map == pytest.approx(-0.05)

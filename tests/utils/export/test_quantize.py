@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from tests.fake_run import make_run
+from tests.fake_runtime import make_metadata
 from tests.vocset import add_image, add_list
 from utils.errors import JobError, UserError
 from utils.export import quantize
+from utils.export.accuracy import Accuracy
 from utils.export.formats import ExportSettings, QuantizationSettings
-from utils.export.search import Accuracy
-from utils.export.sensitivity import Sensitivity
-from utils.inference.metadata import Metadata, from_text, to_text
-from utils.inference.thresholds import Thresholds
+from utils.inference.metadata import from_text, to_text
 
 INT8 = ExportSettings("onnx", "int8")
+REFERENCE = Accuracy(0.8, 0.5)
 LAYERS = [f"conv{number}" for number in range(8)]
 
 
@@ -60,44 +60,28 @@ def export(run, monkeypatch):
     monkeypatch.setattr(quantize, "inference_network", lambda detector: None)
     monkeypatch.setattr(quantize, "_predictor", lambda path: from_text(path.read_text(), path))
     monkeypatch.setattr(type(run), "predictor", lambda *_: None)
-    monkeypatch.setattr(quantize, "interleaved_ms", lambda paths, canvas: [10.0, 12.5])
-    monkeypatch.setattr(
-        quantize, "rank_convolutions", lambda *_: [Sensitivity(name, 1.0) for name in LAYERS]
-    )
+    session = SimpleNamespace(images=np.zeros((1, 64, 64, 3)), run=None)
+    model = SimpleNamespace(open=lambda: session)
+    monkeypatch.setattr(quantize, "load_model", lambda *_: model)
+    monkeypatch.setattr(quantize, "median_ms", lambda *_: {0: 10.0, 1: 12.5})
+    monkeypatch.setattr(quantize, "rank_convolutions", lambda *_: dict.fromkeys(LAYERS, 1.0))
 
-    def call(needed=0, settings=INT8, nms=False, **options):
+    def call(needed=0, settings=INT8, nms=False, reference=REFERENCE, **options):
         def accuracy(metadata, samples, classes):
             assert [sample.image_id for sample in samples] == ["v"]
-            assert metadata is None or not metadata.nms
-            floats = len(metadata.quantization.float_layers) if metadata else needed
-            return Accuracy(0.8, 0.5 if floats >= needed else 0.4)
+            if metadata is None:
+                return reference
+            assert not metadata.nms
+            floats = len(metadata.quantization.float_layers)
+            return Accuracy(0.79, 0.5 if floats >= needed else 0.4)
 
-        monkeypatch.setattr(quantize, "_accuracy", accuracy)
-        metadata = quantize_metadata(run, settings, nms)
+        monkeypatch.setattr(quantize, "measure_accuracy", accuracy)
+        metadata = make_metadata(precision=settings.precision, nms=nms)
         path = run.path / "export/m.onnx"
-        written = quantize.export_quantized(
-            run, settings, QuantizationSettings(2, **options), metadata, path
-        )
-        assert written == from_text(path.read_text(), path)
-        return written
+        quantize.export_quantized(run, settings, QuantizationSettings(2, **options), metadata, path)
+        return from_text(path.read_text(), path)
 
     return call
-
-
-def quantize_metadata(run, settings, nms):
-    config = run.config
-    return Metadata(
-        config.backbone,
-        config.width,
-        config.yolo.name,
-        ("cat",),
-        config.yolo.anchors,
-        config.input_size,
-        "0",
-        precision=settings.precision,
-        nms=nms,
-        thresholds=Thresholds(0.5, 0.3, 100),
-    )
 
 
 def files_in(run):
@@ -114,7 +98,9 @@ def test_file_that_keeps_its_map(run, export, capsys):
     assert err.splitlines()[1:] == [
         "calibrating on 2 images",
         "Keras: mAP50 0.8000, mAP 0.5000 on 1 validation image",
-        "trial 1: 0 convolutions in float, mAP50 0.8000, mAP 0.5000, mAP lost 0.0000",
+        "trial 1: 0 convolutions in float, mAP50 0.7900, mAP 0.5000, mAP lost 0.0000",
+        "in float: no convolution",
+        "mAP50 lost 0.0100, mAP lost 0.0000 on 1 validation image; 0.00 MB",
     ]
 
 
@@ -122,7 +108,7 @@ def test_layers_in_float_and_their_price(run, export, capsys):
     found = export(needed=2)
     assert found.quantization.float_layers == ("conv0", "conv1")
     assert files_in(run) == ["m.onnx"]
-    assert capsys.readouterr().err.splitlines()[-2:] == [
+    assert capsys.readouterr().err.splitlines()[-3:-1] == [
         "in float: conv0, conv1",
         "12.5 ms per call instead of 10.0 ms with all convolutions quantized (+25%)",
     ]
@@ -168,32 +154,24 @@ def test_existing_file_stays(run, export):
 
 def test_validation_images_that_are_missing(run, export):
     (run.path.parent / "data/VOC2007/JPEGImages/v.png").unlink()
-    with pytest.raises(UserError, match="no image of set val"):
+    with pytest.raises(UserError, match=r"none of the 1 validation image of .* --data"):
         export()
     assert not (run.path / "export").exists()
+
+
+def test_map_that_is_undefined(run, export):
+    with pytest.raises(UserError, match="mAP is undefined on the 1 validation image"):
+        export(reference=Accuracy(None, None))
+    assert files_in(run) == []
 
 
 @pytest.mark.parametrize(("precision", "bits"), [("int8", 8), ("int16x8", 16)])
 def test_bits_of_activations(export, monkeypatch, precision, bits):
     def rank(network, canvases, activation_bits):
         assert (canvases.dtype, activation_bits) == (np.uint8, bits)
-        return [Sensitivity(name, 1.0) for name in LAYERS]
+        return dict.fromkeys(LAYERS, 1.0)
 
     monkeypatch.setattr(quantize, "rank_convolutions", rank)
     name = "utils.export.litert_int8"
     monkeypatch.setitem(sys.modules, name, SimpleNamespace(Quantizer=Stub))
     assert export(needed=1, settings=ExportSettings("litert", precision, 1)).precision == precision
-
-
-def test_models_are_timed_in_turns(monkeypatch):
-    calls = []
-
-    def load(path, settings):
-        images = np.zeros((1, 2, 2, 3), np.float32)
-        session = SimpleNamespace(images=images, run=lambda: calls.append((path, images.sum())))
-        return SimpleNamespace(open=lambda: session)
-
-    monkeypatch.setattr(quantize, "load_model", load)
-    times = quantize.interleaved_ms(["a", "b"], np.ones((2, 2, 3), np.uint8))
-    assert len(times) == 2
-    assert calls == 33 * [("a", 12), ("b", 12)]
