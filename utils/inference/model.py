@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from utils.errors import UserError
+from utils.files import PART
 from utils.inference.engines.exported import ExportedEngine
 from utils.inference.engines.session import RuntimeSettings, Session
 from utils.inference.metadata import Metadata, from_text
@@ -79,7 +80,8 @@ class ExportedModel:
             baked = metadata.thresholds
             print(
                 f"warning: {self.path} suppresses boxes itself, with --conf {baked.confidence:g}, "
-                f"--iou {baked.iou:g} and --max-boxes {baked.max_boxes}: it cannot find more",
+                f"--iou {baked.iou:g} and --max-boxes {baked.max_boxes}: other values of --iou "
+                "have no effect, those of the other two only if they keep fewer boxes",
                 file=sys.stderr,
             )
         engine = ExportedEngine(session, metadata, thresholds, labels)
@@ -90,11 +92,16 @@ def load_model(path: Path, settings: RuntimeSettings) -> ExportedModel:
     """Reads the metadata of an exported model.
 
     Raises:
-        UserError: There is no such file, its format is unknown, or its metadata is missing or
-            damaged.
+        UserError: There is no such file, its format is unknown, its metadata is missing or damaged,
+            or its runtime does not offer the precision.
     """
     if not path.exists():
         raise UserError(f"no model {path}, specify a file of export.py")
+    if settings.precision not in ("auto", "float32") and format_of(path) != "openvino":
+        raise UserError(
+            f"--precision {settings.precision} applies only to models of OpenVINO: remove it to "
+            f"run {path}"
+        )
     return ExportedModel(path, from_text(_runtime(path).read_text(path), path), settings)
 
 
@@ -108,14 +115,16 @@ def find_exports(folder: Path) -> list[Path]:
     Raises:
         UserError: There is none.
     """
-    found = sorted(filter(format_of, folder.iterdir())) if folder.is_dir() else []
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    # A killed export leaves hidden files.
+    found = [path for path in paths if not path.name.startswith(PART) and format_of(path)]
     if not found:
         raise UserError(f"no exported model in {folder}, write one with --format")
     return found
 
 
 def _relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
-    """Whether thresholds ask for detections that a model with others has already dropped."""
+    """Whether thresholds ask for what a model with others inside cannot do."""
     return (
         wanted.confidence < baked.confidence
         or wanted.iou != baked.iou
