@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from utils.errors import UserError
 from utils.export.graph import traceable
 from utils.export.openvino_nms import add_suppression
 from utils.inference.engines.openvino import MODEL, import_openvino
+from utils.inference.engines.session import missing_package
 from utils.inference.metadata import ENTRY, Metadata, to_text
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")  # operators
@@ -46,11 +46,8 @@ def convert(network: keras.Model, metadata: Metadata) -> Any:
     """
     try:
         openvino = import_openvino()
-    except ImportError as error:
-        raise UserError(
-            "--format openvino needs openvino, which is not installed: "
-            "pip install -r requirements-export.txt"
-        ) from error
+    except ModuleNotFoundError as error:
+        raise missing_package("--format openvino", error.name) from error
     model = openvino.convert_model(traceable(network, metadata, nms=False))
     _name_convolutions(model, network)
     return model
