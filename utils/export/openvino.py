@@ -1,6 +1,8 @@
 """Writes the format of OpenVINO: a folder with an XML file and a file of weights."""
 
+import errno
 import itertools
+import os
 from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,9 @@ def save(model: Any, metadata: Metadata, path: Path) -> None:
         model: The result of `convert`; it changes.
         metadata: The metadata to write.
         path: Folder to write.
+
+    Raises:
+        OSError: The disk is full.
     """
     openvino = import_openvino()
     if metadata.nms:
@@ -67,7 +72,13 @@ def save(model: Any, metadata: Metadata, path: Path) -> None:
     model.set_rt_info(to_text(metadata), [ENTRY])
     path.mkdir()
     # float16 is the default of OpenVINO, whatever the model has.
-    openvino.save_model(model, path / MODEL, compress_to_fp16=metadata.precision == "float16")
+    half = metadata.precision == "float16"
+    try:
+        openvino.save_model(model, path / MODEL, compress_to_fp16=half)
+    except RuntimeError as error:
+        if "iostream error" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
 
 
 def _name_convolutions(model: Any, network: keras.Model) -> None:

@@ -1,5 +1,6 @@
 """The engine of OpenVINO, on a model that averages the pixels."""
 
+import dataclasses
 import importlib.util
 import sys
 
@@ -68,6 +69,20 @@ def test_description_says_what_is_used(model):
 def test_metadata_survives_any_character(model):
     assert from_text(read_text(model), model) == METADATA
     assert from_text(read_text(model / "detector.xml"), model) == METADATA
+
+
+@pytest.mark.parametrize("size", [5000, 7000])  # too small for the weights, and for the XML
+def test_a_full_disk_is_an_error_of_the_file_system(tmp_path, size):
+    """Limits the size of files, so that writes fail as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    long = dataclasses.replace(METADATA, classes=("x" * 5000, "y"))  # the XML is the larger file
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left on device"):
+            write(tmp_path / "model", long)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_missing_runtime_is_one_line(model, monkeypatch):
