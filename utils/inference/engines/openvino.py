@@ -125,7 +125,7 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> O
         raise UserError(
             f"OpenVINO cannot read {path}: {_reason(error)}; export the run again"
         ) from error
-    return OpenVinoSession(compiled, _describe(openvino, compiled, metadata))
+    return OpenVinoSession(compiled, _describe(openvino, compiled, metadata, settings))
 
 
 def _properties(settings: RuntimeSettings) -> dict[str, Any]:
@@ -144,10 +144,14 @@ def _properties(settings: RuntimeSettings) -> dict[str, Any]:
     }
 
 
-def _describe(openvino: ModuleType, compiled: Any, metadata: Metadata) -> str:
+def _describe(
+    openvino: ModuleType, compiled: Any, metadata: Metadata, settings: RuntimeSettings
+) -> str:
     """Returns the runtime, and the precision and the threads that it really uses, in words."""
     name = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     precision = NAMES.get(name, name)
+    if settings.precision not in ("auto", precision):
+        precision += f" (this processor has no {settings.precision})"
     if metadata.precision == "int8":
         precision = f"int8 and {precision}"
     threads = compiled.get_property("INFERENCE_NUM_THREADS")
