@@ -40,7 +40,7 @@ def build_parser() -> cli.Parser:
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="numeric precision (default: float32)",
+        help="numeric precision (default: float32); int16x8 is slow without an accelerator",
     )
     add("--out", type=Path, metavar="PATH", help="file to write (default: in DIR/export)")
     add(

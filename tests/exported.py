@@ -6,7 +6,9 @@ import keras
 import numpy as np
 
 from nets.detector import Detector
+from nets.inference_network import inference_network
 from utils.config import Recipe, RunConfig
+from utils.inference.metadata import Metadata
 from utils.run import Run, RunDirectory
 
 CLASSES = ["cat", "dog", "red car"]
@@ -23,9 +25,29 @@ def make_detector(backbone="mobilenetv1", version="v4", size=(64, 96), **options
 
 
 @functools.cache
-def small_detector() -> Detector:
-    """Makes the detector of most tests once per process. Tests must not change it."""
-    return make_detector()
+def small_detector(version="v4") -> Detector:
+    """Makes a detector of several tests once per process. Tests must not change it."""
+    return make_detector(version=version)
+
+
+@functools.cache
+def small_network(version="v4") -> keras.Model:
+    """Makes the inference network of `small_detector` once per process."""
+    return inference_network(small_detector(version))
+
+
+def metadata_of(detector: Detector, **options) -> Metadata:
+    """Makes the metadata of an export of a detector."""
+    values = {
+        "backbone": detector.backbone_name,
+        "width": detector.width,
+        "yolo": detector.version.name,
+        "classes": tuple(CLASSES),
+        "anchors": detector.version.anchors,
+        "input_size": detector.input_size,
+        "weights": "0123",
+    }
+    return Metadata(**{**values, **options})
 
 
 def vary(detector: Detector) -> None:

@@ -31,6 +31,7 @@ def run(tmp_path, monkeypatch):
     made = Run(Path("run"), config, ["红/red"], RedFinder())
     monkeypatch.setattr(utils.run, "load_run", lambda path: made)
     Path("run/export").mkdir(parents=True)
+    Path("run/export/.part.1.m.onnx").touch()  # of an export that was killed
     Path("run/best.weights.h5").write_bytes(bytes(2000))
     RunDirectory(made.path).write_images({"train": ["VOC2007/a"], "val": ["VOC2007/a"]})
     voc = Path("data/VOC2007")

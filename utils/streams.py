@@ -1,4 +1,4 @@
-"""Standard streams that were closed by the caller, or that cannot be written any more."""
+"""Standard streams: closed by the caller, not writable any more, or to be silenced."""
 
 import contextlib
 import io

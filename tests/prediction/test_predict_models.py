@@ -28,8 +28,8 @@ def test_model_gives_the_output_of_its_run(run, model):
 
 def test_threads_and_precision_reach_the_runtime(run, model):
     save_image("a.png")
-    err = run("a.png", "--model", "m.onnx", "--threads", 3, "--precision", "bfloat16")[2]
-    assert err == "note: red finder, 3 threads, bfloat16\n"
+    err = run("a.png", "--model", "m.onnx", "--threads", 3, "--precision", "float32")[2]
+    assert err == "note: red finder, 3 threads, float32\n"
 
 
 def test_images_and_videos_in_batches(run, model):
@@ -70,6 +70,24 @@ def test_model_that_suppresses_boxes_has_no_heatmaps(run, monkeypatch):
     assert "红/red 0.90" in run("a.jpg", "--model", "m.onnx")[1]
 
 
+@pytest.mark.parametrize(
+    ("flags", "warns"),
+    [
+        (["--conf", 0.7, "--max-boxes", 9], False),
+        (["--conf", 0.4], True),
+        (["--iou", 0.2], True),
+        (["--max-boxes", 101], True),
+    ],
+)
+def test_thresholds_that_a_model_cannot_follow_draw_a_warning(run, monkeypatch, flags, warns):
+    install(monkeypatch, Path("m.onnx"), nms=True)
+    save_image("a.png")
+    code, out, err = run("a.png", "--model", "m.onnx", *flags)
+    assert code == 0
+    assert "红/red 0.90" in out
+    assert ("with --conf 0.5, --iou 0.3 and --max-boxes 100:" in err) == warns
+
+
 @pytest.mark.parametrize("nms", [False, True])
 def test_fps_test_of_a_model(run, monkeypatch, nms):
     install(monkeypatch, Path("m.onnx"), nms=nms)
@@ -85,6 +103,10 @@ def test_fps_test_of_a_model(run, monkeypatch, nms):
         (["--model", "m.onnx", "--run", "logs/x"], "--run and --model cannot be combined"),
         (["--threads", "2"], "--threads applies only to exported models"),
         (["--precision", "float32"], "--precision applies only to exported models"),
+        (
+            ["--model", "m.onnx", "--precision", "bfloat16"],
+            "--precision bfloat16 applies only to models of OpenVINO",
+        ),
         (["--model", "missing.onnx"], "no model missing.onnx"),
         (["--model", "a.png"], "a.png is no exported model"),
         (["--model", "m.onnx", "--classes", "blue"], "blue"),

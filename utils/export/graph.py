@@ -1,8 +1,9 @@
-"""The TensorFlow graph of a network, from which SavedModel and OpenVINO are written."""
+"""The TensorFlow graph of a network, from which SavedModel, LiteRT and OpenVINO are written."""
 
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from nets.nms import suppress
@@ -20,15 +21,16 @@ def traceable(network: keras.Model, metadata: Metadata, nms: bool) -> Callable:
     Returns:
         A function from `images` to the outputs by name. With `nms`, `boxes` (B, M, 4) and `scores`
         (B, M) are best first and padded with zeros, `labels` (B, M) and `counts` (B,) are int32.
+        The constants have the paths of the variables as names.
     """
     height, width = metadata.input_size
     images = tf.TensorSpec((metadata.batch, height, width, 3), tf.float32, name="images")
-    values = [variable.numpy() for variable in network.variables]
+    values = [(variable, variable.numpy()) for variable in network.variables]
 
     def compute(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        constants = zip(network.variables, map(tf.constant, values), strict=True)
-        with keras.StatelessScope(state_mapping=list(constants)):
-            outputs = network(images)
+        constants = [(variable, _constant(variable, value)) for variable, value in values]
+        with keras.StatelessScope(state_mapping=constants):
+            outputs = network(images, training=False)
         if not nms:
             return outputs
         # The thresholds of the run apply to boxes in pixels.
@@ -47,3 +49,7 @@ def traceable(network: keras.Model, metadata: Metadata, nms: bool) -> Callable:
         }
 
     return tf.function(compute, input_signature=[images], autograph=False)
+
+
+def _constant(variable: keras.Variable, value: np.ndarray) -> tf.Tensor:
+    return tf.constant(value, name=variable.path)

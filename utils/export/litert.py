@@ -6,17 +6,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from utils.errors import UserError
+from utils.export.graph import traceable
+from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
 from utils.streams import silent_stderr
 
 try:
     from utils.export import litert_file
-except ImportError as error:
-    raise UserError(
-        f"--format litert needs {error.name}, which is not installed: "
-        "pip install -r requirements-export.txt"
-    ) from error
+except ModuleNotFoundError as error:
+    raise missing_package("--format litert", error.name) from error
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")  # operations of TensorFlow
 
@@ -32,53 +30,42 @@ def write(network: keras.Model, metadata: Metadata, path: Path) -> None:
         network: The result of `inference_network`.
         metadata: The metadata to write; with a fixed batch.
         path: File to write.
+
+    Raises:
+        JobError: The model has what not all devices support.
     """
-    model = convert(network, metadata.batch, half=metadata.precision == "float16")
+    model = convert(network, metadata)
     litert_file.add_metadata(model, metadata)
     path.write_bytes(litert_file.pack(model))
 
 
-def convert(network: keras.Model, batch: int, half: bool = False) -> litert_file.Model:
-    """Converts a network.
+def convert(network: keras.Model, metadata: Metadata) -> litert_file.Model:
+    """Converts a network, without metadata and quantization.
 
     Args:
         network: The result of `inference_network`.
-        batch: Number of images per call.
-        half: Whether to store the constants in float16.
+        metadata: The metadata of the model; with a fixed batch. With the precision `float16`,
+            constants are stored in float16.
 
     Returns:
         The model. The outputs of its convolutions have the names of their layers.
+
+    Raises:
+        JobError: A convolution cannot be found.
     """
-    function = _trace(network, batch)
-    with silent_stderr(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that tf.lite will move to another package
+    function = traceable(network, metadata, nms=False).get_concrete_function()
+    # Its warnings say that tf.lite will move to another package.
+    with silent_stderr(), warnings.catch_warnings(action="ignore"):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
         # Operations that only TensorFlow itself could run now fail.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if half:
+        if metadata.precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
         data = converter.convert()
     model = litert_file.read(data)
     litert_file.name_tensors(model, _names_of_layers(function.graph))
     return model
-
-
-def _trace(network: keras.Model, batch: int) -> tf.types.experimental.ConcreteFunction:
-    """Traces a network with its weights as constants, since LiteRT would keep variables."""
-    values = [(variable, variable.numpy()) for variable in network.variables]
-
-    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        constants = [(variable, _constant(variable, value)) for variable, value in values]
-        with keras.StatelessScope(state_mapping=constants):
-            return network(images, training=False)
-
-    images = tf.TensorSpec((batch, *network.input_shape[1:]), tf.float32, name="images")
-    return tf.function(call, autograph=False).get_concrete_function(images)
-
-
-def _constant(variable: keras.Variable, value: object) -> tf.Tensor:
-    return tf.constant(value, name=variable.path)
 
 
 def _names_of_layers(graph: tf.Graph) -> dict[str, str]:

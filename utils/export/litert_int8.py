@@ -1,16 +1,15 @@
 """Quantizes a network for LiteRT: integer convolutions, but float inputs and outputs."""
 
-import contextlib
 import re
+import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from utils.errors import UserError
 from utils.export import litert_file
 from utils.export.formats import ACTIVATION_BITS
 from utils.export.litert import convert
@@ -22,7 +21,7 @@ from utils.export.litert_kernels import (
     restore_leaky_relu,
 )
 from utils.export.quantizer import CalibrationSet
-from utils.inference.engines.session import physical_cores
+from utils.inference.engines.session import missing_package, physical_cores
 from utils.inference.metadata import Metadata
 from utils.streams import silent_stderr
 
@@ -31,13 +30,14 @@ try:
         from ai_edge_litert.interpreter import Interpreter
         from litert_quantizer import quantizer as litert_quantizer
         from litert_quantizer.qtyping import TFLOperationName as Kind
-except ImportError as error:
-    raise UserError(
-        f"--format litert --precision int8 needs {error.name}, which is not installed: "
-        "pip install -r requirements-export.txt"
-    ) from error
+except ModuleNotFoundError as error:
+    raise missing_package("quantization for --format litert", error.name) from error
 
 WEIGHT_BITS = 8
+SLOW_INT16 = (
+    "processors compute int16x8 in seconds per image, by LiteRT's reference kernels: it is for "
+    "accelerators with 16-bit activations. Measuring its mAP takes long, --max-loss 1 skips it"
+)
 NO_QUANTIZE = litert_quantizer.AlgorithmName.NO_QUANTIZE
 
 Ranges = dict[str, tuple[float, float]]
@@ -52,8 +52,8 @@ class Quantizer:
     Operators between convolutions compute in integers if LiteRT can. What comes before the first
     convolution and after the last ones, such as decoding, computes in float.
 
-    With int16x8, activations have 16 bits. This is more accurate, but few processors have fast
-    kernels for it: with XNNPACK, such a model is much slower than in float32.
+    With int16x8, activations have 16 bits. This is more accurate, but XNNPACK has no kernels for
+    it. The reference kernels, which processors use instead, are much slower than float32.
 
     Args:
         network: The result of `inference_network`.
@@ -62,7 +62,9 @@ class Quantizer:
     """
 
     def __init__(self, network: keras.Model, metadata: Metadata, images: CalibrationSet):
-        self._data = litert_file.pack(convert(network, metadata.batch))
+        if metadata.precision == "int16x8":
+            print(f"note: {SLOW_INT16}", file=sys.stderr)
+        self._data = litert_file.pack(convert(network, metadata))
         self._ranges = _measure(self._data, images.canvases)
 
     def write(self, metadata: Metadata, path: Path) -> None:
@@ -98,7 +100,7 @@ class Quantizer:
             name: {"min": np.array([low]), "max": np.array([high])}
             for name, (low, high) in self._ranges.items()
         }
-        with silent_stderr(), _no_warnings():
+        with silent_stderr(), warnings.catch_warnings(action="ignore"):
             result = quantizer.quantize(ranges, enable_progress_report=False)
         model = litert_file.read(result.quantized_model)
         restore_leaky_relu(model)
@@ -115,7 +117,8 @@ def _measure(data: bytes, canvases: np.ndarray) -> Ranges:
     Returns:
         Both, by name of the tensor.
     """
-    with silent_stderr(), _no_warnings():
+    # It warns that keeping all tensors takes memory.
+    with silent_stderr(), warnings.catch_warnings(action="ignore"):
         interpreter = Interpreter(
             model_content=data,
             num_threads=physical_cores(),
@@ -136,10 +139,3 @@ def _measure(data: bytes, canvases: np.ndarray) -> Ranges:
         high = np.maximum(high, [value().max() for value in values])
     names = (graph.tensors[index].name.decode() for index in indices)
     return dict(zip(names, zip(low, high, strict=True), strict=True))
-
-
-@contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
-        yield

@@ -68,9 +68,11 @@ def check_kernels(model: Model, precision: Scheme, float_layers: Collection[str]
 
 
 def disguise_leaky_relu(model: Model) -> None:
-    """Turns leaky ReLUs into ReLUs, since litert-quantizer does not know them.
+    """Calls leaky ReLUs ReLUs, since litert-quantizer does not know them.
 
-    LiteRT's integer kernels of both take any scale, so they are quantized alike.
+    LiteRT's integer kernels of both take any scale of input and output, and litert-quantizer takes
+    the ranges of a ReLU as measured, so it quantizes both alike. Their code in the list of the
+    model stays apart from that of real ReLUs, since litert-quantizer only adds codes to the list.
     """
     for code in model.operatorCodes:
         if code.builtinCode == LEAKY_RELU:
@@ -78,7 +80,7 @@ def disguise_leaky_relu(model: Model) -> None:
 
 
 def restore_leaky_relu(model: Model) -> None:
-    """Reverts `disguise_leaky_relu`, by the options of the operators."""
+    """Reverts `disguise_leaky_relu`: the operators still have the options of leaky ReLUs."""
     for operator in model.subgraphs[0].operators:
         if operator.builtinOptionsType == schema.BuiltinOptions.LeakyReluOptions:
             code = model.operatorCodes[operator.opcodeIndex]

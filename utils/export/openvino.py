@@ -1,6 +1,8 @@
 """Writes the format of OpenVINO: a folder with an XML file and a file of weights."""
 
+import errno
 import itertools
+import os
 from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,10 @@ import keras
 import numpy as np
 
 from nets.inference_network import convolutions_of
-from utils.errors import UserError
 from utils.export.graph import traceable
 from utils.export.openvino_nms import add_suppression
 from utils.inference.engines.openvino import MODEL, import_openvino
+from utils.inference.engines.session import missing_package
 from utils.inference.metadata import ENTRY, Metadata, to_text
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")  # operators
@@ -47,11 +49,8 @@ def convert(network: keras.Model, metadata: Metadata) -> Any:
     """
     try:
         openvino = import_openvino()
-    except ImportError as error:
-        raise UserError(
-            "--format openvino needs openvino, which is not installed: "
-            "pip install -r requirements-export.txt"
-        ) from error
+    except ModuleNotFoundError as error:
+        raise missing_package("--format openvino", error.name) from error
     model = openvino.convert_model(traceable(network, metadata, nms=False))
     _name_convolutions(model, network)
     return model
@@ -64,6 +63,9 @@ def save(model: Any, metadata: Metadata, path: Path) -> None:
         model: The result of `convert`; it changes.
         metadata: The metadata to write.
         path: Folder to write.
+
+    Raises:
+        OSError: The disk is full.
     """
     openvino = import_openvino()
     if metadata.nms:
@@ -71,7 +73,13 @@ def save(model: Any, metadata: Metadata, path: Path) -> None:
     model.set_rt_info(to_text(metadata), [ENTRY])
     path.mkdir()
     # float16 is the default of OpenVINO, whatever the model has.
-    openvino.save_model(model, path / MODEL, compress_to_fp16=metadata.precision == "float16")
+    half = metadata.precision == "float16"
+    try:
+        openvino.save_model(model, path / MODEL, compress_to_fp16=half)
+    except RuntimeError as error:
+        if "iostream error" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
 
 
 def _name_convolutions(model: Any, network: keras.Model) -> None:

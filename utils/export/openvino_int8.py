@@ -11,10 +11,11 @@ import keras
 import numpy as np
 
 from nets.inference_network import PARTS
-from utils.errors import JobError, UserError
+from utils.errors import JobError
 from utils.export.openvino import CONVOLUTIONS, convert, convolutions_in, save
 from utils.export.quantizer import CalibrationSet
 from utils.inference.engines.openvino import DEVICE, MODEL, import_openvino
+from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
 
 INTEGERS = ("i8", "u8")
@@ -47,13 +48,14 @@ class Quantizer:
         by 1% of the file.
 
         Raises:
-            JobError: A convolution that should be quantized does not run in integers.
+            JobError: A convolution that should be quantized does not run in integers, or a float
+                layer is unknown.
         """
         model = self._quantized.clone()
         names = [node.get_friendly_name() for node in convolutions_in(model)]
         float_layers = set(metadata.quantization.float_layers)
         if unknown := sorted(float_layers.difference(names)):
-            raise ValueError(f"the network has no convolution {unknown[0]}")
+            raise JobError(f"no convolution is named {', '.join(unknown)}")
         _restore(model, self._float, float_layers)
         save(model, metadata, path)
         check_kernels(path / MODEL, [name for name in names if name not in float_layers])
@@ -64,11 +66,8 @@ def _quantize(model: Any, canvases: np.ndarray) -> Any:
     import_openvino()
     try:
         import nncf
-    except ImportError as error:
-        raise UserError(
-            "--precision int8 of OpenVINO needs nncf, which is not installed: "
-            "pip install -r requirements-export.txt"
-        ) from error
+    except ModuleNotFoundError as error:
+        raise missing_package("quantization for --format openvino", error.name) from error
     nncf.set_log_level(logging.ERROR)
 
     def prepare(canvas: np.ndarray) -> dict[str, np.ndarray]:

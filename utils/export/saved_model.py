@@ -13,8 +13,8 @@ from utils.inference.metadata import Metadata, to_text
 def write(network: keras.Model, metadata: Metadata, path: Path) -> None:
     """Writes a network as a folder.
 
-    The weights are constants of the graph instead of variables. So TensorFlow prepares them once
-    for its kernels instead of at every call, and the folder has no second file of variables.
+    The weights are constants of the graph instead of variables, so that TensorFlow prepares them
+    once for its kernels instead of at every call. The files of variables are empty.
 
     Args:
         network: The result of `inference_network`.

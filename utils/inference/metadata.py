@@ -38,6 +38,9 @@ class Preprocessing:
         grow: Interpolation otherwise.
         colours: Order of the channels.
         range: Smallest and largest pixel value.
+
+    Raises:
+        ValueError: Images would have to be prepared in another way than `Predictor` does it.
     """
 
     resize: Resize = "letterbox"
@@ -49,6 +52,11 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if (self.pad_value, self.range) != (GREY, (0, 255)):
+            raise ValueError(
+                f"pad_value is {self.pad_value} and range is {self.range}; this version prepares "
+                f"images with {GREY} and (0, 255)"
+            )
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,8 @@ class Metadata:
         check_input_size(self.input_size)
         if not self.classes:
             raise ValueError("classes is empty")
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"batch is {self.batch}, it must be at least 1")
 
 
 def to_text(metadata: Metadata) -> str:

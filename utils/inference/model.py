@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from utils.errors import UserError
+from utils.files import PART
 from utils.inference.engines.exported import ExportedEngine
 from utils.inference.engines.session import RuntimeSettings, Session
 from utils.inference.metadata import Metadata, from_text
@@ -79,7 +80,8 @@ class ExportedModel:
             baked = metadata.thresholds
             print(
                 f"warning: {self.path} suppresses boxes itself, with --conf {baked.confidence:g}, "
-                f"--iou {baked.iou:g} and --max-boxes {baked.max_boxes}: it cannot find more",
+                f"--iou {baked.iou:g} and --max-boxes {baked.max_boxes}: other values of --iou "
+                "have no effect, those of the other two only if they keep fewer boxes",
                 file=sys.stderr,
             )
         return self.predictor_of(session, thresholds, labels)
@@ -96,11 +98,16 @@ def load_model(path: Path, settings: RuntimeSettings) -> ExportedModel:
     """Reads the metadata of an exported model.
 
     Raises:
-        UserError: There is no such file, its format is unknown, or its metadata is missing or
-            damaged.
+        UserError: There is no such file, its format is unknown, its metadata is missing or damaged,
+            or its runtime does not offer the precision.
     """
     if not path.exists():
         raise UserError(f"no model {path}, specify a file of export.py")
+    if settings.precision not in ("auto", "float32") and format_of(path) != "openvino":
+        raise UserError(
+            f"--precision {settings.precision} applies only to models of OpenVINO: remove it to "
+            f"run {path}"
+        )
     return ExportedModel(path, from_text(_runtime(path).read_text(path), path), settings)
 
 
@@ -124,7 +131,7 @@ def find_exports(folder: Path) -> list[Path]:
 
 
 def _relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
-    """Whether thresholds ask for detections that a model with others has already dropped."""
+    """Whether thresholds ask for what a model with others inside cannot do."""
     return (
         wanted.confidence < baked.confidence
         or wanted.iou != baked.iou

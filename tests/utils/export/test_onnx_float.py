@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nets.inference_network import inference_network
-from tests.exported import CLASSES, keras_outputs, make_detector, random_canvases, small_detector
+from tests.exported import CLASSES, keras_outputs, random_canvases, small_detector
 from utils.errors import JobError, UserError
 from utils.inference.engines.session import RuntimeSettings
 from utils.inference.metadata import Metadata
@@ -122,30 +122,6 @@ def test_more_boxes_than_scores(exported, detector):
 def test_metadata_round_trip(exported, metadata):
     path = exported(batch=2, nms=True)
     assert load_model(path, RuntimeSettings()).metadata == replace(metadata, batch=2, nms=True)
-
-
-BACKBONES = [
-    ("mobilenetv2", "v3"),
-    ("mobilenetv3_small", "v4-tiny"),
-    ("ghostnet", "v3-tiny"),
-    ("shufflenetv2", "v3-tiny"),
-    ("efficientnetb0", "v3-tiny"),
-    ("cspdarknet_tiny", "v4-tiny"),
-    ("cspdarknet53", "v3-spp"),
-]
-
-
-@pytest.mark.parametrize(("backbone", "version"), BACKBONES)
-@pytest.mark.slow
-def test_families(backbone, version, tmp_path):
-    from utils.export.onnx import write
-
-    detector = make_detector(backbone, version)
-    anchors = detector.version.anchors
-    description = Metadata(backbone, 1.0, version, tuple(CLASSES), anchors, (64, 96), weights="ab")
-    write(inference_network(detector), description, tmp_path / "a.onnx")
-    canvases = random_canvases(detector)
-    check(run(tmp_path / "a.onnx", canvases), keras_outputs(detector, canvases), 0.01, 1e-4)
 
 
 def test_unknown_layer():

@@ -7,13 +7,18 @@ import sys
 import numpy as np
 import pytest
 
-from nets.inference_network import inference_network
-from tests.exported import CLASSES, keras_outputs, make_detector, random_canvases
+from tests.exported import (
+    CLASSES,
+    keras_outputs,
+    metadata_of,
+    random_canvases,
+    small_detector,
+    small_network,
+)
 from utils.errors import UserError
 from utils.export import openvino
 from utils.inference.engines.openvino import import_openvino
 from utils.inference.engines.session import RuntimeSettings
-from utils.inference.metadata import Metadata
 from utils.inference.model import load_model
 from utils.inference.thresholds import Thresholds
 
@@ -27,27 +32,16 @@ PIXELS = np.float32([96, 64, 96, 64])
 
 @pytest.fixture(scope="module")
 def detector():
-    return make_detector(version="v4-tiny")
+    return small_detector("v4-tiny")
 
 
 @pytest.fixture(scope="module")
 def export(detector, tmp_path_factory):
-    network = inference_network(detector)
     folder = tmp_path_factory.mktemp("models")
 
     def export(name, **options):
-        metadata = Metadata(
-            backbone=detector.backbone_name,
-            width=detector.width,
-            yolo="v4-tiny",
-            classes=tuple(CLASSES),
-            anchors=detector.version.anchors,
-            input_size=detector.input_size,
-            weights="",
-            thresholds=THRESHOLDS,
-            **options,
-        )
-        openvino.write(network, metadata, folder / name)
+        metadata = metadata_of(detector, thresholds=THRESHOLDS, **options)
+        openvino.write(small_network("v4-tiny"), metadata, folder / name)
         return folder / name
 
     return export

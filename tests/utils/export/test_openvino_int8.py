@@ -6,13 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.exported import keras_outputs, make_detector, random_canvases
+from tests.exported import (
+    keras_outputs,
+    metadata_of,
+    random_canvases,
+    small_detector,
+    small_network,
+)
 from utils.errors import JobError
 from utils.export import openvino, openvino_int8
 from utils.export.quantizer import CalibrationSet
 from utils.inference.engines.openvino import import_openvino
 from utils.inference.engines.session import RuntimeSettings
-from utils.inference.metadata import Metadata, Quantization
+from utils.inference.metadata import Quantization
 from utils.inference.model import load_model
 
 # Importing them by pytest.importorskip would send the usage events of OpenVINO.
@@ -25,7 +31,7 @@ FLOAT = ("conv1", "conv_pw_11", "head_p4_size")
 
 @pytest.fixture(scope="module")
 def detector():
-    return make_detector(version="v4-tiny")
+    return small_detector("v4-tiny")
 
 
 @pytest.fixture(scope="module")
@@ -35,24 +41,13 @@ def images(detector):
 
 @pytest.fixture(scope="module")
 def metadata(detector, images):
-    return Metadata(
-        backbone=detector.backbone_name,
-        width=detector.width,
-        yolo="v4-tiny",
-        classes=("a", "b", "c"),
-        anchors=detector.version.anchors,
-        input_size=detector.input_size,
-        weights="",
-        precision="int8",
-        quantization=Quantization(images.calibration),
-    )
+    calibration = Quantization(images.calibration)
+    return metadata_of(detector, precision="int8", quantization=calibration)
 
 
 @pytest.fixture(scope="module")
-def quantizer(detector, metadata, images):
-    from nets.inference_network import inference_network
-
-    return openvino_int8.Quantizer(inference_network(detector), metadata, images)
+def quantizer(metadata, images):
+    return openvino_int8.Quantizer(small_network("v4-tiny"), metadata, images)
 
 
 def with_float_layers(metadata, names):

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from nets.nms import suppress
-from nets.versions import VERSIONS
+from tests.fake_runtime import make_metadata
 from utils.export.openvino_nms import add_suppression
 from utils.inference.engines.openvino import import_openvino
-from utils.inference.metadata import Metadata
 from utils.inference.thresholds import Thresholds
 
 # Importing OpenVINO by pytest.importorskip would send its usage events.
@@ -34,17 +33,7 @@ def run_suppression(boxes, scores, batch=-1):
         result = ops.result(ops.add(value, np.float32(0)))
         result.output(0).set_names({name})
         results.append(result)
-    metadata = Metadata(
-        backbone="mobilenetv2",
-        width=1.0,
-        yolo="v4",
-        classes=tuple("abc"[: scores.shape[-1]]),
-        anchors=VERSIONS["v4"].anchors,
-        input_size=(64, 64),
-        weights="",
-        thresholds=THRESHOLDS,
-        nms=True,
-    )
+    metadata = make_metadata(thresholds=THRESHOLDS, nms=True)
     model = add_suppression(openvino.Model(results, inputs, "all"), metadata)
     compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled({"all_boxes": boxes, "all_scores": scores})

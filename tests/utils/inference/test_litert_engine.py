@@ -7,28 +7,18 @@ from importlib import import_module
 import keras
 import pytest
 
-from nets.versions import VERSIONS
+from tests.fake_runtime import make_metadata
 from utils.errors import UserError
 from utils.inference import metadata as metadata_module
 from utils.inference.engines.litert import open_session, read_text
 from utils.inference.engines.session import RuntimeSettings
-from utils.inference.metadata import Metadata
 from utils.inference.model import load_model
 
 pytest.importorskip("ai_edge_litert")
 litert = import_module("utils.export.litert")
 litert_file = import_module("utils.export.litert_file")
 
-METADATA = Metadata(
-    backbone="mobilenetv1",
-    width=1.0,
-    yolo="v4",
-    classes=("cat", "dog"),
-    anchors=VERSIONS["v4"].anchors,
-    input_size=(32, 32),
-    weights="0123",
-    batch=2,
-)
+METADATA = make_metadata(classes=("cat", "dog"), input_size=(32, 32), batch=2)
 PREDICTIONS = 63  # 3 anchors in each of 4x4 + 2x2 + 1 cells
 
 
@@ -82,7 +72,7 @@ def test_arrays_stay_valid_without_the_session(path):
 def test_description_names_runtime_and_threads(path):
     session = load_model(path, RuntimeSettings(threads=2)).open()
     assert session.description.startswith("LiteRT 2.")
-    assert session.description.endswith("2 threads")
+    assert session.description.endswith(", 2 threads")
 
 
 def test_batch_of_the_file_stands(path):
@@ -155,9 +145,14 @@ def test_newer_format(path, tmp_path, monkeypatch):
         load_model(other, RuntimeSettings())
 
 
-def test_contradicting_input_size(path, tmp_path):
-    other = rewritten(path, tmp_path, dataclasses.replace(METADATA, input_size=(64, 32)))
-    with pytest.raises(UserError, match=r"images has shape \[2, 32, 32, 3\] and should have"):
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"input_size": (64, 32)}, r"\[2, 64, 32, 3\]"), ({"batch": None}, r"\[None, 32, 32, 3\]")],
+)
+def test_contradicting_metadata(path, tmp_path, options, expected):
+    other = rewritten(path, tmp_path, dataclasses.replace(METADATA, **options))
+    message = rf"images has shape \[2, 32, 32, 3\] and should have {expected}"
+    with pytest.raises(UserError, match=message):
         load_model(other, RuntimeSettings()).open()
 
 

@@ -123,7 +123,7 @@ def test_session(path, runtime, monkeypatch, capsys):
         monkeypatch.setattr("utils.inference.engines.onnx.find_spec", lambda name: None)
     opened = load_model(path, RuntimeSettings(batch_size=2, threads=1)).open()
     assert ("note: " in capsys.readouterr().err) == (runtime == "opencv")
-    assert "threads: 1" in opened.description
+    assert opened.description.endswith(", 1 thread")
     assert opened.images.shape == (2, 32, 32, 3) and opened.images.dtype == np.float32
     for value in (3.0, 5.0):
         opened.images[1] = value

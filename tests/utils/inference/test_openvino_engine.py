@@ -1,32 +1,25 @@
 """The engine of OpenVINO, on a model that averages the pixels."""
 
+import dataclasses
 import importlib.util
 import sys
 
 import numpy as np
 import pytest
 
-from nets.versions import VERSIONS
+from tests.fake_runtime import make_metadata
 from utils.errors import UserError
 from utils.export.openvino import save
 from utils.inference.engines.openvino import import_openvino, read_text
 from utils.inference.engines.session import RuntimeSettings
-from utils.inference.metadata import Metadata, from_text
+from utils.inference.metadata import from_text
 from utils.inference.model import load_model
 
 # Importing OpenVINO by pytest.importorskip would send its usage events.
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
 )
-METADATA = Metadata(
-    backbone="mobilenetv2",
-    width=1.0,
-    yolo="v4",
-    classes=('<cat> & "dog"', "狗"),
-    anchors=VERSIONS["v4"].anchors,
-    input_size=(64, 64),
-    weights="",
-)
+METADATA = make_metadata(classes=('<cat> & "dog"', "狗"), input_size=(64, 64))
 PREDICTIONS = 3 * (8 * 8 + 4 * 4 + 2 * 2)
 OFFSETS = np.float32(np.arange(PREDICTIONS * 4).reshape(1, PREDICTIONS, 4))
 
@@ -78,6 +71,20 @@ def test_metadata_survives_any_character(model):
     assert from_text(read_text(model / "detector.xml"), model) == METADATA
 
 
+@pytest.mark.parametrize("size", [5000, 7000])  # too small for the weights, and for the XML
+def test_a_full_disk_is_an_error_of_the_file_system(tmp_path, size):
+    """Limits the size of files, so that writes fail as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    long = dataclasses.replace(METADATA, classes=("x" * 5000, "y"))  # the XML is the larger file
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left on device"):
+            write(tmp_path / "model", long)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_missing_runtime_is_one_line(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UserError, match=r"needs openvino, .*: pip install -r requirements-export"):
@@ -118,6 +125,8 @@ def with_text(text):
         (replaced("ReduceMean", "ReduceSome"), "OpenVINO cannot read .*ReduceSome"),
         (replaced("input_size&quot;: [64, 64", "input_size&quot;: [64, 96"), "images has shape"),
         (replaced("format&quot;: 1", "format&quot;: 2"), "metadata of format 2"),
+        (replaced("batch&quot;: null", "batch&quot;: 0"), "batch is 0, it must be at least 1"),
+        (replaced("pad_value&quot;: 128", "pad_value&quot;: 0"), "pad_value is 0 and range is"),
         (replaced('names="boxes"', 'names="other"'), "has no input or output named boxes"),
     ],
 )

@@ -14,11 +14,12 @@ from utils.inference.engines.flatbuffer import DamagedError, Table
 from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
-    missing_runtime,
+    missing_package,
     physical_cores,
 )
 from utils.inference.metadata import ENTRY, REMEDY, Metadata
 from utils.streams import silent_stderr
+from utils.text import counted
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
@@ -78,8 +79,8 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> "
     try:
         with silent_stderr():
             from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise missing_runtime(path, "ai-edge-litert") from error
+    except ModuleNotFoundError as error:
+        raise missing_package(path, "ai-edge-litert") from error
     threads = settings.threads or physical_cores()
     try:
         with silent_stderr():
@@ -94,7 +95,10 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> "
     for name, detail in tensors.items():
         if detail["dtype"] != np.float32:
             raise UserError(f"{path} has {name} in {detail['dtype'].__name__}, {REMEDY}")
-    return LiteRTSession(interpreter, tensors, threads)
+    description = f"LiteRT {version('ai-edge-litert')}, {counted(threads, 'thread')}"
+    if metadata.precision == "int16x8":
+        description += ", reference kernels: int16x8 takes seconds per image"
+    return LiteRTSession(interpreter, tensors, description)
 
 
 class LiteRTSession:
@@ -103,14 +107,13 @@ class LiteRTSession:
     Args:
         interpreter: The model in its runtime, with tensors allocated.
         tensors: What LiteRT says about the input and the outputs, by name.
-        threads: Number of threads.
+        description: Runtime and its settings, in words.
     """
 
     def __init__(
-        self, interpreter: "Interpreter", tensors: Mapping[str, dict[str, Any]], threads: int
+        self, interpreter: "Interpreter", tensors: Mapping[str, dict[str, Any]], description: str
     ):
-        noun = "thread" if threads == 1 else "threads"
-        self.description = f"LiteRT {version('ai-edge-litert')}, {threads} {noun}"
+        self.description = description
         arrays = {
             name: _view(interpreter, detail["index"], detail["shape"])
             for name, detail in tensors.items()

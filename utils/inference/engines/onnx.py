@@ -17,6 +17,7 @@ from utils.inference.engines.session import (
     physical_cores,
 )
 from utils.inference.metadata import Metadata
+from utils.text import counted
 
 __all__ = ["OnnxSession", "open_session", "read_text"]
 
@@ -73,7 +74,7 @@ class OnnxSession:
         shapes = {each.name: _free_as_none(each.shape) for each in tensors}
         check_shapes(path, metadata, shapes)
 
-        self.description = f"ONNX Runtime {onnxruntime.__version__}, threads: {threads}"
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, {counted(threads, 'thread')}"
         self._session = session
         # The runtime reads and writes these arrays, so that nothing is copied.
         self._binding = session.io_binding()

@@ -15,10 +15,11 @@ from utils.errors import UserError
 from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
-    missing_runtime,
+    missing_package,
     physical_cores,
 )
 from utils.inference.metadata import ENTRY, Metadata
+from utils.text import counted
 
 DEVICE = "CPU"
 MODEL = "detector.xml"
@@ -48,7 +49,7 @@ def import_openvino() -> ModuleType:
     Everything that uses OpenVINO or nncf calls it before it imports them.
 
     Raises:
-        ImportError: OpenVINO is not installed.
+        ModuleNotFoundError: OpenVINO is not installed.
     """
     # Both have a stub for environments without this package, and import it only once.
     sys.modules.setdefault("openvino_telemetry", None)
@@ -107,8 +108,8 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> O
     """
     try:
         openvino = import_openvino()
-    except ImportError as error:
-        raise missing_runtime(path, "openvino") from error
+    except ModuleNotFoundError as error:
+        raise missing_package(path, "openvino") from error
     xml = find_xml(path)
     weights = xml.with_suffix(".bin")
     if not weights.is_file():
@@ -124,7 +125,7 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> O
         raise UserError(
             f"OpenVINO cannot read {path}: {_reason(error)}; export the run again"
         ) from error
-    return OpenVinoSession(compiled, _describe(openvino, compiled, metadata))
+    return OpenVinoSession(compiled, _describe(openvino, compiled, metadata, settings))
 
 
 def _properties(settings: RuntimeSettings) -> dict[str, Any]:
@@ -143,15 +144,19 @@ def _properties(settings: RuntimeSettings) -> dict[str, Any]:
     }
 
 
-def _describe(openvino: ModuleType, compiled: Any, metadata: Metadata) -> str:
-    """Returns runtime, precision and threads that are really used."""
+def _describe(
+    openvino: ModuleType, compiled: Any, metadata: Metadata, settings: RuntimeSettings
+) -> str:
+    """Returns the runtime, and the precision and the threads that it really uses, in words."""
     name = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     precision = NAMES.get(name, name)
+    if settings.precision not in ("auto", precision):
+        precision += f" (this processor has no {settings.precision})"
     if metadata.precision == "int8":
         precision = f"int8 and {precision}"
     threads = compiled.get_property("INFERENCE_NUM_THREADS")
     version = openvino.__version__.split("-")[0]
-    return f"OpenVINO {version}, {precision}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"OpenVINO {version}, {precision}, {counted(threads, 'thread')}"
 
 
 def _shapes(model: Any) -> dict[str, tuple[int | None, ...]]:

@@ -10,6 +10,7 @@ from utils.cli import import_tensorflow
 from utils.errors import UserError
 from utils.inference.engines.session import RuntimeSettings, check_shapes, physical_cores
 from utils.inference.metadata import Metadata
+from utils.text import counted
 
 METADATA = "metadata.json"
 SIGNATURE = "serving_default"
@@ -83,4 +84,4 @@ def _set_threads(wanted: int | None) -> str:
         tf.config.threading.set_inter_op_parallelism_threads(count)
         tf.config.threading.set_intra_op_parallelism_threads(count)
     count = tf.config.threading.get_intra_op_parallelism_threads()
-    return f"{count} thread{'s' if count > 1 else ''}" if count else "threads of the process"
+    return counted(count, "thread") if count else "threads of the process"

@@ -82,15 +82,15 @@ def _cores_of(cpu_info: str) -> dict[int, tuple[str, str]]:
     return cores
 
 
-def missing_runtime(path: Path, package: str) -> UserError:
-    """Returns the error of a runtime that is not installed.
+def missing_package(user: object, package: str | None) -> UserError:
+    """Returns the error of a package of requirements-export.txt that is not installed.
 
     Args:
-        path: The model.
-        package: The package that reads it.
+        user: What needs it: a model or a flag.
+        package: The package.
     """
     return UserError(
-        f"{path} needs {package}, which is not installed: pip install -r requirements-export.txt"
+        f"{user} needs {package}, which is not installed: pip install -r requirements-export.txt"
     )
 
 
@@ -113,7 +113,7 @@ def check_shapes(
             raise UserError(f"{path} has no input or output named {name}, export the run again")
         found = shapes[name]
         fits = len(found) == len(expected) and all(
-            ours is None or theirs is None or theirs < 0 or ours == theirs
+            theirs is None or theirs < 0 or ours == theirs or (ours is None and name != "images")
             for ours, theirs in zip(expected, found, strict=True)
         )
         if not fits:
