@@ -14,6 +14,7 @@ from utils.inference.engines.session import (
     physical_cores,
 )
 from utils.inference.metadata import Metadata
+from utils.text import counted
 
 
 class OpenCVSession:
@@ -25,10 +26,10 @@ class OpenCVSession:
 
     def __init__(self, path: Path, metadata: Metadata, settings: RuntimeSettings):
         shapes = expected_shapes(metadata)
-        batch = settings.batch_size if metadata.batch is None else metadata.batch
+        batch = metadata.batch or settings.batch_size
         threads = settings.threads or physical_cores()
         self.images = np.zeros((batch, *shapes.pop("images")[1:]), np.float32)
-        self.description = f"OpenCV {cv2.__version__}, threads: {threads}"
+        self.description = f"OpenCV {cv2.__version__}, {counted(threads, 'thread')}"
         self._names = list(shapes)
         cv2.setNumThreads(threads)
         logs = cv2.utils.logging
