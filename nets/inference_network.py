@@ -125,7 +125,8 @@ def _fold(model: keras.Model) -> keras.Model:
             copies.append((layer, twin))
             return twin
         if isinstance(layer, layers.Activation):
-            return layers.Activation(layer.activation, name=layer.name)  # some are lambdas
+            # A configuration cannot hold a lambda.
+            return layers.Activation(layer.activation, name=layer.name)
         if kind := REPLACED.get(type(layer)):
             return kind(name=layer.name)
         return type(layer).from_config(config)

@@ -1,10 +1,12 @@
 """Small trained-like detectors for tests of exports, and what their files must compute."""
 
 import functools
+from dataclasses import replace
 
 import keras
 import numpy as np
 
+from nets.backbones import resolve
 from nets.detector import Detector
 from nets.inference_network import inference_network
 from utils.config import Recipe, RunConfig
@@ -15,9 +17,8 @@ CLASSES = ["cat", "dog", "red car"]
 
 
 def make_detector(backbone="mobilenetv1", version="v4", size=(64, 96), **options) -> Detector:
-    """Makes a detector whose statistics, offsets and logits vary, as after training."""
-    if backbone == "mobilenetv1":
-        options = {"width": 0.25, **options}
+    """Makes a narrow detector whose statistics, offsets and logits vary, as after training."""
+    options = {"width": min(resolve(backbone).widths), **options}
     keras.utils.set_random_seed(7)
     detector = Detector(backbone, len(CLASSES), version, size, **options)
     vary(detector)
@@ -97,8 +98,36 @@ def random_canvases(detector: Detector, count=2) -> np.ndarray:
     return np.float32(np.round(coarse.repeat(16, axis=1).repeat(16, axis=2)))
 
 
+def metadata_of(detector: Detector, **changes) -> Metadata:
+    """Describes a detector, with some fields of the metadata changed."""
+    described = Metadata(
+        detector.backbone_name,
+        detector.width,
+        detector.version.name,
+        tuple(CLASSES),
+        detector.version.anchors,
+        detector.input_size,
+        weights="ab",
+    )
+    return replace(described, **changes)
+
+
 def keras_outputs(detector: Detector, canvases: np.ndarray) -> dict[str, np.ndarray]:
     """Boxes as fractions and scores that an exported file must compute."""
     boxes, scores = (part.numpy() for part in detector.predict_boxes(canvases))
     height, width = detector.input_size
     return {"boxes": boxes / np.float32([width, height] * 2), "scores": scores}
+
+
+def assert_close(found, expected, size, pixels=0.01, score=1e-4) -> None:
+    """Asserts that boxes and scores are those of Keras.
+
+    Boxes may be far larger than the image, since their sides are exponentials; then the error may
+    be larger, too: `pixels` in a hundred.
+    """
+    assert found.keys() == expected.keys()
+    assert np.ptp(expected["scores"]) > 0.05
+    scale = np.float32([*size[::-1]] * 2)
+    boxes = (outputs["boxes"] * scale for outputs in (found, expected))
+    np.testing.assert_allclose(*boxes, rtol=pixels / 100, atol=pixels)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=score)

@@ -5,7 +5,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from utils.errors import UserError
+from utils.inference.engines.session import missing_package
+from utils.inference.metadata import Metadata
 
 try:
     import onnx
@@ -14,13 +15,7 @@ try:
     from utils.export.onnx_layers import translate
     from utils.export.onnx_nms import suppress
 except ModuleNotFoundError as error:
-    raise UserError(
-        f"--format onnx needs {error.name}, which is not installed: "
-        "pip install -r requirements-export.txt"
-    ) from error
-
-from utils.inference.engines.session import expected_shapes
-from utils.inference.metadata import Metadata
+    raise missing_package("--format onnx", error.name) from error
 
 
 def write(network: keras.Model, metadata: Metadata, path: Path) -> None:
@@ -37,15 +32,12 @@ def write(network: keras.Model, metadata: Metadata, path: Path) -> None:
 def build(network: keras.Model, metadata: Metadata) -> onnx.ModelProto:
     """Builds the model of a network; see `write`."""
     graph = Graph(np.dtype("float16" if metadata.precision == "float16" else "float32"))
-    shapes = expected_shapes(metadata)
     outputs = translate(network, graph, Value("images", (None, *metadata.input_size, 3)))
     if metadata.nms:
         outputs = suppress(graph, outputs["boxes"], outputs["scores"], metadata.thresholds)
     for name, value in outputs.items():
         graph.rename(value.name, name)
-    return graph.to_model(
-        {"images": shapes["images"]}, {name: shapes[name] for name in outputs}, metadata
-    )
+    return graph.to_model(metadata)
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:

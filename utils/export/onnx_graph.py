@@ -1,12 +1,13 @@
 """An ONNX graph that is being built: nodes, constants and their names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
+from utils.inference.engines.session import expected_dtype, expected_shapes
 from utils.inference.metadata import ENTRY, Metadata, to_text
 
 # Operator set 17, of 2022, has all that detectors need. Later ones change nothing for them, but
@@ -83,8 +84,7 @@ class Graph:
             dtype: Type of its elements.
             name: Name; it gets a number if it is taken.
         """
-        array = np.ascontiguousarray(np.asarray(value).astype(dtype))
-        array = array.reshape(np.shape(value))  # a scalar would become a vector
+        array = np.array(value, dtype, order="C")
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._constants:
             self._constants[key] = self._free(name)
@@ -92,7 +92,7 @@ class Graph:
         return self._constants[key]
 
     def cast(self, value: Value, dtype: np.dtype) -> Value:
-        """Converts a tensor to another type of elements, if it has not got it."""
+        """Converts a tensor to a type of elements, unless it has this type already."""
         if value.dtype == dtype:
             return value
         to = helper.np_dtype_to_tensor_dtype(dtype)
@@ -105,26 +105,14 @@ class Graph:
             for names in (node.input, node.output):
                 names[:] = [new if name == old else name for name in names]
 
-    def to_model(
-        self,
-        inputs: Mapping[str, tuple],
-        outputs: Mapping[str, tuple],
-        metadata: Metadata,
-    ) -> onnx.ModelProto:
+    def to_model(self, metadata: Metadata) -> onnx.ModelProto:
         """Builds the model.
 
         Args:
-            inputs: Shape of each input, float32; None for the batch.
-            outputs: Shape of each output, float32, but int32 for `labels` and `counts`.
-            metadata: What the model says about itself.
+            metadata: What the model says about itself, which states its input and its outputs.
         """
-        graph = helper.make_graph(
-            self._nodes,
-            "detector",
-            [_info(name, shape) for name, shape in inputs.items()],
-            [_info(name, shape) for name, shape in outputs.items()],
-            self._tensors,
-        )
+        images, *outputs = (_info(*item) for item in expected_shapes(metadata).items())
+        graph = helper.make_graph(self._nodes, "detector", [images], outputs, self._tensors)
         model = helper.make_model(
             graph,
             ir_version=IR_VERSION,
@@ -145,12 +133,12 @@ class Graph:
 
 
 def describe(model: onnx.ModelProto, metadata: Metadata) -> None:
-    """Writes metadata into a model, in place of what it has."""
+    """Writes metadata into a model, and replaces what is there."""
     helper.set_model_props(model, {ENTRY: to_text(metadata)})
 
 
 def _info(name: str, shape: tuple[int | None, ...]) -> onnx.ValueInfoProto:
-    kind = TensorProto.INT32 if name in ("labels", "counts") else TensorProto.FLOAT
+    kind = helper.np_dtype_to_tensor_dtype(expected_dtype(name))
     return helper.make_tensor_value_info(
         name, kind, [BATCH if side is None else side for side in shape]
     )

@@ -4,20 +4,21 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import keras
-import numpy as np
 
-from utils.errors import JobError, UserError
+from utils.errors import JobError
 from utils.export.onnx import build, save
 from utils.export.onnx_graph import describe
 from utils.export.onnx_qdq import Wiring, quantize, quantized_tensors
 from utils.export.quantizer import CalibrationSet
+from utils.inference.engines.onnx import session_options
+from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
 
-# ONNX Runtime has integer kernels for all operators of the detectors with this type. With int8, it
-# computes depthwise convolutions in float.
-ACTIVATIONS = np.dtype(np.uint8)
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 
 class Quantizer:
@@ -34,10 +35,7 @@ class Quantizer:
 
     def __init__(self, network: keras.Model, metadata: Metadata, images: CalibrationSet):
         if not find_spec("onnxruntime"):
-            raise UserError(
-                "--precision int8 needs onnxruntime, which is not installed: "
-                "pip install -r requirements-export.txt"
-            )
+            raise missing_package("--precision int8", "onnxruntime")
         from utils.export.onnx_ranges import measure_ranges
 
         self._network = network
@@ -60,7 +58,7 @@ class Quantizer:
         model = build(self._network, replace(metadata, precision="float32"))
         kept = metadata.quantization.float_layers if metadata.quantization else ()
         chosen = [name for name in Wiring(model.graph).convolutions if name not in kept]
-        quantized = quantize(model, self._ranges, chosen, ACTIVATIONS)
+        quantized = quantize(model, self._ranges, chosen)
         describe(quantized, metadata)
         save(quantized, path)
         check_integer_kernels(path, chosen)
@@ -76,17 +74,20 @@ def check_integer_kernels(path: Path, convolutions: list[str]) -> None:
     Raises:
         JobError: One of them is computed in float; the message names it.
     """
-    import onnx
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    with TemporaryDirectory() as folder:
-        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        optimized = onnx.load(options.optimized_model_filepath)
     # Fused nodes get new names, but their kernels keep theirs.
-    integer = {node.input[3] for node in optimized.graph.node if node.op_type == "QLinearConv"}
+    integer = {node.input[3] for node in optimized_nodes(path) if node.op_type == "QLinearConv"}
     for name in convolutions:
         if f"{name}/kernel/quantized" not in integer:
             raise JobError(f"ONNX Runtime has no integer kernel for convolution {name}")
+
+
+def optimized_nodes(path: Path) -> "list[NodeProto]":
+    """Returns the nodes to which ONNX Runtime optimizes those of a model."""
+    import onnx
+    import onnxruntime
+
+    options = session_options(threads=1)
+    with TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return list(onnx.load(options.optimized_model_filepath).graph.node)

@@ -16,7 +16,7 @@ TO_GRAPH = (0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
 TO_KERAS = (0, 2, 3, 1)
 
 
-def translate(network: keras.Model, graph: Graph, images: Value) -> dict[str, Value]:
+def translate(network: keras.Function, graph: Graph, images: Value) -> dict[str, Value] | Value:
     """Adds the nodes of a network to a graph. Nodes have the names of their layers.
 
     Args:
@@ -25,7 +25,7 @@ def translate(network: keras.Model, graph: Graph, images: Value) -> dict[str, Va
         images: The input of the network.
 
     Returns:
-        The outputs by name.
+        The outputs by name, or the output if the network has one without a name.
 
     Raises:
         JobError: A layer has no translation.
@@ -35,12 +35,12 @@ def translate(network: keras.Model, graph: Graph, images: Value) -> dict[str, Va
         inputs = keras.tree.flatten(args)
         if isinstance(operation, keras.Model):
             return _run(operation, call, inputs)
-        # Keras has a layer and an operation of one name for the same; its operations are private.
+        # By name, since Keras' operations are private, and named like the layers that do the same.
         translation = TRANSLATIONS.get(type(operation).__name__)
         if translation is None:
             raise JobError(
-                f"layer {operation.name} is a {type(operation).__name__}, which the ONNX export "
-                "does not know"
+                f"layer {operation.name} is a {type(operation).__name__}, which cannot be exported "
+                "to ONNX yet: use another --format, or add it to utils/export/onnx_layers.py"
             )
         return translation(graph, operation, [_tensor(graph, each) for each in inputs])
 
@@ -62,7 +62,7 @@ def _tensor(graph: Graph, value: object) -> Value:
 
 
 def _same_type(graph: Graph, inputs: list[Value]) -> list[Value]:
-    """Converts all to float32 if one is: what is not a feature is computed in float32."""
+    """Converts all to float32 if one is: only features are stored in another type."""
     exact = any(value.dtype == FLOAT32 for value in inputs)
     return [graph.cast(value, FLOAT32) if exact else value for value in inputs]
 
@@ -79,14 +79,11 @@ def _output(operation: keras.Operation, name: str, dtype: np.dtype) -> Value:
 
 
 def _simple(kind: str) -> Translation:
-    """Translates an operation of any number of inputs without attributes."""
+    """Translates an operation to an operator of the same inputs, without attributes."""
 
     def translation(graph: Graph, operation: keras.Operation, inputs: list[Value]) -> Value:
         inputs = _same_type(graph, inputs)
-        name = inputs[0].name
-        for other in inputs[1:] or [None]:
-            names = [name] if other is None else [name, other.name]
-            (name,) = graph.add(kind, names, operation.name)
+        (name,) = graph.add(kind, [value.name for value in inputs], operation.name)
         return _output(operation, name, inputs[0].dtype)
 
     return translation
@@ -139,8 +136,8 @@ def _convolve(graph: Graph, layer: layers.Conv2D, inputs: list[Value]) -> Value:
 
 
 def _pool(graph: Graph, layer: layers.MaxPooling2D, inputs: list[Value]) -> Value:
-    # The zeros that `Layers.max_pool` pads never exceed its features, nor does the absence of
-    # values, with which ONNX pads.
+    # ONNX pads with nothing and `Layers.max_pool` with zeros, which makes no difference to its
+    # features, since they are nowhere negative.
     (value,) = inputs
     window = _window(value, layer.pool_size, layer.strides, layer.padding)
     (name,) = graph.add("MaxPool", [value.name], layer.name, **window)
@@ -151,7 +148,7 @@ def _concatenate(graph: Graph, operation: keras.Operation, inputs: list[Value]) 
     axis = _axis(operation, inputs[0])
     (name,) = graph.add("Concat", [each.name for each in inputs], operation.name, axis=axis)
     joined = _output(operation, name, inputs[0].dtype)
-    # Features end here; boxes of 1/100 pixel need more than the 11 bits of float16.
+    # Features end here. Boxes to 1/100 pixel need more than the 11 bits of float16.
     return joined if len(joined.shape) == 4 else graph.cast(joined, FLOAT32)
 
 
@@ -188,6 +185,7 @@ def _shuffle(graph: Graph, layer: layers.Layer, inputs: list[Value]) -> Value:
 
 
 def _flatten(graph: Graph, layer: layers.Reshape, inputs: list[Value]) -> Value:
+    """Turns features into rows in the order of Keras, one per prediction."""
     (value,) = inputs
     (rows,) = graph.add("Transpose", [value.name], f"{value.name}/transpose", perm=TO_KERAS)
     (name,) = _reshape_to(graph, rows, (-1, *layer.target_shape), f"{value.name}/reshape")
@@ -208,7 +206,9 @@ def _bounded(graph: Graph, value: Value, bounds: tuple[float, float], name: str)
     return Value(name, value.shape, value.dtype)
 
 
-def _one(kind: str, **attributes: float) -> Callable:
+def _operator(kind: str, **attributes: float) -> Callable:
+    """An activation that is one operator."""
+
     def activation(graph: Graph, value: Value, name: str) -> Value:
         (name,) = graph.add(kind, [value.name], name, **attributes)
         return Value(name, value.shape, value.dtype)
@@ -237,10 +237,10 @@ def _activate(graph: Graph, layer: layers.Layer, value: Value, name: str) -> Val
     activation = ACTIVATIONS.get(layer.activation)
     if activation:
         return activation(graph, value, name)
-    # A function of the house is made of operations.
+    # Any other function consists of Keras' operations. Its constants are float32.
     x = keras.KerasTensor(value.shape)
     function = keras.Function(x, layer.activation(x))
-    return translate(function, graph, value)
+    return graph.cast(translate(function, graph, value), value.dtype)
 
 
 def _activation(graph: Graph, layer: layers.Activation, inputs: list[Value]) -> Value:
@@ -253,14 +253,14 @@ def _linear(graph: Graph, value: Value, name: str) -> Value:
 
 ACTIVATIONS = {
     keras.activations.linear: _linear,
-    keras.activations.relu: _one("Relu"),
+    keras.activations.relu: _operator("Relu"),
     keras.activations.relu6: _relu6,
-    leaky_relu: _one("LeakyRelu", alpha=0.1),
-    keras.activations.sigmoid: _one("Sigmoid"),
-    keras.activations.hard_sigmoid: _one("HardSigmoid", alpha=1 / 6, beta=0.5),
+    leaky_relu: _operator("LeakyRelu", alpha=0.1),
+    keras.activations.sigmoid: _operator("Sigmoid"),
+    keras.activations.hard_sigmoid: _operator("HardSigmoid", alpha=1 / 6, beta=0.5),
     keras.activations.silu: _gated("Sigmoid"),
-    keras.activations.hard_silu: _one("HardSwish"),
-    # Mish itself is only in later operator sets.
+    keras.activations.hard_silu: _operator("HardSwish"),
+    # The operator Mish exists only in later operator sets.
     keras.activations.mish: _gated("Softplus", "Tanh"),
 }
 

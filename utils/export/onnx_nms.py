@@ -41,8 +41,8 @@ def suppress(graph: Graph, boxes: Value, scores: Value, thresholds: Thresholds) 
         constant([thresholds.confidence], FLOAT32),
         name="kept",
     )  # (K, 3): image, class, prediction
-    # Scores of boxes that are dropped become 0, which no box that is kept has. Then the best M of
-    # all classes are found without a loop over images.
+    # The scores of dropped boxes become 0; those of kept boxes are greater. So one operator finds
+    # the best M of all classes, without a loop over the images.
     where = add("Gather", kept, constant([0, 2, 1]), name="where", axis=1)
     values = add("GatherND", scores.name, where, name="values")
     shape = add("Shape", scores.name, name="shape")

@@ -14,15 +14,19 @@ from onnx import helper, numpy_helper
 
 Range = tuple[float, float]
 
+# ONNX Runtime has integer kernels for all operators of the detectors with this type of activations.
+# With int8, it computes depthwise convolutions in float.
+ACTIVATION_TYPE = np.uint8
 LEVELS = 255  # steps between the smallest and the largest activation
 WEIGHT_LEVELS = 127  # steps from 0 to the largest weight
-LARGEST_BIAS = 2**30  # in steps, half of what int32 holds: the sum of products has room as well
+LARGEST_BIAS = 2**30  # in steps: half of int32, to leave room for the sum of the products
 
-# A convolution computes these as part of itself, if they limit values to the range of its output.
+# ONNX Runtime drops these after a convolution if they limit values to the range of its output.
 LIMITS = ("Clip", "Relu")
 # Operators that choose or move values: their output has the scale of their input.
 MOVES = ("MaxPool", "Reshape", "Resize", "Split", "Transpose")
-# Operators with an integer kernel, and gates, which are small.
+# Operators with an integer kernel, or that only compute the gates of squeeze-and-excite, which are
+# small.
 INTEGER = (
     *MOVES,
     "Add",
@@ -36,7 +40,7 @@ INTEGER = (
 
 
 class Wiring:
-    """Which nodes compute and use each tensor of a graph, and where its features end.
+    """Which nodes use each tensor of a graph, and where its features end.
 
     Args:
         graph: The graph.
@@ -76,7 +80,7 @@ class Wiring:
         return [name for name in node.input if name and name not in self.constants]
 
     def end(self, convolution: str) -> str:
-        """The output of a convolution, after the limit that it computes as part of itself."""
+        """The output of a convolution, or that of the limit that is computed as part of it."""
         (output,) = self.nodes[convolution].output
         users = self.users(output)
         is_limited = len(users) == 1 and users[0].op_type in LIMITS
@@ -101,11 +105,11 @@ def quantized_tensors(wiring: Wiring, convolutions: Sequence[str]) -> dict[str, 
         inputs = wiring.inputs(node)
         of_inputs = {sources.get(name) for name in inputs}
         is_integer = node.op_type in INTEGER and None not in of_inputs
-        # A concatenation of poolings of one tensor is a move, too.
+        # A concatenation of tensors of one scale is a move, too.
         moves = is_integer and len(of_inputs) == 1 and node.op_type in (*MOVES, "Concat")
         for output in node.output:
             if output in needed or (is_integer and wiring.is_feature(output)):
-                sources[output] = of_inputs.copy().pop() if moves else output
+                sources[output] = next(iter(of_inputs)) if moves else output
     return sources
 
 
@@ -113,7 +117,6 @@ def quantize(
     model: onnx.ModelProto,
     ranges: Mapping[str, Range],
     convolutions: Sequence[str],
-    dtype: np.dtype,
 ) -> onnx.ModelProto:
     """Quantizes convolutions, and what lies between them.
 
@@ -121,7 +124,6 @@ def quantize(
         model: A float32 model; it does not change.
         ranges: Smallest and largest value of the tensors that are quantized.
         convolutions: Names of the convolutions to quantize.
-        dtype: Type of the activations, int8 or uint8.
 
     Returns:
         The quantized model.
@@ -131,7 +133,7 @@ def quantize(
     graph = result.graph
     wiring = Wiring(graph)
     sources = quantized_tensors(wiring, convolutions)
-    scales = {tensor: _scale(ranges[source], dtype) for tensor, source in sources.items()}
+    scales = {tensor: _scale(ranges[source]) for tensor, source in sources.items()}
     nodes = []
     for node in list(graph.node):
         if node.name in convolutions:
@@ -155,15 +157,17 @@ def quantize(
     return result
 
 
-def _scale(limits: Range, dtype: np.dtype) -> tuple[np.float32, np.ndarray]:
+def _scale(limits: Range) -> tuple[np.float32, np.ndarray]:
     """Returns step and zero point, so that 0 is exact."""
     low, high = min(limits[0], 0.0), max(limits[1], 0.0)
     step = np.float32(max(high - low, 1e-6) / LEVELS)
-    smallest = np.iinfo(dtype).min
-    return step, np.array(np.clip(round(smallest - low / step), smallest, smallest + LEVELS), dtype)
+    return step, np.array(np.clip(round(-low / step), 0, LEVELS), ACTIVATION_TYPE)
 
 
-def _pair(tensor: str, graph: onnx.GraphProto, step: np.float32, zero: np.ndarray) -> list:
+def _pair(
+    tensor: str, graph: onnx.GraphProto, step: np.float32, zero: np.ndarray
+) -> list[onnx.NodeProto]:
+    """Quantizes a tensor, and dequantizes it again."""
     parameters = [f"{tensor}/step", f"{tensor}/zero"]
     for name, value in zip(parameters, (step, zero), strict=True):
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
@@ -183,8 +187,8 @@ def _keep_in_float(
 ) -> list[onnx.NodeProto]:
     """Dequantizes the input of a convolution by other operators.
 
-    Between a DequantizeLinear and a QuantizeLinear, ONNX Runtime quantizes the weights of a float
-    convolution by itself (WeightBiasQuantization), and with one step for all channels.
+    Between a DequantizeLinear and a QuantizeLinear, ONNX Runtime would quantize the weights of a
+    float convolution by itself (WeightBiasQuantization), with one step for all channels.
     """
     tensor, name = node.input[0], f"{node.name}/steps"
     kernel = numpy_helper.to_array(constants[node.input[1]])

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 
 from utils.errors import UserError
-from utils.files import PART
 from utils.inference.engines.exported import ExportedEngine
 from utils.inference.engines.session import RuntimeSettings, Session
 from utils.inference.metadata import Metadata, from_text

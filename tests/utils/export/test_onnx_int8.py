@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from nets.inference_network import inference_network
-from tests.exported import CLASSES, keras_outputs, random_canvases, small_detector
+from tests.exported import keras_outputs, metadata_of, random_canvases, small_detector
 from utils.errors import JobError
 from utils.export.quantizer import CalibrationSet
 from utils.inference.engines.session import RuntimeSettings
-from utils.inference.metadata import Metadata, Quantization
+from utils.inference.metadata import Quantization
 from utils.inference.model import load_model
 
 onnx = pytest.importorskip("onnx")
@@ -29,17 +29,7 @@ def images(detector):
 
 @pytest.fixture(scope="module")
 def metadata(detector, images):
-    return Metadata(
-        "mobilenetv1",
-        0.25,
-        "v4",
-        tuple(CLASSES),
-        detector.version.anchors,
-        (64, 96),
-        weights="ab",
-        precision="int8",
-        quantization=Quantization(images.calibration),
-    )
+    return metadata_of(detector, precision="int8", quantization=Quantization(images.calibration))
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +46,16 @@ def whole(quantizer, metadata, tmp_path_factory):
     return path
 
 
-def optimized(path, folder):
-    """The nodes that ONNX Runtime computes, by operator."""
-    import onnxruntime
+def optimized(path):
+    """The operators that ONNX Runtime computes."""
+    from utils.export.onnx_int8 import optimized_nodes
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(folder / "optimized.onnx")
-    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+    return [node.op_type for node in optimized_nodes(path)]
 
 
-def test_all_convolutions_are_integer(whole, tmp_path):
+def test_all_convolutions_are_integer(whole):
     count = sum(node.op_type == "Conv" for node in onnx.load(whole).graph.node)
-    kinds = optimized(whole, tmp_path)
+    kinds = optimized(whole)
     assert kinds.count("QLinearConv") == count > 40
     assert "Conv" not in kinds
     # The input becomes integers once, and only the twelve parts of the heads become floats again.
@@ -91,7 +77,7 @@ def test_float_layers(quantizer, metadata, whole, tmp_path):
     quantizer.write(kept, path)
     assert load_model(path, RuntimeSettings()).metadata == kept
     count = sum(node.op_type == "Conv" for node in onnx.load(path).graph.node)
-    kinds = optimized(path, tmp_path)
+    kinds = optimized(path)
     assert kinds.count("QLinearConv") == count - 2
     assert kinds.count("Conv") + kinds.count("FusedConv") == 2
     tensors = {each.name: each.data_type for each in onnx.load(path).graph.initializer}
@@ -142,7 +128,7 @@ def quantized_convolution(kernel, bias):
     constants.append(onnx.numpy_helper.from_array(bias, "bias"))
     graph = helper.make_graph(nodes, "one", info[:1], info[3:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    result = quantize(model, {"x": (0.0, 2.0), "y": (-1.0, 4.1)}, ["y"], np.dtype(np.uint8))
+    result = quantize(model, {"x": (0.0, 2.0), "y": (-1.0, 4.1)}, ["y"])
     return {
         each.name: onnx.numpy_helper.to_array(each).tolist() for each in result.graph.initializer
     }

@@ -92,6 +92,6 @@ def test_one_value_per_image_has_no_side(parse):
 
 
 def test_file(tmp_path, parse):
-    path = write_config(tmp_path / "detector-int8.onnx", METADATA)
+    path = write_config(tmp_path / 'größe "8".onnx', METADATA)
     assert path == tmp_path / "config.pbtxt"
-    assert parse(path.read_text()).default_model_filename == "detector-int8.onnx"
+    assert parse(path.read_text("utf-8")).default_model_filename == 'größe "8".onnx'

@@ -1,15 +1,13 @@
 import dataclasses
 import json
-import os
 
 import numpy as np
 import pytest
 
 from tests.exported import CLASSES
 from utils.errors import UserError
-from utils.inference.engines import session
 from utils.inference.engines.onnx_metadata import read_text
-from utils.inference.engines.session import RuntimeSettings, physical_cores
+from utils.inference.engines.session import RuntimeSettings
 from utils.inference.metadata import ENTRY, Metadata, to_text
 from utils.inference.model import load_model
 
@@ -97,7 +95,7 @@ def test_damaged_graph(path):
 def write_network(path, described=METADATA, size=(32, 32)):
     """Writes a file whose boxes are 0 and whose scores are the means of the channels."""
     onnx = pytest.importorskip("onnx")
-    from utils.export.onnx_graph import FLOAT32, INT64, Graph
+    from utils.export.onnx_graph import FLOAT32, INT64, Graph, describe
 
     graph = Graph()
     zeros = graph.constant(np.zeros((1, 3, 4)), FLOAT32)
@@ -109,8 +107,8 @@ def write_network(path, described=METADATA, size=(32, 32)):
     (column,) = graph.add("ReduceMin", [column], "least", axes=[2, 3], keepdims=0)
     (column,) = graph.add("Unsqueeze", [column, rows], "least_column")
     graph.add("Mul", [column, zeros], "boxes")
-    outputs = {"boxes": (None, 3, 4), "scores": (None, 3, 3)}
-    built = graph.to_model({"images": (None, *size, 3)}, outputs, described)
+    built = graph.to_model(dataclasses.replace(described, input_size=size))
+    describe(built, described)
     onnx.checker.check_model(built, full_check=True)
     path.write_bytes(built.SerializeToString())
 
@@ -142,33 +140,26 @@ def test_contradicting_input_size(path, runtime, monkeypatch):
         load_model(path, RuntimeSettings()).open()
 
 
+def test_output_of_another_type(path):
+    # Programs that convert files to float16 keep the metadata.
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    write_network(path)
+    converted = onnx.load(path)
+    half = onnx.TensorProto.FLOAT16
+    (scores,) = (node for node in converted.graph.node if node.output[0] == "scores")
+    scores.output[0] = "exact"
+    converted.graph.node.append(onnx.helper.make_node("Cast", ["exact"], ["scores"], to=half))
+    for output in converted.graph.output:
+        if output.name == "scores":
+            output.type.tensor_type.elem_type = half
+    onnx.save(converted, path)
+    with pytest.raises(UserError, match=r"scores in tensor\(float16\) instead of float32, export"):
+        load_model(path, RuntimeSettings()).open()
+
+
 def test_opencv_cannot_read(path, monkeypatch):
     path.write_bytes(model(to_text(METADATA)))
     monkeypatch.setattr("utils.inference.engines.onnx.find_spec", lambda name: None)
     with pytest.raises(UserError, match="cannot be run by OpenCV, install ONNX Runtime"):
         load_model(path, RuntimeSettings()).open()
-
-
-CPU = "processor: {}\nphysical id: {}\ncore id: {}\n\n"
-
-
-@pytest.mark.parametrize(
-    ("cores", "usable", "quota", "expected"),
-    [
-        ([(0, 0), (0, 1), (0, 0), (0, 1)], {0, 1, 2, 3}, "max 100000", 2),  # two threads per core
-        ([(0, 0), (0, 1), (0, 0), (0, 1)], {0, 2}, "max 100000", 1),
-        ([(0, 0), (1, 0)], {0, 1}, "max 100000", 2),  # two sockets
-        ([(0, 0), (0, 1)], {0, 1}, "50000 100000", 1),
-        ([(0, core) for core in range(8)], set(range(8)), "250000 100000", 3),
-        ([], {0, 1, 2, 3}, None, 4),  # ARM
-    ],
-)
-def test_physical_cores(cores, usable, quota, expected, tmp_path, monkeypatch):
-    info, limit = tmp_path / "cpuinfo", tmp_path / "cpu.max"
-    info.write_text("".join(CPU.format(index, *core) for index, core in enumerate(cores)))
-    if quota:
-        limit.write_text(quota)
-    monkeypatch.setattr(session, "CPU_INFO", info)
-    monkeypatch.setattr(session, "CPU_QUOTA", limit)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: usable)
-    assert physical_cores() == expected

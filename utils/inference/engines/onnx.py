@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,15 +14,20 @@ from utils.inference.engines.session import (
     RuntimeSettings,
     Session,
     check_shapes,
+    expected_dtype,
     expected_shapes,
     physical_cores,
 )
-from utils.inference.metadata import Metadata
+from utils.inference.metadata import REMEDY, Metadata
 from utils.text import counted
 
-__all__ = ["OnnxSession", "open_session", "read_text"]
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["OnnxSession", "open_session", "read_text", "session_options"]
 
 ERRORS_ONLY = 3  # level of ONNX Runtime's log
+DTYPES = {"float32": "tensor(float)", "int32": "tensor(int32)"}  # names of ONNX Runtime
 
 
 def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> Session:
@@ -43,6 +49,16 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> S
     return OpenCVSession(path, metadata, settings)
 
 
+def session_options(threads: int) -> "onnxruntime.SessionOptions":
+    """Returns options of ONNX Runtime for a number of threads; it logs only errors."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = ERRORS_ONLY
+    return options
+
+
 class OnnxSession:
     """A model in ONNX Runtime, on the processor; see `Session`."""
 
@@ -51,13 +67,9 @@ class OnnxSession:
         from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
         threads = settings.threads or physical_cores()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = ERRORS_ONLY
         try:
             session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path), session_options(threads), providers=["CPUExecutionProvider"]
             )
         except (
             errors.Fail,
@@ -67,11 +79,9 @@ class OnnxSession:
             errors.NotImplemented,
             errors.RuntimeException,
         ) as error:
-            raise UserError(
-                f"{path} cannot be read by ONNX Runtime, export the run again: {error}"
-            ) from error
-        tensors = [*session.get_inputs(), *session.get_outputs()]
-        shapes = {each.name: _free_as_none(each.shape) for each in tensors}
+            raise UserError(f"{path} cannot be read by ONNX Runtime, {REMEDY}: {error}") from error
+        tensors = {each.name: each for each in (*session.get_inputs(), *session.get_outputs())}
+        shapes = {name: _free_as_none(each.shape) for name, each in tensors.items()}
         check_shapes(path, metadata, shapes)
 
         self.description = f"ONNX Runtime {onnxruntime.__version__}, {counted(threads, 'thread')}"
@@ -79,13 +89,14 @@ class OnnxSession:
         # The runtime reads and writes these arrays, so that nothing is copied.
         self._binding = session.io_binding()
         arrays = {}
+        batch = metadata.batch or settings.batch_size
         for name, shape in expected_shapes(metadata).items():
-            batch = settings.batch_size if metadata.batch is None else metadata.batch
-            dtype = np.int32 if name in ("labels", "counts") else np.float32
-            arrays[name] = np.zeros((batch, *shape[1:]), dtype)
+            kind, dtype = tensors[name].type, expected_dtype(name)
+            if kind != DTYPES[dtype.name]:
+                raise UserError(f"{path} has {name} in {kind} instead of {dtype}, {REMEDY}")
+            arrays[name] = array = np.zeros((batch, *shape[1:]), dtype)
             bind = self._binding.bind_input if name == "images" else self._binding.bind_output
-            array = arrays[name]
-            bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            bind(name, "cpu", 0, dtype, array.shape, array.ctypes.data)
         self.images = arrays.pop("images")
         self._outputs = arrays
 

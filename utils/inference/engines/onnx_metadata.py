@@ -28,7 +28,7 @@ LONGEST_PROPERTY = 2**24  # bytes; metadata of thousands of classes is far short
 
 
 class _NotOnnxError(Exception):
-    """The bytes are no message of this kind."""
+    """The bytes are not an ONNX model."""
 
 
 class _TruncatedError(Exception):

@@ -26,7 +26,7 @@ class OpenCVSession:
 
     def __init__(self, path: Path, metadata: Metadata, settings: RuntimeSettings):
         shapes = expected_shapes(metadata)
-        batch = settings.batch_size if metadata.batch is None else metadata.batch
+        batch = metadata.batch or settings.batch_size
         threads = settings.threads or physical_cores()
         self.images = np.zeros((batch, *shapes.pop("images")[1:]), np.float32)
         self.description = f"OpenCV {cv2.__version__}, {counted(threads, 'thread')}"

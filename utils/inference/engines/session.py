@@ -58,8 +58,8 @@ class Session(Protocol):
 def physical_cores() -> int:
     """Returns the number of physical cores that this process may use, at least 1.
 
-    Two threads of one core share its vector units, so a second one only disturbs the first. A
-    container may use fewer cores than the machine has, by a set of cores or by a quota of time.
+    Two threads of one core share its vector units, so a second one only slows down the first. A
+    container may be limited to fewer cores than the machine has, by a set of cores or by a quota.
     """
     if hasattr(os, "sched_getaffinity"):
         usable = os.sched_getaffinity(0)
@@ -137,6 +137,11 @@ def expected_shapes(metadata: Metadata) -> dict[str, tuple[int | None, ...]]:
         }
     predictions = count_predictions(metadata)
     return images | {"boxes": (batch, predictions, 4), "scores": (batch, predictions, classes)}
+
+
+def expected_dtype(name: str) -> np.dtype:
+    """Returns the type of an input or output: int32 for `labels` and `counts`, else float32."""
+    return np.dtype(np.int32 if name in ("labels", "counts") else np.float32)
 
 
 def count_predictions(metadata: Metadata) -> int:
