@@ -37,20 +37,6 @@ def small_network(version="v4") -> keras.Model:
     return inference_network(small_detector(version))
 
 
-def metadata_of(detector: Detector, **options) -> Metadata:
-    """Makes the metadata of an export of a detector."""
-    values = {
-        "backbone": detector.backbone_name,
-        "width": detector.width,
-        "yolo": detector.version.name,
-        "classes": tuple(CLASSES),
-        "anchors": detector.version.anchors,
-        "input_size": detector.input_size,
-        "weights": "0123",
-    }
-    return Metadata(**{**values, **options})
-
-
 def vary(detector: Detector) -> None:
     """Sets the normalizations as if they had been trained on random images."""
     random = np.random.default_rng(5)

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from nets.choices import check_choices
 from nets.versions import Anchors, check_input_size
 from utils.config import Resize, from_json, parse_json
-from utils.data.letterbox import GREY
 from utils.errors import UserError
 from utils.inference.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from utils.version import VERSION
@@ -44,7 +43,7 @@ class Preprocessing:
     """
 
     resize: Resize = "letterbox"
-    pad_value: int = GREY
+    pad_value: int = 128
     shrink: Literal["area"] = "area"
     grow: Literal["bicubic"] = "bicubic"
     colours: Literal["RGB"] = "RGB"
@@ -52,10 +51,10 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if (self.pad_value, self.range) != (GREY, (0, 255)):
+        if (self.pad_value, self.range) != (128, (0, 255)):
             raise ValueError(
                 f"pad_value is {self.pad_value} and range is {self.range}; this version prepares "
-                f"images with {GREY} and (0, 255)"
+                "images with 128 and (0, 255)"
             )
 
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.data.letterbox import GREY, Letterbox, letterbox
+from utils.inference.metadata import Preprocessing
 
 SIZES = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
 INPUTS = st.tuples(st.integers(1, 20), st.integers(1, 20)).map(lambda s: (s[0] * 32, s[1] * 32))
@@ -94,3 +95,7 @@ def test_a_stretched_image_fills_the_input():
     np.testing.assert_allclose(fit.forward(box), [[104, 104, 312, 312]], rtol=1e-6)
     np.testing.assert_allclose(fit.inverse(fit.forward(box)), box, rtol=1e-6)
     assert fit.apply(np.full((100, 200, 3), 7, np.uint8)).min() == 7  # no grey
+
+
+def test_exported_models_state_the_padding():
+    assert Preprocessing().pad_value == GREY
