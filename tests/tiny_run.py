@@ -31,7 +31,7 @@ def four_samples(folder) -> list[Sample]:
 
 def make_trainer(samples, path, recipe=RECIPE, started=None) -> Trainer:
     keras.utils.set_random_seed(1)
-    detector = Detector("mobilenetv1", 2, input_size=(64, 64), width=0.25)
+    detector = Detector("mobilenetv1", 2, "v4-tiny", (64, 64), width=0.25)
     settings = BatchSettings((64, 64), recipe.batch_size, 8, Augmentation(), recipe.seed)
     stream = BatchStream(samples, settings)
     progress = Progress(recipe, stream.steps_per_epoch, started)

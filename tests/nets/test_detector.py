@@ -184,7 +184,7 @@ def test_training_overfits_one_image():
     """Fails if anything between pixels and boxes is wrong."""
     keras.utils.set_random_seed(0)
     tf.config.run_functions_eagerly(False)
-    version = with_anchors(VERSIONS["v4"], VERSIONS["v4"].anchor_array / 4)
+    version = with_anchors(VERSIONS["v4-tiny"], VERSIONS["v4-tiny"].anchor_array / 4)
     detector = Detector("mobilenetv1", 2, version, input_size=(96, 96), width=0.25)
     image = np.random.default_rng(0).integers(60, 120, (96, 96, 3)).astype(np.uint8)
     image[10:40, 12:36] = (220, 30, 30)

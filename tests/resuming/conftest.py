@@ -12,7 +12,18 @@ from utils import cli
 from utils.run import RunDirectory
 
 FLAGS = (
-    *("--backbone", "mobilenetv1", "--width", "0.25", "--input-size", "64", "--batch-size", "2"),
+    *(
+        "--backbone",
+        "mobilenetv1",
+        "--width",
+        "0.25",
+        "--yolo",
+        "v4-tiny",
+        "--input-size",
+        "64",
+        "--batch-size",
+        "2",
+    ),
     *("--weights", "none", "--precision", "float32"),
 )
 

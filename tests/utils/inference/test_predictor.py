@@ -138,7 +138,7 @@ def test_heatmap_undoes_the_letterbox():
 
 
 def test_predictor_runs_a_real_detector():
-    detector = Detector("mobilenetv1", num_classes=2, width=0.25, input_size=(64, 96))
+    detector = Detector("mobilenetv1", 2, "v4-tiny", (64, 96), 0.25)
     predictor = Predictor(KerasEngine(detector, Thresholds(confidence=1e-4, max_boxes=7)))
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     (found,) = predictor([image])
@@ -166,7 +166,7 @@ def test_predictor_runs_a_real_detector():
 def test_frozen_predictor_gives_equal_results_and_keeps_its_weights(backbone):
     keras.utils.set_random_seed(0)  # with others, two scores may be so close that they swap
     width = 0.25 if backbone == "mobilenetv1" else None
-    detector = Detector(backbone, num_classes=2, width=width, input_size=(64, 96))
+    detector = Detector(backbone, 2, "v4-tiny", (64, 96), width)
     rng = np.random.default_rng(0)
     for weight in detector.weights:
         if weight.name.startswith("moving"):
@@ -178,9 +178,9 @@ def test_frozen_predictor_gives_equal_results_and_keeps_its_weights(backbone):
     images = list(rng.integers(0, 256, (3, 64, 96, 3), np.uint8))
     for one, other in zip(live(images), frozen(images), strict=True):
         np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
-        np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
     heat = frozen.heatmap(images[0])
-    np.testing.assert_allclose(heat, live.heatmap(images[0]), atol=1e-6)
+    np.testing.assert_allclose(heat, live.heatmap(images[0]), atol=1e-5)
 
     before = frozen(images[:1])[0].scores
     detector.get_layer("head_p5_logits").bias.assign_add(np.full(21, 3.0))

@@ -85,7 +85,7 @@ def test_validation_measures_and_saves_the_moving_average(samples, tmp_path):
         np.testing.assert_array_equal(weight, value)  # restored after the validation
     measured = [row for row in trainer.progress.history if "map50" in row]
     assert len(measured) == 3
-    saved = Detector("mobilenetv1", 2, input_size=(64, 64), width=0.25)
+    saved = Detector("mobilenetv1", 2, "v4-tiny", (64, 64), width=0.25)
     saved.load_weights(tmp_path / "best.weights.h5")
     differences = [
         np.abs(weight - now.numpy()).max()

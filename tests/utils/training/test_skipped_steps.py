@@ -157,9 +157,9 @@ def test_state_that_is_not_finite_replaces_none(samples, tmp_path):
     trainer = make_trainer(samples, tmp_path)
     trainer.save()
     saved = weights_of(trainer)
-    trainer.detector.get_layer("head_p3_logits").bias.assign(np.full(21, np.inf))
+    trainer.detector.get_layer("head_p4_logits").bias.assign(np.full(21, np.inf))
     with pytest.raises(
-        JobError, match=r"head_p3_logits/bias is not finite.*last\.npz keeps.*--resume"
+        JobError, match=r"head_p4_logits/bias is not finite.*last\.npz keeps.*--resume"
     ):
         trainer.save()
     for one, other in zip(saved, weights_of(resume_trainer(samples, tmp_path)), strict=True):
