@@ -21,6 +21,7 @@ from utils.export.formats import (
 )
 from utils.files import refuse_existing
 from utils.inference.thresholds import Thresholds
+from utils.models import add_threshold_flags
 
 if TYPE_CHECKING:  # --help must not wait for TensorFlow
     from utils.data.annotation import Sample
@@ -50,14 +51,7 @@ def build_parser() -> cli.Parser:
         help="images per call (default: dynamic, for litert 1)",
     )
     add("--nms", action="store_true", help="make non-maximum suppression part of the model")
-    add("--conf", type=cli.fraction, default=0.5, help="minimum score of detections (default: 0.5)")
-    add("--iou", type=cli.fraction, default=0.3, help="IoU threshold of NMS (default: 0.3)")
-    add(
-        "--max-boxes",
-        type=cli.at_most(cli.MAX_BOXES),
-        default=100,
-        help="maximum number of detections per image (default: 100)",
-    )
+    add_threshold_flags(parser)
     add(
         "--calibrate",
         type=cli.at_most(MAX_CALIBRATION_IMAGES),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from utils import cli
 from utils.errors import UserError
-from utils.models import ModelSource, add_model_flags, open_model
+from utils.models import ModelSource, add_model_flags, add_threshold_flags, open_model
 
 if TYPE_CHECKING:  # --help must not import OpenCV and TensorFlow
     from utils.inference.predictor import Predictor
@@ -30,14 +30,7 @@ def build_parser() -> cli.Parser:
     )
     add_model_flags(parser)
     add("--out", type=Path, default="img_out", help="folder for the results (default: img_out)")
-    add("--conf", type=cli.fraction, default=0.5, help="minimum score of detections (default: 0.5)")
-    add("--iou", type=cli.fraction, default=0.3, help="IoU threshold of NMS (default: 0.3)")
-    add(
-        "--max-boxes",
-        type=cli.at_most(cli.MAX_BOXES),
-        default=100,
-        help="maximum number per image (default: 100)",
-    )
+    add_threshold_flags(parser)
     add(
         "--batch-size",
         type=cli.at_most(cli.MAX_BATCH),

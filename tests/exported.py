@@ -117,3 +117,25 @@ def assert_close(found, expected, size, pixels=0.01, score=1e-4) -> None:
     boxes = (outputs["boxes"] * scale for outputs in (found, expected))
     np.testing.assert_allclose(*boxes, rtol=pixels / 100, atol=pixels)
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=score)
+
+
+def exporter(write, folder, version="v4-tiny", **fields):
+    """Returns a function that exports `small_detector` under a name and returns the path."""
+
+    def export(name, **options):
+        metadata = metadata_of(small_detector(version), **{**fields, **options})
+        write(small_network(version), metadata, folder / name)
+        return folder / name
+
+    return export
+
+
+def assert_predictions_of_keras(session, detector) -> None:
+    """Asserts that a session computes what the detector does, for a full batch."""
+    session.images[:] = random_canvases(detector, len(session.images))
+    expected = keras_outputs(detector, session.images)
+    found = session.run()
+    assert found.keys() == {"boxes", "scores"}
+    pixels = np.float32([*detector.input_size[::-1]] * 2)
+    np.testing.assert_allclose(found["boxes"] * pixels, expected["boxes"] * pixels, atol=0.01)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)

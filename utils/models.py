@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol, get_args
 from utils import cli
 from utils.errors import UserError
 from utils.inference.engines.session import RuntimePrecision, RuntimeSettings
+from utils.inference.thresholds import DEFAULT_THRESHOLDS, Thresholds
 
 if TYPE_CHECKING:  # --help must not wait for OpenCV
     from utils.inference.predictor import Predictor
-    from utils.inference.thresholds import Thresholds
 
 
 class Model(Protocol):
@@ -33,7 +33,7 @@ class Model(Protocol):
         ...
 
     def predictor(
-        self, thresholds: "Thresholds", batch_size: int = 1, labels: Sequence[int] | None = None
+        self, thresholds: Thresholds, batch_size: int = 1, labels: Sequence[int] | None = None
     ) -> "Predictor":
         """Builds a predictor.
 
@@ -90,6 +90,29 @@ def add_model_flags(parser: cli.Parser) -> None:
         choices=get_args(RuntimePrecision),
         help="precision of the float layers of an exported model, only OpenVINO has a choice "
         "(default: auto, the fastest of the processor)",
+    )
+
+
+def add_threshold_flags(parser: cli.Parser) -> None:
+    """Adds the flags of non-maximum suppression, `--conf`, `--iou` and `--max-boxes`."""
+    add, default = parser.add_argument, DEFAULT_THRESHOLDS
+    add(
+        "--conf",
+        type=cli.fraction,
+        default=default.confidence,
+        help="minimum score of detections (default: %(default)s)",
+    )
+    add(
+        "--iou",
+        type=cli.fraction,
+        default=default.iou,
+        help="IoU threshold of NMS (default: %(default)s)",
+    )
+    add(
+        "--max-boxes",
+        type=cli.at_most(cli.MAX_BOXES),
+        default=default.max_boxes,
+        help="maximum number of detections per image (default: %(default)s)",
     )
 
 

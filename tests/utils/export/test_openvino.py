@@ -9,11 +9,11 @@ import pytest
 
 from tests.exported import (
     CLASSES,
+    assert_predictions_of_keras,
+    exporter,
     keras_outputs,
-    metadata_of,
     random_canvases,
     small_detector,
-    small_network,
 )
 from utils.errors import UserError
 from utils.export import openvino
@@ -36,15 +36,8 @@ def detector():
 
 
 @pytest.fixture(scope="module")
-def export(detector, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-
-    def export(name, **options):
-        metadata = metadata_of(detector, thresholds=THRESHOLDS, **options)
-        openvino.write(small_network("v4-tiny"), metadata, folder / name)
-        return folder / name
-
-    return export
+def export(tmp_path_factory):
+    return exporter(openvino.write, tmp_path_factory.mktemp("models"), thresholds=THRESHOLDS)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +52,8 @@ def open_model(path, batch_size=1):
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_any_batch_gives_the_predictions_of_keras(detector, plain, batch_size):
     session = open_model(plain, batch_size)
-    session.images[:] = random_canvases(detector, batch_size)
-    expected = keras_outputs(detector, session.images)
-    found = session.run()
-    assert found.keys() == {"boxes", "scores"}
-    np.testing.assert_allclose(found["boxes"] * PIXELS, expected["boxes"] * PIXELS, atol=0.01)
-    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
+    assert session.images.shape[0] == batch_size
+    assert_predictions_of_keras(session, detector)
 
 
 def test_float16_halves_the_file_and_hardly_changes_the_scores(detector, plain, export):
