@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nets.versions import VERSIONS
@@ -25,6 +26,12 @@ def build_parser() -> cli.Parser:
     add("--backbone", default="mobilenetv2", help="registered name (default: mobilenetv2)")
     add("--yolo", choices=tuple(VERSIONS), default="v4", help="YOLO version (default: v4)")
     add("--width", type=cli.above_zero, help="width multiplier of the backbone (default: its own)")
+    add(
+        "--neck-width",
+        type=cli.above_zero,
+        default=1.0,
+        help="multiplier of the channels of the neck (default: 1)",
+    )
     add(
         "--input-size",
         type=cli.parse_size,
@@ -50,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
         detector = Detector(
             args.backbone,
             args.classes_count,
-            version=args.yolo,
+            version=replace(VERSIONS[args.yolo], neck_width=args.neck_width),
             input_size=args.input_size,
             width=args.width,
         )

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -43,7 +44,14 @@ def build_parser() -> Parser:
         help="width multiplier, for backbones that have one",
     )
     add("--yolo", choices=tuple(VERSIONS), default="v4", help="version, default %(default)s")
-    add("--conv", choices=get_args(Conv), help="3x3 convolutions, default by version")
+    add("--conv", choices=get_args(Conv), help="spatial convolutions, default by version")
+    add(
+        "--neck-width",
+        type=above_zero,
+        default=1.0,
+        metavar="F",
+        help="multiplier of the channels of the neck, default %(default)g",
+    )
     add(
         "--data",
         type=Path,
@@ -147,7 +155,7 @@ def settings_from(flags: argparse.Namespace) -> TrainingSettings:
         UserError: Flags contradict each other.
     """
     preset = RECIPES[flags.recipe]
-    version = preset.adapt(VERSIONS[flags.yolo])
+    version = replace(preset.adapt(VERSIONS[flags.yolo]), neck_width=flags.neck_width)
     if flags.conv:
         version = with_conv(version, flags.conv)
     overrides = Overrides(

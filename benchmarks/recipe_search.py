@@ -27,7 +27,7 @@ from tqdm import tqdm
 from benchmarks.data_sets import DataSet, parse_set
 from benchmarks.timing import keep_settings, report
 from benchmarks.train_and_score import preset_of
-from nets.versions import VERSIONS, with_neighbours
+from nets.versions import VERSIONS, YoloVersion, with_neighbours
 from utils import cli
 from utils.config import Augmentation, Recipe
 from utils.errors import JobError, UserError
@@ -95,6 +95,13 @@ def published_anchors(preset: Preset) -> Preset:
     return dataclasses.replace(preset, cluster_anchors=False)
 
 
+# v4-lite as a change of v4.
+LITE = {
+    field.name: getattr(VERSIONS["v4-lite"], field.name)
+    for field in dataclasses.fields(YoloVersion)
+    if getattr(VERSIONS["v4-lite"], field.name) != getattr(VERSIONS["v4"], field.name)
+}
+
 VARIANTS: dict[str, Change] = {
     DEFAULT: lambda preset: preset,
     "fast": lambda _: RECIPES["fast"],
@@ -129,6 +136,15 @@ VARIANTS: dict[str, Change] = {
     "objectness weight 0.5": version(objectness_weight=0.5),
     "class weight 2": version(class_weight=2.0),
     "class weight 8": version(class_weight=8.0),
+    "neck of 64, 128, 256": version(neck_channels=(64, 128, 256)),
+    "neck of 48, 96, 192": version(neck_channels=(48, 96, 192)),
+    "neck of 96": version(neck_channels=(96, 96, 96)),
+    "neck of 96, 5x5": version(neck_channels=(96, 96, 96), kernel_size=5),
+    "v4-lite": version(**LITE),
+    "v4-lite, 3x3": version(**LITE | {"kernel_size": 3}),
+    "v4-lite, neck width 2/3": version(**LITE, neck_width=2 / 3),
+    "v4-lite, neck width 4/3": version(**LITE, neck_width=4 / 3),
+    "v4-lite, head of 192": version(**LITE | {"head_expansion": 2}),
 }
 
 

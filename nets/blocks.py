@@ -17,19 +17,21 @@ class ConvBlocks:
 
     Attributes:
         layers: Layers of the same convention as the backbone.
-        conv: `plain`, or `separable` for a depthwise 3x3 convolution followed by a 1x1 one.
+        conv: `plain`, or `separable` for a depthwise convolution followed by a 1x1 one.
         activation: `leaky_relu` (slope 0.1) or `relu6`.
+        kernel_size: Side of the spatial convolutions.
     """
 
     layers: Layers
     conv: Conv
     activation: Literal["leaky_relu", "relu6"]
+    kernel_size: int = 3
 
     def conv1x1(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
         """1x1 convolution: (B, h, w, c) -> (B, h, w, filters)."""
         return self._conv(self.layers, x, filters, 1, 1, name)
 
-    def conv3x3(
+    def spatial_conv(
         self,
         x: KerasTensor,
         filters: int,
@@ -37,7 +39,7 @@ class ConvBlocks:
         strides: int = 1,
         offset: float | None = None,
     ) -> KerasTensor:
-        """3x3 convolution: (B, h, w, c) -> (B, h / strides, w / strides, filters).
+        """Convolution over neighbours: (B, h, w, c) -> (B, h / strides, w / strides, filters).
 
         Args:
             x: Features.
@@ -48,17 +50,19 @@ class ConvBlocks:
         """
         last = self.layers if offset is None else replace(self.layers, offset=offset)
         if self.conv == "plain":
-            return self._conv(last, x, filters, 3, strides, name)
+            return self._conv(last, x, filters, self.kernel_size, strides, name)
         activation = ACTIVATIONS[self.activation]
-        x = self.layers.depthwise(x, 3, strides, activation, name=f"{name}_depthwise")
+        x = self.layers.depthwise(
+            x, self.kernel_size, strides, activation, name=f"{name}_depthwise"
+        )
         return self._conv(last, x, filters, 1, 1, f"{name}_pointwise")
 
     def five_convs(self, x: KerasTensor, filters: int, name: str) -> KerasTensor:
-        """Five alternating 1x1 and 3x3 convolutions, as after each fusion in YOLOv3 and v4."""
+        """Five alternating 1x1 and spatial convolutions, as after each fusion in YOLOv3 and v4."""
         x = self.conv1x1(x, filters, f"{name}_1")
-        x = self.conv3x3(x, 2 * filters, f"{name}_2")
+        x = self.spatial_conv(x, 2 * filters, f"{name}_2")
         x = self.conv1x1(x, filters, f"{name}_3")
-        x = self.conv3x3(x, 2 * filters, f"{name}_4")
+        x = self.spatial_conv(x, 2 * filters, f"{name}_4")
         return self.conv1x1(x, filters, f"{name}_5")
 
     def _conv(

@@ -80,9 +80,11 @@ class Detector(keras.Model):
         images = keras.Input((*input_size, 3), name="images")
         features = tuple(trunk(images))
         channels = _neck_channels(version, spec, width, features)
-        blocks = ConvBlocks(Layers(convention), version.conv, version.activation)
+        layers = Layers(convention)
+        blocks = ConvBlocks(layers, version.conv, version.activation, version.kernel_size)
         pyramid = NECKS[version.neck](features, channels, blocks)
-        logits = yolo_head(pyramid, channels, num_classes, blocks)
+        filters = [version.head_expansion * channel for channel in channels]
+        logits = yolo_head(pyramid, filters, num_classes, blocks)
         super().__init__(images, logits, name="detector")
         for model in (self, trunk):  # training may use smaller images
             model.input_spec = keras.layers.InputSpec(shape=(None, None, None, 3))
@@ -201,6 +203,7 @@ def _neck_channels(
 ) -> tuple[int, ...]:
     """Channels of the neck at each level, as set by the version, the backbone or its features."""
     channels = version.neck_channels or spec.neck_channels
+    factor = width * version.neck_width
     if channels is None:
-        return tuple(feature.shape[-1] for feature in features)
-    return tuple(make_divisible(channel * width) for channel in channels)
+        channels, factor = [feature.shape[-1] for feature in features], version.neck_width
+    return tuple(channels if factor == 1 else (make_divisible(c * factor) for c in channels))

@@ -18,13 +18,13 @@ OBJECTNESS_PRIOR = 0.01
 def yolo_head(
     pyramid: Pyramid, channels: Sequence[int], num_classes: int, blocks: ConvBlocks
 ) -> KerasTensor:
-    """Predicts from each pyramid map by a 3x3 convolution and a 1x1 convolution with bias.
+    """Predicts from each pyramid map by a spatial convolution and a 1x1 convolution with bias.
 
     Args:
         pyramid: Maps at strides 8, 16 and 32, or 16 and 32.
-        channels: Channels of the neck at each level; the 3x3 convolution has twice as many.
+        channels: Channels of the spatial convolution at each level.
         num_classes: Number of classes C.
-        blocks: Style of the 3x3 convolutions.
+        blocks: Style of the spatial convolutions.
 
     Returns:
         Logits (B, P, 5 + C) in float32: `tx, ty, tw, th, objectness, class...`. P is the sum of
@@ -33,10 +33,10 @@ def yolo_head(
     """
     bias = initializers.Constant(_prior_bias(num_classes))
     logits = []
-    for level, features, width in zip(numbers_of(pyramid), pyramid, channels, strict=True):
+    for level, features, filters in zip(numbers_of(pyramid), pyramid, channels, strict=True):
         # If the mean of the activations were large, a small step of a thousand weights would move
         # the logits to where sigmoid and exp are flat. Hence the offset of 0.
-        x = blocks.conv3x3(features, 2 * width, f"head_p{level}", offset=0.0)
+        x = blocks.spatial_conv(features, filters, f"head_p{level}", offset=0.0)
         x = layers.Conv2D(
             ANCHORS_PER_LEVEL * (5 + num_classes),
             1,

@@ -1,8 +1,8 @@
 """Necks: (feat1, feat2, feat3) -> pyramid maps at strides 8, 16 and 32, or 16 and 32 if tiny.
 
-The topologies are Darknet's. efficientnet-yolo3-keras (`fpn`) and mobilenet-yolov4-keras
-(`spp_panet`) use the same topologies with other channels and convolutions. These are arguments
-here, so that weights of all three projects can be imported.
+The topologies are Darknet's, except `lite_panet`. efficientnet-yolo3-keras (`fpn`) and
+mobilenet-yolov4-keras (`spp_panet`) use the same topologies with other channels and convolutions.
+These are arguments here, so that weights of all three projects can be imported.
 """
 
 from collections.abc import Sequence
@@ -73,12 +73,37 @@ def spp_panet(features: Features, channels: Sequence[int], blocks: ConvBlocks) -
     p3 = layers.Concatenate(name="neck_p3_concat")([p3, up])
     p3 = blocks.five_convs(p3, n3, "neck_p3")
 
-    down = blocks.conv3x3(p3, n4, "neck_p3_down", strides=2)
+    down = blocks.spatial_conv(p3, n4, "neck_p3_down", strides=2)
     p4 = layers.Concatenate(name="neck_p4_concat")([down, p4])
     p4 = blocks.five_convs(p4, n4, "neck_p4")
-    down = blocks.conv3x3(p4, n5, "neck_p4_down", strides=2)
+    down = blocks.spatial_conv(p4, n5, "neck_p4_down", strides=2)
     p5 = layers.Concatenate(name="neck_p5_concat")([down, p5])
     p5 = blocks.five_convs(p5, n5, "neck_p5")
+    return p3, p4, p5
+
+
+def lite_panet(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyramid:
+    """Path aggregation with one block per fusion, as light as the backbones.
+
+    Follows NanoDet-Plus and PicoDet (Yu et al. 2021, arXiv 2111.00902). Arguments and return value
+    are those of `fpn`.
+    """
+    feat1, feat2, feat3 = features
+    n3, n4, n5 = channels
+
+    p5 = _pool(blocks.conv1x1(feat3, n5, "neck_feat3"))
+    p5 = blocks.conv1x1(p5, n5, "neck_spp")
+    up = layers.UpSampling2D(name="neck_p5_up")(p5)
+    p4 = blocks.conv1x1(feat2, n4, "neck_feat2")
+    p4 = _fuse(p4, up, n4, "neck_p4_top_down", blocks)
+    up = layers.UpSampling2D(name="neck_p4_up")(p4)
+    p3 = blocks.conv1x1(feat1, n3, "neck_feat1")
+    p3 = _fuse(p3, up, n3, "neck_p3", blocks)
+
+    down = blocks.spatial_conv(p3, n4, "neck_p3_down", strides=2)
+    p4 = _fuse(down, p4, n4, "neck_p4", blocks)
+    down = blocks.spatial_conv(p4, n5, "neck_p4_down", strides=2)
+    p5 = _fuse(down, p5, n5, "neck_p5", blocks)
     return p3, p4, p5
 
 
@@ -96,16 +121,34 @@ def _top_down(
 
 def _spp(x: KerasTensor, filters: int, blocks: ConvBlocks) -> KerasTensor:
     x = blocks.conv1x1(x, filters, "neck_spp_1")
-    x = blocks.conv3x3(x, 2 * filters, "neck_spp_2")
+    x = blocks.spatial_conv(x, 2 * filters, "neck_spp_2")
     x = blocks.conv1x1(x, filters, "neck_spp_3")
+    x = blocks.conv1x1(_pool(x), filters, "neck_spp_4")
+    x = blocks.spatial_conv(x, 2 * filters, "neck_spp_5")
+    return blocks.conv1x1(x, filters, "neck_spp_6")
+
+
+def _pool(x: KerasTensor) -> KerasTensor:
+    """Spatial pyramid pooling: maxima over three windows, and the features themselves."""
     pooled = [
         layers.MaxPooling2D(size, strides=1, padding="same", name=f"neck_spp_pool{size}")(x)
         for size in (13, 9, 5)
     ]
-    x = layers.Concatenate(name="neck_spp_concat")([*pooled, x])
-    x = blocks.conv1x1(x, filters, "neck_spp_4")
-    x = blocks.conv3x3(x, 2 * filters, "neck_spp_5")
-    return blocks.conv1x1(x, filters, "neck_spp_6")
+    return layers.Concatenate(name="neck_spp_concat")([*pooled, x])
 
 
-NECKS = {"fpn": fpn, "spp_fpn": spp_fpn, "spp_panet": spp_panet, "tiny_fpn": tiny_fpn}
+def _fuse(
+    a: KerasTensor, b: KerasTensor, filters: int, name: str, blocks: ConvBlocks
+) -> KerasTensor:
+    x = layers.Concatenate(name=f"{name}_concat")([a, b])
+    x = blocks.conv1x1(x, filters, f"{name}_1")
+    return blocks.spatial_conv(x, filters, f"{name}_2")
+
+
+NECKS = {
+    "fpn": fpn,
+    "spp_fpn": spp_fpn,
+    "spp_panet": spp_panet,
+    "tiny_fpn": tiny_fpn,
+    "lite_panet": lite_panet,
+}

@@ -51,7 +51,7 @@ class YoloVersion:
         name: Key into `VERSIONS`, as on the command line.
         neck: Key into `nets.necks.NECKS`.
         neck_channels: Channels of each level at width 1; None for those of the backbone.
-        conv: Kind of the 3x3 convolutions in neck and head.
+        conv: Kind of the spatial convolutions in neck and head.
         activation: `leaky_relu` (slope 0.1) or `relu6`, in neck and head.
         anchors: (levels, 3, 2) width and height in input pixels, smallest stride first.
         scale_xy: Factor by which the sigmoid of a box centre is stretched, so that the borders of
@@ -68,6 +68,10 @@ class YoloVersion:
         objectness_balance: Weight of each level in the objectness loss.
         class_weight: Weight of the class loss of a detector with 80 classes; the loss grows with
             the number of classes.
+        neck_width: Multiplier of the channels of the neck, in addition to the width of the
+            backbone.
+        kernel_size: Side of the spatial convolutions in neck and head.
+        head_expansion: Channels of the head per channel of the neck.
 
     Raises:
         ValueError: A field has an unknown value, or `anchors` and `scale_xy` have different numbers
@@ -75,7 +79,7 @@ class YoloVersion:
     """
 
     name: str
-    neck: Literal["fpn", "spp_fpn", "spp_panet", "tiny_fpn"]
+    neck: Literal["fpn", "spp_fpn", "spp_panet", "tiny_fpn", "lite_panet"]
     conv: Conv
     activation: Literal["leaky_relu", "relu6"]
     anchors: Anchors
@@ -88,9 +92,14 @@ class YoloVersion:
     objectness_weight: float = 1.0
     objectness_balance: tuple[float, ...] = (4.0, 1.0, 0.4)
     class_weight: float = 4.0
+    neck_width: float = 1.0
+    kernel_size: Literal[3, 5] = 3
+    head_expansion: Literal[1, 2] = 2
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if self.neck_width <= 0:
+            raise ValueError(f"neck_width is {self.neck_width}; it must be greater than 0")
         if len(self.anchors) != len(self.scale_xy):
             raise ValueError(
                 f"anchors for {len(self.anchors)} levels; {self.name} has {len(self.scale_xy)}"
@@ -134,13 +143,24 @@ _V3_TINY = replace(
     ignore_iou=0.7,
     objectness_balance=(1.0, 0.4),
 )
+# Not from Darknet: one width and one block per fusion, with 5x5 depthwise convolutions, as in
+# NanoDet-Plus and PicoDet (arXiv 2111.00902). docs/recipes.md compares other necks.
+_V4_LITE = replace(
+    _V4,
+    name="v4-lite",
+    neck="lite_panet",
+    neck_channels=(96, 96, 96),
+    kernel_size=5,
+    head_expansion=1,
+)
 
-# From the files of the same names in Darknet's cfg/: yolov3.cfg, yolov3-spp.cfg and so on.
+# All but v4-lite are from the files of the same names in Darknet's cfg/: yolov3.cfg and so on.
 VERSIONS = {
     "v3": _V3,
     "v3-spp": replace(_V3, name="v3-spp", neck="spp_fpn", ignore_iou=0.7),
     "v3-tiny": _V3_TINY,
     "v4": _V4,
+    "v4-lite": _V4_LITE,
     "v4-tiny": replace(_V3_TINY, name="v4-tiny", anchors=_V4_TINY_ANCHORS, scale_xy=(1.05, 1.05)),
 }
 
@@ -199,7 +219,7 @@ def with_anchors(version: YoloVersion, anchors: Sequence) -> YoloVersion:
 
 
 def with_conv(version: YoloVersion, conv: Conv) -> YoloVersion:
-    """Returns a version with 3x3 convolutions of another kind.
+    """Returns a version with spatial convolutions of another kind.
 
     Args:
         version: Any version.

@@ -38,6 +38,18 @@ def test_flops_equal_published_figures(backbone, millions_of_multiply_adds):
     assert flops / 2e6 == pytest.approx(millions_of_multiply_adds, rel=0.003)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "width", "params", "gflops"),
+    [("mobilenetv2", 1, 3.2, 3.1), ("mobilenetv3_small", 1, 1.6, 1.5), ("shufflenetv2", 0.5, 1, 1)],
+)
+def test_v4_lite_fits_the_backbones(backbone, width, params, gflops):
+    """Limits in millions and GFLOPs at 416x416 with 20 classes; YOLOv8n has 3.2 and 3.7."""
+    with keras.StatelessScope(initialize_variables=False):
+        figures = summary.summarize(Detector(backbone, version="v4-lite", width=width))
+    assert figures["params"] < params * 1e6
+    assert figures["gflops"] < gflops
+
+
 def test_flops_equal_those_of_the_graph():
     detector = Detector("mobilenetv1", 3, width=0.25, input_size=(64, 96))
     signature = tf.TensorSpec((1, 64, 96, 3), tf.float32)

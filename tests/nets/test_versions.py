@@ -34,6 +34,11 @@ def test_an_unknown_choice_is_an_error_that_lists_the_known_ones(field):
         replace(VERSIONS["v4"], **{field: "dilated"})
 
 
+def test_a_neck_without_channels_is_an_error():
+    with pytest.raises(ValueError, match="neck_width is 0; it must be greater than 0"):
+        replace(VERSIONS["v4"], neck_width=0)
+
+
 def test_plain_convolutions_bring_leaky_relu():
     assert with_conv(VERSIONS["v4"], "plain").activation == "leaky_relu"
     assert with_conv(VERSIONS["v4"], "separable").activation == "relu6"

@@ -39,6 +39,7 @@ DEFAULT = {
     ("shufflenetv2", "v3-spp", "litert"),
     ("shufflenetv2", "v3-spp", "openvino"),
     ("efficientnetb0", "v4-tiny", "onnx"),
+    ("mobilenetv2", "v4-lite", "onnx"),
     ("cspdarknet_tiny", "v3-tiny", "onnx"),
 }
 # The formats of one network follow each other.
