@@ -116,6 +116,12 @@ def build_parser() -> Parser:
         metavar="N",
         help="also save the weights of every Nth epoch, as epoch-NNN.weights.h5",
     )
+    add(
+        "--save-minutes",
+        type=above_zero,
+        metavar="F",
+        help="save the state for --resume after every F minutes, default 1",
+    )
     add("--seed", type=seed, default=0, metavar="N", help="default %(default)s")
     add(
         "--precision",
@@ -167,6 +173,7 @@ def settings_from(flags: argparse.Namespace) -> TrainingSettings:
         learning_rate=flags.lr,
         patience=flags.patience,
         save_every=flags.save_every,
+        save_minutes=flags.save_minutes,
         precision=flags.precision,
         seed=flags.seed,
         jit=flags.jit,

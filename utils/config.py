@@ -98,6 +98,7 @@ class Recipe:
         patience_from: Epoch from which patience is counted: the one at which the run was extended.
         save_every: Number of epochs after which the weights are saved again, each time in a new
             file; None for never.
+        save_minutes: Minutes after which the state for resuming is saved again.
         seed: Seed of weights, data order and augmentation.
         precision: Numeric precision, see `utils.precision`; `auto` is resolved before training.
         jit: Whether the step is compiled by XLA.
@@ -126,6 +127,7 @@ class Recipe:
     patience: int | None = 50
     patience_from: int = 0
     save_every: int | None = None
+    save_minutes: float = 1.0
     seed: int = 0
     precision: PrecisionFlag = AUTO
     jit: bool = False

@@ -79,6 +79,12 @@ def remove_leftovers(folder: Path) -> None:
         _remove(path)
 
 
+def remove_parts(folder: Path) -> None:
+    """Removes the unfinished files that a killed process left in a folder."""
+    for path in folder.glob(f"{PART}*"):
+        _remove(path)
+
+
 def _leftovers(folder: Path) -> set[Path]:
     return {path for path in folder.iterdir() if path.name == LOCK or path.name.startswith(PART)}
 
@@ -117,14 +123,14 @@ def written_whole(
             yield parts
             if durable:
                 for part in temporary:
-                    _flush(part)
+                    flush(part)
             for part, path in temporary.items():
                 if part.is_dir() and path.is_dir():
                     remove_leftovers(path)
                     path.rmdir()
                 part.replace(path)
                 if durable:
-                    _flush(path.parent)
+                    flush(path.parent)
     finally:
         for part in temporary:
             _remove(part)
@@ -220,7 +226,8 @@ def _is_stream(path: Path) -> bool:
     return path.exists() and (in_dev or not (path.is_file() or path.is_dir()))
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Flushes a file, or the entries of a folder, to disk, so that it survives a power failure."""
     if path.is_dir() and os.name != "posix":  # Windows opens no folders
         return
     # Windows flushes only what is open for writing; POSIX opens folders for reading only.

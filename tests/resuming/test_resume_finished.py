@@ -56,8 +56,21 @@ def test_finished_run_is_extended(place):
     assert [row["measured_at"] for row in rows if "measured_at" in row] == [1 / 3, 2 / 3, 1]
 
 
-def test_state_that_was_removed_is_not_replaced_by_a_new_start(place):
+def test_damaged_state_is_replaced_by_the_one_before(place):
+    state = place.run.state
+    step = read_progress(state)["step"]
+    state.write_bytes(state.read_bytes()[:-100])
+    (place.run.path / ".part.last.npz").write_bytes(b"half")
+    code, _, err = place.resume("--epochs", "3")
+    assert code == 0, err
+    assert "warning: run/last.npz is damaged" in err and "from run/previous.npz, step" in err
+    assert read_progress(state)["step"] == step + 2
+    assert not list(place.run.path.glob(".part*"))
+
+
+def test_states_that_were_removed_are_not_replaced_by_a_new_start(place):
     place.run.state.unlink()
+    (place.run.path / "previous.npz").unlink()
     before = place.contents()
     code, _, err = place.resume("--epochs", "4")
     assert code == 2 and "has no last.npz" in err and "--weights run/best.weights.h5" in err

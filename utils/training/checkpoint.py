@@ -1,8 +1,12 @@
-"""Saves the state of a run atomically in one file, and restores it."""
+"""Saves the state of a run atomically in one file, and restores it.
+
+The state before the last one is kept, in case that the last one is damaged.
+"""
 
 import contextlib
 import json
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +18,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from utils.errors import JobError, UserError
-from utils.files import written_whole
+from utils.files import flush, written_whole
 
 REMEDY = "it cannot be resumed; start a new run"
 
@@ -38,17 +42,19 @@ DAMAGE = (
 Variables = Mapping[str, Sequence[keras.Variable]]
 
 
-def save_state(path: Path, variables: Variables, progress: dict[str, Any]) -> None:
-    """Saves everything that resuming needs.
+def collect_state(
+    path: Path, variables: Variables, progress: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Returns everything that resuming needs. Later changes of the variables do not change it.
 
     Args:
-        path: The file to write or replace.
+        path: The file that it is for, for the error message.
         variables: Variables of the model (including batch statistics and random states), of the
             optimizer and of the average, by their owner.
         progress: Everything else, as a JSON object.
 
     Raises:
-        JobError: A value is not finite. The last state stays as it is.
+        JobError: A value is not finite.
     """
     arrays = {key: variable.numpy() for key, variable in _by_key(variables).items()}
     for key, array in arrays.items():
@@ -57,12 +63,64 @@ def save_state(path: Path, variables: Variables, progress: dict[str, Any]) -> No
                 f"{key} is not finite, so {path} keeps the last good state: continue from it with "
                 "--resume, or start again with a lower --lr"
             )
+    return arrays | {"progress": np.array(json.dumps(progress))}
+
+
+def write_state(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes what `collect_state` returned. The last state becomes the one before.
+
+    Args:
+        path: The file of the last state.
+        arrays: The state.
+
+    Raises:
+        OSError: The state cannot be written. The last one stays as it is.
+    """
     with written_whole(path, durable=True) as (part,):
-        np.savez(part, progress=np.array(json.dumps(progress)), **arrays)
+        np.savez(part, **arrays)
+        flush(part)  # before the last state is moved
+        if path.is_file():
+            path.replace(_previous(path))
+
+
+def find_state(path: Path) -> Path | None:
+    """Returns the newest state that is whole; None if none was saved.
+
+    If it is not the last one, a warning on standard error names the reason.
+
+    Args:
+        path: The file of the last state.
+
+    Raises:
+        UserError: All states are damaged.
+    """
+    damage = None
+    for candidate in (path, _previous(path)):
+        if not candidate.is_file():
+            continue
+        try:
+            with _opened(candidate) as archive:
+                step = _progress(archive).get("step")
+                for key in archive.files:
+                    archive[key]  # compares the checksum
+        except UserError as error:
+            damage = damage or error
+            continue
+        if candidate != path:
+            reason = f"{damage}".removesuffix(f", {REMEDY}") if damage else f"{path} is missing"
+            print(f"warning: {reason}; continuing from {candidate}, step {step}", file=sys.stderr)
+        return candidate
+    if damage:
+        raise damage
+    return None
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"previous{path.suffix}")
 
 
 def load_state(path: Path, variables: Variables, like: Mapping[str, Any]) -> dict[str, Any]:
-    """Restores the variables that `save_state` wrote.
+    """Restores the variables that `write_state` wrote.
 
     Args:
         path: The file.
@@ -95,7 +153,7 @@ def load_state(path: Path, variables: Variables, like: Mapping[str, Any]) -> dic
 
 
 def read_progress(path: Path) -> dict[str, Any]:
-    """Reads the progress that `save_state` wrote.
+    """Reads the progress that `write_state` wrote.
 
     Raises:
         UserError: The file is missing or damaged.

@@ -13,6 +13,7 @@ import keras
 from nets.detector import Detector
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
 from utils.errors import JobError
+from utils.files import remove_parts
 from utils.run import RunDirectory, build_detector
 from utils.training.callbacks import Curves, EarlyStopping
 from utils.training.epoch_weights import EpochWeights
@@ -97,13 +98,17 @@ def _own_directory(session: Session) -> Iterator[RunDirectory]:
 
     All workers compute the same results. All except the chief write them to a temporary directory.
     """
+    directory, state = session.directory, session.state
     if is_chief(session.config.recipe.strategy):
-        yield session.directory
+        remove_parts(directory.path)
+        if state and state != directory.state:  # the last one is damaged
+            state.replace(directory.state)
+        yield directory
         return
     with tempfile.TemporaryDirectory() as folder:
         directory = RunDirectory(Path(folder))
-        if session.is_resumed:
-            shutil.copy(session.directory.state, directory.state)
+        if state:
+            shutil.copy(state, directory.state)
         yield directory
 
 

@@ -77,6 +77,7 @@ class Overrides:
         learning_rate: Peak learning rate.
         patience: Epochs without a better mAP after which training stops.
         save_every: Epochs after which the weights are saved in a file of their own.
+        save_minutes: Minutes after which the state for resuming is saved again.
         precision: Numeric precision.
         seed: Seed of weights, data order and augmentation.
         jit: Whether the step is compiled by XLA.
@@ -91,6 +92,7 @@ class Overrides:
     learning_rate: float | None = None
     patience: int | None = None
     save_every: int | None = None
+    save_minutes: float | None = None
     precision: PrecisionFlag | None = None
     seed: int = 0
     jit: bool = False
@@ -124,6 +126,7 @@ def override(recipe: Recipe, user: Overrides) -> Recipe:
         learning_rate=user.learning_rate or recipe.learning_rate,
         patience=patience,
         save_every=user.save_every,
+        save_minutes=user.save_minutes or recipe.save_minutes,
         seed=user.seed,
         precision=user.precision or recipe.precision,
         jit=user.jit,

@@ -9,7 +9,7 @@ from pathlib import Path
 from utils.config import RunConfig
 from utils.errors import UserError
 from utils.run import RunDirectory
-from utils.training.checkpoint import read_progress
+from utils.training.checkpoint import find_state, read_progress
 from utils.training.extension import extend
 from utils.training.run_data import (
     DataSource,
@@ -44,14 +44,15 @@ def resume(settings: ResumeSettings) -> Iterator[Session | None]:
             print(_summary(directory, config))
             yield None
             return
-        weights = None if directory.state.is_file() else _initial_weights(directory, config)
+        state = find_state(directory.state)
+        weights = None if state else _initial_weights(directory, config)
         if settings.extends:
-            progress = {} if weights else read_progress(directory.state)
+            progress = read_progress(state) if state else {}
             config = dataclasses.replace(config, recipe=extend(config.recipe, progress, settings))
         if settings.data:
             config = dataclasses.replace(config, data=str(settings.data))
         data = _read_data(config, classes, settings)
-        yield Session(directory, config, data, set_up_devices(config.recipe), weights)
+        yield Session(directory, config, data, set_up_devices(config.recipe), weights, state)
 
 
 def _read_config(directory: RunDirectory) -> RunConfig:

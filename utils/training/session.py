@@ -44,6 +44,7 @@ class Session:
         data: Samples and classes.
         strategy: Distribution strategy of the devices.
         weights: Initial weights of a run that starts; None if it continues from its state.
+        state: The state from which it continues; None if it starts.
     """
 
     directory: RunDirectory
@@ -51,11 +52,12 @@ class Session:
     data: RunData
     strategy: tf.distribute.Strategy
     weights: Weights | None
+    state: Path | None = None
 
     @property
     def is_resumed(self) -> bool:
         """Whether the run continues from its state."""
-        return self.weights is None
+        return self.state is not None
 
 
 @contextlib.contextmanager

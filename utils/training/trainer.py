@@ -13,17 +13,16 @@ import tensorflow as tf
 from nets.detector import Detector
 from utils.data.dataset import BatchStream
 from utils.errors import JobError
-from utils.training.checkpoint import load_state, save_state
+from utils.training.checkpoint import collect_state, load_state
 from utils.training.display import Display
 from utils.training.guard import StepGuard
 from utils.training.interrupts import StopRequest
 from utils.training.loss_reader import LossReader
 from utils.training.progress import Progress
 from utils.training.schedule import is_frozen, learning_rate, training_size, uses_mosaic
+from utils.training.state_writer import StateWriter
 from utils.training.train_step import TrainStep, make_train_step
 from utils.training.trained_weights import TrainedWeights
-
-SECONDS_BETWEEN_STATES = 60.0
 
 
 @dataclass
@@ -49,7 +48,7 @@ class Trainer:
         progress: The progress of the run.
         recipe: How the detector is trained.
         optimizer: Optimizer of all weights, which it updates as a few vectors.
-        seconds_to_save: How long it took to save the state the last time.
+        seconds_to_save: How long training waited for the state to be saved the last time.
     """
 
     def __init__(
@@ -76,6 +75,7 @@ class Trainer:
         self.recipe = progress.recipe
         self._stream = stream
         self._state_path = state_path
+        self._writer = StateWriter(state_path)
         self._display = Display(progress, show_progress)
         self._saved = time.monotonic()
         self._stop = StopRequest()
@@ -116,7 +116,7 @@ class Trainer:
             progress.budget.continue_from(0.0, progress.seconds)  # preparing is not training
             self.save()  # so that a run that is stopped early can be resumed
         listeners.on_train_begin()
-        with contextlib.closing(self._batches()) as batches, self._stop.listening():
+        with self._writer, contextlib.closing(self._batches()) as batches, self._stop.listening():
             while not (progress.is_complete or self.detector.stop_training):
                 epoch = progress.epoch
                 if not progress.epoch_has_begun:
@@ -179,10 +179,11 @@ class Trainer:
     def _save_or_stop(self, losses: LossReader) -> None:
         """Saves the state at regular intervals and before a requested stop."""
         stop = self._stop.is_set
-        if stop or time.monotonic() - self._saved > SECONDS_BETWEEN_STATES:
+        if stop or time.monotonic() - self._saved >= 60 * self.recipe.save_minutes:
             losses.flush()
-            self.save()
+            self._begin_to_save()
         if stop:
+            self._writer.wait()
             raise KeyboardInterrupt
 
     def save(self) -> None:
@@ -190,11 +191,17 @@ class Trainer:
 
         Raises:
             JobError: A value is not finite; the last state is kept.
+            OSError: The state cannot be written; the last one is kept.
         """
         started = time.monotonic()
-        save_state(self._state_path, self._weights.variables, self.progress.to_json())
+        self._begin_to_save()
+        self._writer.wait()
+        self.seconds_to_save = time.monotonic() - started
+
+    def _begin_to_save(self) -> None:
+        variables, progress = self._weights.variables, self.progress.to_json()
+        self._writer.put(collect_state(self._state_path, variables, progress))
         self._saved = time.monotonic()
-        self.seconds_to_save = self._saved - started
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which the detector has the moving average of its weights."""

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.training.checkpoint import load_state, read_progress, save_state
+from utils.training.checkpoint import (
+    collect_state,
+    find_state,
+    load_state,
+    read_progress,
+    write_state,
+)
 
 
 def make_model(units=3):
@@ -20,6 +26,10 @@ def make_model(units=3):
 def make_variables(units=3):
     model, optimizer = make_model(units)
     return {"model": model.variables, "optimizer": optimizer.variables}
+
+
+def save_state(path, variables, progress):
+    write_state(path, collect_state(path, variables, progress))
 
 
 def values(variables):
@@ -71,6 +81,50 @@ def test_failed_write_keeps_the_earlier_state(tmp_path, monkeypatch):
         save_state(path, variables, {"step": 2, "history": []})
     assert load_state(path, variables, {}) == {"step": 1, "history": []}
     assert [file.name for file in tmp_path.iterdir()] == ["last.npz"]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_the_state_before_replaces_a_damaged_or_missing_one(tmp_path, capsys):
+    variables, path = make_variables(), tmp_path / "last.npz"
+    assert find_state(path) is None
+    for step in (1, 2, 3):
+        save_state(path, variables, {"step": step, "history": []})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.npz", "previous.npz"]
+    assert find_state(path) == path and not capsys.readouterr().err
+    cut(path)
+    previous = find_state(path)
+    assert read_progress(previous)["step"] == 2
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "last.npz is damaged (" in warning
+    assert f"continuing from {previous}, step 2" in warning and "start a new run" not in warning
+    path.unlink()  # killed between the two renames
+    assert find_state(path) == previous
+    assert f"{path} is missing; continuing from {previous}" in capsys.readouterr().err
+
+
+def test_two_damaged_states_are_an_error_that_names_the_last(tmp_path):
+    variables, path = make_variables(), tmp_path / "last.npz"
+    for _ in range(2):
+        save_state(path, variables, {"history": []})
+    for file in tmp_path.iterdir():
+        cut(file)
+    with pytest.raises(UserError, match=r"last\.npz is damaged .*start a new run"):
+        find_state(path)
+
+
+def test_a_collected_state_does_not_change_with_its_variables(tmp_path):
+    variables, path = make_variables(), tmp_path / "last.npz"
+    expected = values(variables)
+    state = collect_state(path, variables, {"history": []})
+    for variable in (*variables["model"], *variables["optimizer"]):
+        variable.assign_add(np.ones(variable.shape, variable.dtype))
+    write_state(path, state)
+    load_state(path, variables, {})
+    for value, original in zip(values(variables), expected, strict=True):
+        np.testing.assert_array_equal(value, original)
 
 
 def spoil(path, change):

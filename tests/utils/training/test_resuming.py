@@ -46,10 +46,10 @@ def test_second_signal_stops_immediately(samples, tmp_path):
     assert trainer.progress.step == 0
 
 
-def test_killed_run_resumes_from_the_last_saved_state(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.training.trainer.SECONDS_BETWEEN_STATES", -1.0)  # after every step
+def test_killed_run_resumes_from_the_last_saved_state(samples, tmp_path):
+    recipe = dataclasses.replace(RECIPE, save_minutes=0.0)  # after every step
     with pytest.raises(ZeroDivisionError):
-        make_trainer(samples, tmp_path).run([CallAtEpoch(2, lambda: 1 / 0)])
+        make_trainer(samples, tmp_path, recipe).run([CallAtEpoch(2, lambda: 1 / 0)])
     resumed = resume_trainer(samples, tmp_path)
     assert resumed.progress.step == 4
 
