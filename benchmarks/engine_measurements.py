@@ -1,12 +1,12 @@
 """What `benchmarks.engines` measures, each function in a process of its own."""
 
 import resource
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.timing import quartiles
 from utils import cli
 
 if TYPE_CHECKING:
@@ -124,17 +124,16 @@ def _measure_batch(
         functions[name, "network_ms"] = _network(networks[name], canvases, batch)
         functions[name, "file_to_boxes_ms"] = _whole_way(predictors[name], samples, batch)
     milliseconds = time_in_turn(functions, job.rounds, calls=1)
-    quartiles = {
-        key: _quartiles([each / IMAGES[batch] for each in values])
+    spread = {
+        key: quartiles([each / IMAGES[batch] for each in values])
         for key, values in milliseconds.items()
     }
     return {
-        name: {kind: quartiles[name, kind] for kind in ("network_ms", "file_to_boxes_ms")}
+        name: {kind: spread[name, kind] for kind in ("network_ms", "file_to_boxes_ms")}
         | {
-            "ratio_to_keras": quartiles[KERAS, "file_to_boxes_ms"][0]
-            / quartiles[name, "file_to_boxes_ms"][0],
-            "host_share": 1
-            - quartiles[name, "network_ms"][0] / quartiles[name, "file_to_boxes_ms"][0],
+            "ratio_to_keras": spread[KERAS, "file_to_boxes_ms"][0]
+            / spread[name, "file_to_boxes_ms"][0],
+            "host_share": 1 - spread[name, "network_ms"][0] / spread[name, "file_to_boxes_ms"][0],
         }
         for name in job.names
     }
@@ -163,9 +162,3 @@ def _whole_way(predictor: "Predictor", samples: list["Sample"], batch: int) -> C
 
     chosen = [samples[index % len(samples)] for index in range(IMAGES[batch])]
     return lambda: predict_samples(predictor, chosen, progress=False)
-
-
-def _quartiles(values: list[float]) -> tuple[float, float, float]:
-    """Returns the median, and the lower and upper quartile."""
-    lower, median, upper = statistics.quantiles(values, n=4)
-    return median, lower, upper

@@ -9,20 +9,15 @@ DIR/export/engines.json and a plot of mAP against milliseconds, DIR/export/engin
 
 import argparse
 import json
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 from benchmarks.engine_measurements import Job, measure_map, measure_memory, measure_speed
 from benchmarks.engine_plot import draw_engines
+from benchmarks.timing import in_a_process
 from utils import cli
 from utils.files import written_whole
 from utils.inference.model import find_exports
 from utils.text import format_table
-
-T = TypeVar("T")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -44,12 +39,6 @@ def main(args: argparse.Namespace) -> None:
         draw_engines(records, plot_part)
     print(table_of(records), end="")
     print(f"document: {document}, plot: {plot}")
-
-
-def in_a_process(function: Callable[..., T], *args: object) -> T:
-    """Calls a function in a new process and returns its result."""
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        return pool.submit(function, *args).result()
 
 
 def table_of(rows: list[dict]) -> str:

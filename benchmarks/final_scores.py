@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from benchmarks.data_sets import parse_set
 from benchmarks.timing import keep_settings, report
-from benchmarks.train_and_score import Trained, preset_of, train_and_score
+from benchmarks.train_and_score import Trained, preset_of, score_on_test, train
 from utils import cli
 
 
@@ -35,11 +35,13 @@ def main(args: argparse.Namespace) -> None:
     if args.train_set:
         shared += ["--train-set", args.train_set]
     jobs = [(recipe, seed) for seed in range(args.seeds) for recipe in args.recipes]
-    trained: dict[str, list[Trained]] = {recipe: [] for recipe in args.recipes}
+    trained: dict[str, list[tuple[Trained, dict]]] = {recipe: [] for recipe in args.recipes}
     for recipe, seed in tqdm(jobs, unit="run"):
         flags = [*shared, "--recipe", recipe, "--seed", seed]
-        trained[recipe].append(train_and_score(out / recipe / str(seed), data_set.data, flags))
-    precisions = sorted({run.precision for runs in trained.values() for run in runs})
+        folder = out / recipe / str(seed)
+        run = train(folder, data_set.data, flags)
+        trained[recipe].append((run, score_on_test(folder, data_set.data)))
+    precisions = sorted({run.precision for runs in trained.values() for run, _ in runs})
     title = (
         f"{data_set.name} at {data_set.size}, {args.minutes:g} minutes in {'/'.join(precisions)} "
         f"from {Path(args.weights).name}"
@@ -47,11 +49,12 @@ def main(args: argparse.Namespace) -> None:
     report(title, [_row(recipe, runs) for recipe, runs in trained.items()], out / "scores.json")
 
 
-def _row(recipe: str, runs: list[Trained]) -> dict[str, object]:
-    """Returns the table row of a recipe."""
+def _row(recipe: str, trained: list[tuple[Trained, dict]]) -> dict[str, object]:
+    """Returns the table row of a recipe, from its runs and their scores on the test set."""
+    runs = [run for run, _ in trained]
     scores = {
-        "mAP50 on test": [run.scores["voc"]["map"] for run in runs],
-        "mAP on test": [run.scores["coco"]["map"] for run in runs],
+        "mAP50 on test": [each["voc"]["map"] for _, each in trained],
+        "mAP on test": [each["coco"]["map"] for _, each in trained],
         "mAP50 on validation": [run.result["best_map50"] for run in runs],
     }
     speeds = [run.result["images_per_second"] for run in runs]

@@ -1,13 +1,18 @@
-"""Helpers of all benchmarks: interleaved timing, medians, memory peaks and tables."""
+"""Helpers of all benchmarks: timing, processes, medians, memory peaks and tables."""
 
 import json
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from utils.errors import UserError
+
+T = TypeVar("T")
 
 
 def interleaved(
@@ -48,6 +53,18 @@ def milliseconds(seconds: list[float]) -> str:
     return f"{1e3 * statistics.median(seconds):.1f} ({1e3 * low:.1f} to {1e3 * high:.1f})"
 
 
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Returns the median, and the lower and upper quartile."""
+    lower, median, upper = statistics.quantiles(values, n=4)
+    return median, lower, upper
+
+
+def in_a_process(function: Callable[..., T], *args: object) -> T:
+    """Calls a function in a new process and returns its result."""
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        return pool.submit(function, *args).result()
+
+
 def peak_gib(usage: resource.struct_rusage) -> float:
     """Peak resident memory of a process, in GiB."""
     return usage.ru_maxrss / 2**20  # in KiB on Linux
@@ -66,6 +83,14 @@ def keep_settings(folder: Path, settings: Mapping[str, object]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Formats rows, cells by column, as a Markdown table; all rows have the same columns."""
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[str(row[column]) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def report(title: str, rows: list[dict[str, object]], out: Path | None) -> None:
     """Prints a Markdown table and optionally writes it as JSON.
 
@@ -74,10 +99,7 @@ def report(title: str, rows: list[dict[str, object]], out: Path | None) -> None:
         rows: Cells by column, all with the same keys.
         out: The JSON file to write; None to write no file.
     """
-    columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[str(row[column]) for column in columns] for row in rows]
-    print(title, "", *(f"| {' | '.join(line)} |" for line in lines), sep="\n")
+    print(title, "", markdown_table(rows), sep="\n")
     if out:
         out.write_text(
             json.dumps({"title": title, "rows": rows}, indent=2) + "\n", encoding="utf-8"

@@ -18,21 +18,21 @@ from utils.training.recipes import RECIPES
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run and its scores.
+    """A finished run.
 
     Attributes:
         run: The run directory.
         result: Content of its `result.json`.
-        scores: Output of get_map.py for the test set.
         peak_gib: Peak memory of the last training process.
         precision: Numeric precision of the training.
+        weights: The initial weights, `none` for random ones.
     """
 
     run: Path
     result: dict
-    scores: dict
     peak_gib: float
     precision: str
+    weights: str
 
 
 def preset_of(name: str) -> dict:
@@ -47,22 +47,22 @@ def preset_of(name: str) -> dict:
     return dataclasses.asdict(preset) | {"adapt": preset.adapt.__name__}
 
 
-def train_and_score(folder: Path, data: Path, flags: list[object]) -> Trained:
-    """Trains in a separate process and scores the best weights on the test set.
+def train(folder: Path, data: Path, flags: list[object]) -> Trained:
+    """Trains in a separate process.
 
     Args:
-        folder: Folder of run, logs and scores. If it has an interrupted training, that is resumed.
+        folder: Folder of run and log. If it has an interrupted training, that is resumed.
         data: The VOCdevkit.
         flags: Further flags of train.py.
 
     Raises:
-        JobError: One of the scripts failed.
+        JobError: train.py failed.
     """
     import_tensorflow()
     from utils.run import RunDirectory
 
     run = RunDirectory(folder / "run")
-    peak_file, scores_file = folder / "peak_gib.txt", folder / "scores.json"
+    peak_file = folder / "peak_gib.txt"
     if not peak_file.is_file():
         command = ["train.py", "--resume", run.path]
         if not run.state.is_file():
@@ -71,18 +71,35 @@ def train_and_score(folder: Path, data: Path, flags: list[object]) -> Trained:
             command = ["train.py", "--data", data, "--run", run.path, *flags]
         _, peak = _run_script(folder / "train.log", command)
         peak_file.write_text(f"{peak:.2f}\n")
-    if not scores_file.is_file():
-        command = ["get_map.py", "--run", run.path, "--data", data, "--set", "test", "--json"]
-        scores, _ = _run_script(folder / "get_map.log", [*command, "--out", folder / "map_out"])
-        scores_file.write_text(scores)
     config, _ = run.read_description()
     return Trained(
         run=run.path,
         result=json.loads(run.result.read_text()),
-        scores=json.loads(scores_file.read_text()),
         peak_gib=float(peak_file.read_text()),
         precision=config.recipe.precision,
+        weights=config.weights,
     )
+
+
+def score_on_test(folder: Path, data: Path) -> dict:
+    """Scores the best weights of a finished run on the test set, in a separate process.
+
+    Args:
+        folder: The folder of `train`; log and scores are added to it.
+        data: The VOCdevkit.
+
+    Returns:
+        Output of get_map.py.
+
+    Raises:
+        JobError: get_map.py failed.
+    """
+    scores_file = folder / "scores.json"
+    if not scores_file.is_file():
+        command = ["get_map.py", "--run", folder / "run", "--data", data, "--set", "test", "--json"]
+        scores, _ = _run_script(folder / "get_map.log", [*command, "--out", folder / "map_out"])
+        scores_file.write_text(scores)
+    return json.loads(scores_file.read_text())
 
 
 def _run_script(log: Path, command: list[object]) -> tuple[str, float]:

@@ -1,0 +1,267 @@
+"""Compares backbones and versions: `python -m benchmarks.frontier --data DIR --minutes M`.
+
+Trains each backbone with each version by train.py for the same time, from the weights that
+--weights gives for its backbone, or else from random ones. Measures mAP on the validation images,
+GFLOPs and parameters, and exports each run to INT8 (ONNX, all convolutions quantized) for the size
+of the file and its mAP. Then times all networks in turn, one image per call, in OpenVINO in float32
+and in ONNX Runtime in INT8, and at the end scores each run once on the test set.
+
+Writes frontier.json, frontier.png, and frontier.md with two tables: the best mAP on the validation
+images within 1, 3 and 10 GFLOPs, and all figures. Finished steps are not repeated, so the benchmark
+can be interrupted and continued, and extended to other backbones. To time again, for example after
+another program disturbed it, remove times.json.
+"""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.frontier_measurements import Exports, measure_run, time_networks
+from benchmarks.frontier_plot import draw_frontier
+from benchmarks.frontier_points import (
+    LIMITS,
+    Point,
+    Spread,
+    choices_table,
+    choose,
+    points_table,
+)
+from benchmarks.timing import in_a_process, keep_settings, markdown_table
+from benchmarks.train_and_score import Trained, preset_of, score_on_test, train
+from nets.versions import VERSIONS
+from utils import cli
+from utils.errors import UserError
+from utils.files import written_whole
+from utils.weights.sources import NONE, check_source
+
+# One or two per family of light backbones; --backbones accepts others.
+BACKBONES = (
+    "mobilenetv1",
+    "mobilenetv2",
+    "mobilenetv3_large",
+    "mobilenetv3_small",
+    "efficientnetb0",
+    "efficientnet_lite0",
+    "ghostnet",
+    "shufflenetv2",
+)
+PACKAGES = ("onnx", "onnxruntime", "openvino")  # of the exports
+
+
+@dataclass(frozen=True)
+class Job:
+    """One detector of the comparison.
+
+    Attributes:
+        backbone: Registered name of the backbone.
+        yolo: Name of the YOLO version.
+        weights: Initial weights, as in train.py.
+        out: Output folder of the benchmark.
+    """
+
+    backbone: str
+    yolo: str
+    weights: str
+    out: Path
+
+    @property
+    def name(self) -> str:
+        """Its name in the output folder."""
+        return f"{self.backbone}-{self.yolo}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of run, logs and scores."""
+        return self.out / self.name
+
+
+def main(args: argparse.Namespace) -> None:
+    """Makes the missing steps, and writes document, tables and picture."""
+    cli.import_tensorflow()
+    jobs = make_jobs(args)
+    check_inputs(args.data)
+    kept = {name: getattr(args, name) for name in ("data", "input_size", "minutes", "seed")}
+    for job in jobs:
+        settings = kept | {"weights": job.weights, "preset": preset_of("default")}
+        keep_settings(job.folder, settings)
+    shared = ["--input-size", args.input_size, "--max-minutes", args.minutes, "--seed", args.seed]
+    trained: dict[str, Trained] = {}
+    measured: dict[str, dict[str, float]] = {}
+    for job in tqdm(jobs, unit="detector"):
+        flags = ["--backbone", job.backbone, "--yolo", job.yolo, "--weights", job.weights]
+        run = trained[job.name] = train(job.folder, args.data, [*flags, *shared])
+        measured[job.name] = measure(job.folder / "measured.json", run, args.data)
+    times = time_all(args.out / "times.json", trained, args.rounds)
+    points = [
+        make_point(job, trained[job.name], measured[job.name] | times[job.name], args.data)
+        for job in tqdm(jobs, unit="test score")
+    ]
+    precisions = "/".join(sorted({run.precision for run in trained.values()}))
+    title = (
+        f"{args.data.name} at {args.input_size}, {args.minutes:g} minutes of training each in "
+        f"{precisions}, seed {args.seed}"
+    )
+    write_results(args.out, title, points)
+
+
+def make_jobs(args: argparse.Namespace) -> list[Job]:
+    """Returns the detectors to compare.
+
+    Raises:
+        UserError: There is no such backbone, or weights are given twice or for another backbone.
+    """
+    from nets.backbones import resolve
+
+    try:
+        backbones = [resolve(name).name for name in args.backbones]
+        given = [(resolve(name).name, source) for name, source in args.weights]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    weights = dict.fromkeys(backbones, NONE)
+    for name, source in given:
+        if name not in weights:
+            raise UserError(f"--weights for {name}, which is not compared: add it to --backbones")
+        if [other for other, _ in given].count(name) > 1:
+            raise UserError(f"two --weights for {name}, remove one of them")
+        check_source(source)
+        weights[name] = source
+    return [Job(name, yolo, weights[name], args.out) for name in weights for yolo in args.yolo]
+
+
+def check_inputs(data: Path) -> None:
+    """Checks what is needed only after hours.
+
+    Raises:
+        UserError: There is no test set, or a package is not installed.
+    """
+    from utils.data.imagesets import list_images
+    from utils.inference.engines.session import missing_package
+
+    list_images(data, "test")
+    for package in PACKAGES:
+        if not find_spec(package):
+            raise missing_package("benchmarks.frontier", package)
+
+
+def measure(document: Path, trained: Trained, data: Path) -> dict[str, float]:
+    """Returns what `measure_run` measures, which is done once."""
+    if not document.is_file():
+        measured = in_a_process(measure_run, trained.run, data)
+        write_json(document, measured)
+    return json.loads(document.read_text(encoding="utf-8"))
+
+
+def time_all(document: Path, trained: dict[str, Trained], rounds: int) -> dict[str, dict]:
+    """Returns the times of all networks, which are measured again if there are other networks."""
+    times = json.loads(document.read_text(encoding="utf-8")) if document.is_file() else {}
+    if times.keys() != trained.keys():
+        exports = {name: Exports.of(run.run) for name, run in trained.items()}
+        times = in_a_process(time_networks, exports, rounds)
+        write_json(document, times)
+    return times
+
+
+def make_point(
+    job: Job, trained: Trained, measured: dict[str, float | Spread], data: Path
+) -> Point:
+    """Scores a run on the test set, and joins all its figures."""
+    scores = score_on_test(job.folder, data)
+    return Point(
+        job.backbone,
+        job.yolo,
+        trained.weights,
+        test_map50=scores["voc"]["map"],
+        test_map=scores["coco"]["map"],
+        epochs=trained.result["epochs"],
+        images_per_second=trained.result["images_per_second"],
+        peak_gib=trained.peak_gib,
+        precision=trained.precision,
+        **measured,
+    )
+
+
+def write_results(out: Path, title: str, points: list[Point]) -> None:
+    """Writes document, tables and picture, and prints the tables."""
+    texts = title, markdown_table(choices_table(points)), markdown_table(points_table(points))
+    tables = "\n\n".join(texts) + "\n"
+    choices = []
+    for limit in LIMITS:
+        chosen = choose(points, limit)
+        names = (chosen.backbone, chosen.yolo) if chosen else (None, None)
+        choices.append({"max_gflops": limit, "backbone": names[0], "yolo": names[1]})
+    document = {"title": title, "choices": choices, "detectors": [*map(asdict, points)]}
+    paths = [out / f"frontier.{suffix}" for suffix in ("md", "png", "json")]
+    with written_whole(*paths) as (tables_part, picture_part, document_part):
+        tables_part.write_text(tables, encoding="utf-8")
+        draw_frontier(points, title, picture_part)
+        write_json(document_part, document)
+    print(tables, end="")
+    print(f"tables: {paths[0]}, picture: {paths[1]}, document: {paths[2]}")
+
+
+def write_json(path: Path, document: object) -> None:
+    """Writes a JSON document whole."""
+    with written_whole(path) as (part,):
+        part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def parse_weights(text: str) -> tuple[str, str]:
+    """Parses BACKBONE=FILE, as the `type` of an argument."""
+    backbone, _, source = text.partition("=")
+    if not (backbone and source):
+        raise argparse.ArgumentTypeError(f"{text} is not BACKBONE=FILE")
+    return backbone, source
+
+
+def build_parser() -> cli.Parser:
+    """Builds the parser of the flags."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("VOCdevkit"), help="a VOCdevkit, default %(default)s")
+    add(
+        "--backbones",
+        nargs="+",
+        default=BACKBONES,
+        metavar="NAME",
+        help="default: one or two per family",
+    )
+    add(
+        "--yolo",
+        nargs="+",
+        choices=tuple(VERSIONS),
+        default=["v4", "v4-lite"],
+        help="versions, default: v4 v4-lite",
+    )
+    add("--input-size", default="416", help="N or HxW, default %(default)s")
+    add(
+        "--minutes",
+        type=cli.above_zero,
+        default=20,
+        help="minutes per training, default %(default)s",
+    )
+    add(
+        "--weights",
+        type=parse_weights,
+        action="append",
+        default=[],
+        metavar="BACKBONE=FILE",
+        help="initial weights of a backbone, as in train.py; can be given several times; default: "
+        "random ones",
+    )
+    add("--seed", type=cli.seed, default=0, help="default %(default)s")
+    add(
+        "--rounds",
+        type=cli.at_most(cli.MAX_RUNS),
+        default=20,
+        help="blocks of timed calls per network, default %(default)s",
+    )
+    add("--out", type=Path, default=Path("logs/frontier"), help="default %(default)s")
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())
