@@ -65,7 +65,8 @@ def rows_of(run: "Run", formats: list[str]) -> list[dict[str, object]]:
     shared = {"backbone": config.backbone, "YOLO": config.yolo.name, "run": run.path.name}
     rows = [{**shared, "file": "Keras", "MB": "", "layers in float": "", **_cells(reference)}]
     for name in formats:
-        path = run.path / "export" / ExportSettings(name, "int8").file_name
+        batch = None if FORMATS[name].free_batch else 1
+        path = run.path / "export" / ExportSettings(name, "int8", batch).file_name
         if not path.exists():
             _export(run.path, name)
         model = load_model(path, RuntimeSettings(BATCH_SIZE))
