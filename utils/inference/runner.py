@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import groupby, islice, repeat, takewhile
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -25,6 +25,9 @@ from utils.inference.video import VideoReader
 from utils.inference.window import Window
 from utils.lookahead import read_ahead, read_one
 
+if TYPE_CHECKING:  # needs packages that only tracking requires
+    from utils.inference.tracking import Tracker
+
 T = TypeVar("T")
 
 SLOWEST_FPS = 5.0  # below this, a video is a slide show
@@ -39,12 +42,15 @@ class RunnerSettings:
         image_bar: Whether still images have a progress bar on a terminal; videos always have one.
         every: Step between the frames of a video that are processed; 1 processes all.
         origin: Where the weights come from, for error messages.
+        start_tracker: Returns a tracker for a video of a number of frames per second; None to not
+            track objects.
     """
 
     window: Window | None = None
     image_bar: bool = False
     every: int = 1
     origin: str = "the network"
+    start_tracker: Callable[[float], "Tracker"] | None = None
 
 
 DEFAULT_SETTINGS = RunnerSettings()
@@ -87,6 +93,7 @@ class Runner:
         self._image_bar = settings.image_bar
         self._every = settings.every
         self._origin = settings.origin
+        self._start_tracker = settings.start_tracker
         self._done = 0
         self._failed = 0
         self._cut_off = 0
@@ -145,7 +152,8 @@ class Runner:
         total = video.count and math.ceil(video.count / self._every)
         # Some recorders do not state the number of frames.
         is_live = not video.count and not Path(source.address).is_file()
-        count, was_stopped = 0, False
+        count, was_stopped, tracks = 0, False, None
+        tracker = self._start_tracker and self._start_tracker(video.fps / self._every)
         with (
             video,
             ExitStack() as recordings,
@@ -156,9 +164,12 @@ class Runner:
                 recordings.enter_context(sink.recording(source, self._result_fps(video.fps)))
             try:
                 for seconds, image, detections in self._detect(images, lambda _: source.address):
+                    if tracker:
+                        time = seconds if is_live else None
+                        detections, tracks = tracker.update(image, detections, time)
                     seconds = seconds if is_live else 0.0
                     number = count * self._every
-                    frame = Frame(source, image, detections, self._classes, number, seconds)
+                    frame = Frame(source, image, detections, self._classes, number, seconds, tracks)
                     self._pass_to_sinks(frame, bar)
                     count += 1
             except KeyboardInterrupt:
