@@ -101,7 +101,7 @@ def test_crossings_are_counted_by_class_and_direction(track, run):
     assert "  crossed the line: in: 2 car; out: 1 person\n" in out
 
 
-def test_drawn_video_has_ids_trails_and_the_line(run, monkeypatch):
+def test_drawn_video_has_ids_trails_and_the_line(run):
     save_scene("v.mp4", 20, {"red": right(90)})
     assert run("v.mp4", "--out", "plain")[0] == 0
     assert run("v.mp4", "--track", "--out", "tracked")[0] == 0

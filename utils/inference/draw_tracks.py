@@ -33,7 +33,7 @@ def draw_tracks(picture: np.ndarray, tracks: Tracks, classes: Sequence[str]) -> 
     width = line_width(picture)
     for trail in tracks.trails:
         points = np.rint(trail.points).astype(np.int32)
-        cv2.polylines(picture, [points], False, class_colour(trail.label), width, cv2.LINE_AA)
+        cv2.polylines(picture, [points], False, class_colour(trail.label), width)
     if tracks.line and tracks.crossings:
         _draw_line(picture, tracks.line, width)
         names = [classes[label] for counts in tracks.crossings.values() for label in counts]

@@ -119,12 +119,15 @@ class Tracker:
         return ids
 
     def _extend_trails(self, found: Detections, alive: set[int]) -> None:
-        for box, label, track in zip(found.boxes, found.labels, found.track_ids, strict=True):
+        centres = (found.boxes[:, None, :2] + found.boxes[:, None, 2:]) / 2
+        for centre, label, track in zip(
+            centres, found.labels.tolist(), found.track_ids.tolist(), strict=True
+        ):
             if track >= 0:
-                points = [(box[:2] + box[2:]) / 2]
-                if track in self._trails:
-                    points = [*self._trails[track].points[1 - TRAIL_LENGTH :], *points]
-                self._trails[int(track)] = Trail(int(label), np.array(points))
+                earlier = self._trails.get(track)
+                if earlier:
+                    centre = np.concatenate([earlier.points[1 - TRAIL_LENGTH :], centre])
+                self._trails[track] = Trail(label, centre)
         self._trails = {track: trail for track, trail in self._trails.items() if track in alive}
 
     def _check_line(self, image: np.ndarray) -> None:

@@ -32,6 +32,7 @@ def count(line, *frames):
     return counter.counts
 
 
+@pytest.mark.filterwarnings("ignore:Arrays of 2-dimensional vectors:DeprecationWarning")
 @pytest.mark.parametrize("angle", [0, 40, 90, 200, 290])
 @pytest.mark.parametrize("order", [1, -1])
 def test_directions_are_those_of_supervision(angle, order):
