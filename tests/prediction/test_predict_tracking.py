@@ -65,24 +65,25 @@ def test_ids_stay_with_objects_that_cross(track, every):
 
 @pytest.mark.parametrize("speed", [2, 4, 6])
 def test_id_is_kept_behind_a_wall(track, speed):
-    save_scene("v.mp4", 280 // speed, {"red": right(90, speed=speed)}, [(140, 0, 190, HEIGHT)])
+    save_scene("v.mp4", 280 // speed, {"red": right(90, speed=speed)}, [(140, 0, 180, HEIGHT)])
     entries = track()
-    assert sum(not entry["detections"] for entry in entries) >= 3  # it is hidden for a while
+    hidden = sum(not entry["detections"] for entry in entries)
+    assert 5 <= hidden < 25  # less than a second
     first, *others = [found["track_id"] for entry in entries for found in entry["detections"]]
     assert first is None
     assert set(others) == {1}
 
 
 def test_weak_detections_only_continue_tracks(track):
-    # Red is never more than half visible, which is a score of 0.24. Blue is, until it is hidden.
-    walls = [(0, 30, WIDTH, 70), (200, 100, WIDTH, 140)]
+    # 23 of 40 rows of red are visible, a score of 0.31, and so are those of blue behind its wall.
+    walls = [(0, 30, WIDTH, 67), (200, 100, WIDTH, 137)]
     save_scene("v.mp4", 40, {"red": right(70), "blue": right(140)}, walls)
     entries = track("--conf", 0.5)
     found = [each for entry in entries for each in entry["detections"]]
     assert {each["label"] for each in found} == {"person"}
     assert {each["track_id"] for each in found[1:]} == {1}
     assert [len(entry["detections"]) for entry in entries] == [1] * 40
-    assert entries[-1]["detections"][0]["score"] < 0.3
+    assert entries[-1]["detections"][0]["score"] < 0.4
 
 
 def test_crossings_are_counted_by_class_and_direction(track, run):

@@ -16,9 +16,10 @@ class FullBoxEstimator(XYXYStateEstimator):
     appears again. So a box that is suddenly too small gets its full size back, at the edge that is
     where the filter expects it.
 
-    Measured with drawn squares of 40 pixels at 1.5 to 8 pixels per frame: 40 of 41 keep their id
-    behind a wall that hides them for up to 22 frames (6 without this), and 47 of 48 pairs through a
-    crossing (36 without this). In drawn crowds, about as many ids change as without it.
+    Measured with drawn squares of 40 pixels at 1.5 to 8 pixels per frame: 32 of 35 keep their id
+    behind a wall that hides them for up to 22 frames (none without this filter), and 48 of 48 pairs
+    through a crossing (39 without it). In drawn crowds of twelve, 4 ids change in 1000 frames (7
+    without it).
     """
 
     def __init__(self, bbox: np.ndarray):
