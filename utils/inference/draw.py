@@ -19,8 +19,15 @@ MIN_FONT_SIZE = 7  # pixels
 
 
 @dataclass(frozen=True)
-class _Label:
-    """A label: text, font (None for OpenCV's own), size in pixels, RGB colour of the background."""
+class Label:
+    """A text on a bar.
+
+    Attributes:
+        text: The text.
+        font: File of the font; None for OpenCV's own.
+        size: Size of the font in pixels.
+        colour: RGB colour of the bar.
+    """
 
     text: str
     font: Path | None
@@ -31,7 +38,7 @@ class _Label:
 def draw_boxes(
     image: np.ndarray, detections: Detections, classes: Sequence[str], show_scores: bool = True
 ) -> np.ndarray:
-    """Draws the box of each detection with its class and score.
+    """Draws the box of each detection with its class, its id if it is tracked, and its score.
 
     Args:
         image: RGB uint8 (height, width, 3); not modified.
@@ -43,9 +50,7 @@ def draw_boxes(
         RGB uint8 (height, width, 3).
     """
     canvas = image.copy()
-    scale = sum(image.shape[:2]) / 2
-    line = math.ceil(0.003 * scale)
-    size = round(6 + 0.018 * scale)
+    line, size = line_width(image), font_size(image)
     corners = np.rint(detections.boxes).astype(int)
     worst_first = np.argsort(detections.scores, kind="stable")
     for i in worst_first:
@@ -54,9 +59,13 @@ def draw_boxes(
     # Labels come after all boxes, so that no line crosses a text.
     for i in worst_first:
         name, colour = classes[detections.labels[i]], class_colour(detections.labels[i])
-        text = f"{name} {detections.scores[i]:.2f}" if show_scores else name
+        text = name
+        if detections.track_ids is not None and detections.track_ids[i] >= 0:
+            text += f" #{detections.track_ids[i]}"
+        if show_scores:
+            text += f" {detections.scores[i]:.2f}"
         left, top = corners[i, :2] - (line // 2, 0)
-        _draw_label(canvas, left, top, _Label(text, font_for(name), size, colour))
+        draw_label(canvas, left, top, Label(text, font_for(name), size, colour))
     return canvas
 
 
@@ -73,6 +82,16 @@ def draw_heatmap(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     colours = cv2.applyColorMap(np.uint8(heat * 255), cv2.COLORMAP_JET)[..., ::-1]
     strength = 0.6 * np.sqrt(heat)[..., None]  # the root makes weak responses visible
     return np.uint8(image * (1 - strength) + colours * strength)
+
+
+def line_width(image: np.ndarray) -> int:
+    """Returns the width in pixels of lines that are drawn into an image."""
+    return math.ceil(0.003 * sum(image.shape[:2]) / 2)
+
+
+def font_size(image: np.ndarray) -> int:
+    """Returns the size in pixels of texts that are drawn into an image."""
+    return round(6 + 0.018 * sum(image.shape[:2]) / 2)
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
@@ -114,7 +133,7 @@ def _opencv_lacks(letter: str) -> bool:
     return letter != "?" and np.array_equal(_opencv_mask(letter, 20), _opencv_mask("?", 20))
 
 
-def _draw_label(canvas: np.ndarray, left: int, top: int, label: _Label) -> None:
+def draw_label(canvas: np.ndarray, left: int, top: int, label: Label) -> None:
     """Draws a label at the top left corner of a box, moved so that it is inside the image."""
     height, width = canvas.shape[:2]
     mask = _text_mask(label)
@@ -134,7 +153,7 @@ def _draw_label(canvas: np.ndarray, left: int, top: int, label: _Label) -> None:
     bar[:] = label.colour + (ink - np.float32(label.colour)) * weight
 
 
-def _text_mask(label: _Label) -> np.ndarray:
+def _text_mask(label: Label) -> np.ndarray:
     """White text on black, uint8 (about 1.3 times the font size, length)."""
     size = label.size
     if label.font is None:

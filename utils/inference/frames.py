@@ -8,7 +8,9 @@ import numpy as np
 
 from utils.inference.detections import Detections
 from utils.inference.draw import draw_boxes
+from utils.inference.draw_tracks import draw_tracks
 from utils.inference.sources import Source
+from utils.inference.tracks import Tracks
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +24,7 @@ class Frame:
         classes: Names of the classes, by label.
         number: Index of the frame in its video, from 0; None for a still image.
         seconds: Time at which a live source delivered the frame, since the first read; 0 for files.
+        tracks: Trails of the objects and counts of crossings; None if objects are not tracked.
     """
 
     source: Source
@@ -30,6 +33,7 @@ class Frame:
     classes: Sequence[str]
     number: int | None = None
     seconds: float = 0.0
+    tracks: Tracks | None = None
 
     @property
     def name(self) -> str:
@@ -39,5 +43,8 @@ class Frame:
 
     @cached_property
     def drawn(self) -> np.ndarray:
-        """A copy of the image with the detections drawn in."""
-        return draw_boxes(self.image, self.detections, self.classes)
+        """A copy of the image with the detections and their trails drawn in."""
+        picture = draw_boxes(self.image, self.detections, self.classes)
+        if self.tracks:
+            draw_tracks(picture, self.tracks, self.classes)
+        return picture

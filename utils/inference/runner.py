@@ -7,23 +7,26 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import groupby, islice, repeat, takewhile
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.images import count_pictures, read_image
+from utils.data.images import DECODERS, count_pictures, read_image
 from utils.data.reading import describe_read_error
 from utils.errors import JobError, UserError
 from utils.inference.animation import AnimationReader, is_animation
 from utils.inference.detections import Detections, NanError
 from utils.inference.frames import Frame
-from utils.inference.predictor import Predictor
+from utils.inference.predictor import Predictor, Prepared
 from utils.inference.sinks import Sink
 from utils.inference.sources import Source
 from utils.inference.video import VideoReader
 from utils.inference.window import Window
 from utils.lookahead import read_ahead, read_one
+
+if TYPE_CHECKING:  # needs packages that only tracking requires
+    from utils.inference.tracking import Tracker
 
 T = TypeVar("T")
 
@@ -39,15 +42,31 @@ class RunnerSettings:
         image_bar: Whether still images have a progress bar on a terminal; videos always have one.
         every: Step between the frames of a video that are processed; 1 processes all.
         origin: Where the weights come from, for error messages.
+        start_tracker: Returns a tracker for a video of a number of frames per second; None to not
+            track objects.
     """
 
     window: Window | None = None
     image_bar: bool = False
     every: int = 1
     origin: str = "the network"
+    start_tracker: Callable[[float], "Tracker"] | None = None
 
 
 DEFAULT_SETTINGS = RunnerSettings()
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """An image that a thread has read.
+
+    Attributes:
+        image: RGB uint8 (height, width, 3), for the sinks.
+        prepared: The same image in the size in which the network receives it.
+    """
+
+    image: np.ndarray
+    prepared: Prepared
 
 
 class Runner:
@@ -74,6 +93,7 @@ class Runner:
         self._image_bar = settings.image_bar
         self._every = settings.every
         self._origin = settings.origin
+        self._start_tracker = settings.start_tracker
         self._done = 0
         self._failed = 0
         self._cut_off = 0
@@ -115,7 +135,7 @@ class Runner:
     def _process_images(self, sources: Sequence[Source], is_only_source: bool) -> None:
         hidden = None if self._image_bar else True  # None hides it without a terminal
         with (
-            closing(read_ahead(_decode, sources, self._depth, name=_address)) as decoded,
+            closing(read_ahead(self._decode, sources, self._depth, DECODERS, _address)) as decoded,
             tqdm(total=len(sources), unit="image", disable=hidden) as bar,
         ):
             images = self._readable(decoded, is_only_source)
@@ -132,20 +152,24 @@ class Runner:
         total = video.count and math.ceil(video.count / self._every)
         # Some recorders do not state the number of frames.
         is_live = not video.count and not Path(source.address).is_file()
-        count, was_stopped = 0, False
+        count, was_stopped, tracks = 0, False, None
+        tracker = self._start_tracker and self._start_tracker(video.fps / self._every)
         with (
             video,
             ExitStack() as recordings,
-            closing(_read_frames(video, source.address, self._depth)) as images,
+            closing(self._read_frames(video, source.address)) as images,
             tqdm(total=total, desc=source.name, unit="frame", disable=None) as bar,
         ):
             for sink in self._sinks:
                 recordings.enter_context(sink.recording(source, self._result_fps(video.fps)))
             try:
                 for seconds, image, detections in self._detect(images, lambda _: source.address):
+                    if tracker:
+                        time = seconds if is_live else None
+                        detections, tracks = tracker.update(image, detections, time)
                     seconds = seconds if is_live else 0.0
                     number = count * self._every
-                    frame = Frame(source, image, detections, self._classes, number, seconds)
+                    frame = Frame(source, image, detections, self._classes, number, seconds, tracks)
                     self._pass_to_sinks(frame, bar)
                     count += 1
             except KeyboardInterrupt:
@@ -187,27 +211,49 @@ class Runner:
         return 2 * self._predictor.batch_size
 
     def _readable(
-        self, decoded: Iterable[tuple[Source, np.ndarray | Exception, int]], is_only_source: bool
-    ) -> Iterator[tuple[Source, np.ndarray]]:
-        for source, image, pictures in decoded:
-            if isinstance(image, Exception):
-                self._skip(image, is_only_source)
+        self, decoded: Iterable[tuple[Source, _Picture | Exception, int]], is_only_source: bool
+    ) -> Iterator[tuple[Source, _Picture]]:
+        for source, picture, count in decoded:
+            if isinstance(picture, Exception):
+                self._skip(picture, is_only_source)
                 continue
-            if pictures > 1:
-                _warn(f"only the first of the {pictures} pictures in {source.address} is used")
-            yield source, image
+            if count > 1:
+                _warn(f"only the first of the {count} pictures in {source.address} is used")
+            yield source, picture
 
     def _detect(
-        self, images: Iterable[tuple[T, np.ndarray]], name: Callable[[T], str]
+        self, pictures: Iterable[tuple[T, _Picture]], name: Callable[[T], str]
     ) -> Iterator[tuple[T, np.ndarray, Detections]]:
-        images = iter(images)
-        while batch := list(islice(images, self._predictor.batch_size)):
+        pictures = iter(pictures)
+        while batch := list(islice(pictures, self._predictor.batch_size)):
             try:
-                found = self._predictor([image for _, image in batch])
+                found = self._predictor([picture.prepared for _, picture in batch])
             except NanError as error:
                 raise error.named(name(batch[error.index][0]), self._origin) from error
-            for (key, image), detections in zip(batch, found, strict=True):
-                yield key, image, detections
+            for (key, picture), detections in zip(batch, found, strict=True):
+                yield key, picture.image, detections
+
+    # Threads run `_decode` and `_picture`, so that reading and resizing do not delay the network.
+
+    def _picture(self, image: np.ndarray) -> _Picture:
+        return _Picture(image, self._predictor.prepare(image))
+
+    def _decode(self, source: Source) -> tuple[Source, _Picture | Exception, int]:
+        path = Path(source.address)
+        try:
+            return source, self._picture(read_image(path)), count_pictures(path)
+        except (UserError, OSError) as error:
+            return source, error, 0
+
+    def _read_frames(
+        self, video: VideoReader | AnimationReader, address: str
+    ) -> Iterator[tuple[float, _Picture]]:
+        """Yields the frames of a video, which a thread reads ahead."""
+        frames = ((seconds, self._picture(image)) for seconds, image in video)
+        with closing(
+            read_ahead(lambda _: next(frames, None), repeat(address), self._depth)
+        ) as ahead:
+            yield from takewhile(lambda frame: frame is not None, ahead)
 
     def _pass_to_sinks(self, frame: Frame, bar: tqdm) -> None:
         for sink in self._sinks:
@@ -226,23 +272,6 @@ class Runner:
             raise error
         self._failed += 1
         _warn(describe_read_error(error))
-
-
-def _decode(source: Source) -> tuple[Source, np.ndarray | Exception, int]:
-    path = Path(source.address)
-    try:
-        return source, read_image(path), count_pictures(path)
-    except (UserError, OSError) as error:
-        return source, error, 0
-
-
-def _read_frames(
-    video: VideoReader | AnimationReader, address: str, depth: int
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields the frames of a video, which a thread reads up to `depth` frames ahead."""
-    frames = iter(video)
-    with closing(read_ahead(lambda _: next(frames, None), repeat(address), depth)) as ahead:
-        yield from takewhile(lambda frame: frame is not None, ahead)
 
 
 def _address(source: Source) -> str:

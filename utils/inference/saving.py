@@ -72,9 +72,11 @@ class CsvTable(Sink):
 
     Args:
         folder: The output folder.
+        with_ids: Whether there is a column with the ids of tracked objects.
     """
 
-    def __init__(self, folder: OutputFolder):
+    def __init__(self, folder: OutputFolder, with_ids: bool = False):
+        self._columns = (*CSV_COLUMNS, "track_id") if with_ids else CSV_COLUMNS
         self._path = folder.path("detections", ".csv")
         self._rows: list[tuple[str, ...]] = []
 
@@ -82,7 +84,11 @@ class CsvTable(Sink):
         """Adds a row per detection. The frame is empty for still images."""
         number = "" if frame.number is None else str(frame.number)
         source = printable(frame.source.address)
-        self._rows += [(source, number, *row) for row in _rows(frame)]
+        ids = frame.detections.track_ids
+        ends = [()] * len(frame.detections) if ids is None else [_id_cell(each) for each in ids]
+        self._rows += [
+            (source, number, *row, *end) for row, end in zip(_rows(frame), ends, strict=True)
+        ]
 
     def finish(self) -> None:
         """Writes the file."""
@@ -91,7 +97,7 @@ class CsvTable(Sink):
             part.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow(CSV_COLUMNS)
+            writer.writerow(self._columns)
             writer.writerows(self._rows)
 
 
@@ -103,6 +109,11 @@ def _rows(frame: Frame) -> list[tuple[str, ...]]:
         (frame.classes[label], *(text.removesuffix(".0") for text in row))
         for label, row in zip(found.labels, numbers, strict=True)
     ]
+
+
+def _id_cell(track: int) -> tuple[str]:
+    """Returns the last cell of a row; it is empty for an object without a track."""
+    return (str(track) if track >= 0 else "",)
 
 
 def _whole_pixels(found: Detections, width: int, height: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from utils.files import OutputFolder
 from utils.inference.detections import to_json
 from utils.inference.draw import draw_heatmap
 from utils.inference.frames import Frame
+from utils.inference.line_counter import describe_crossings
 from utils.inference.predictor import Predictor
 from utils.inference.sources import Source
 from utils.inference.video import VideoWriter
@@ -202,6 +203,18 @@ class ClassCounts(Sink):
             _print(f"in all images: {_in_words(self._total)}")
 
 
+class LineCounts(Sink):
+    """Prints how many objects of each class have crossed the line of a video, by direction."""
+
+    def take(self, frame: Frame) -> None:
+        """Keeps the counts up to this frame."""
+        self._texts = describe_crossings(frame.tracks.crossings, frame.classes)
+
+    def end(self, source: Source) -> None:
+        """Prints the counts of a video."""
+        _print(f"  crossed the line: {'; '.join(self._texts)}")
+
+
 class JsonDocument(Sink):
     """Prints one JSON document with an entry per image and per frame."""
 
@@ -214,6 +227,13 @@ class JsonDocument(Sink):
         entry = to_json(frame.source.address, size, frame.detections, frame.classes)
         if frame.number is not None:
             entry["frame"] = frame.number
+        if frame.tracks and frame.tracks.crossings:
+            entry["line_counts"] = {
+                direction: {
+                    frame.classes[label]: number for label, number in sorted(counts.items())
+                }
+                for direction, counts in frame.tracks.crossings.items()
+            }
         self._entries.append(entry)
 
     def finish(self) -> None:

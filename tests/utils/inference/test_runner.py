@@ -6,6 +6,7 @@ import pytest
 from tests.media import save_image, save_video
 from tests.red_finder import RedFinder
 from utils import lookahead
+from utils.data.letterbox import Letterbox
 from utils.errors import JobError, UserError
 from utils.inference import runner
 from utils.inference.engines.keras import KerasEngine
@@ -78,6 +79,22 @@ def test_errors_reach_the_recordings_of_all_sinks():
     with pytest.raises(ValueError, match="second frame"):
         make_runner(logs[0], Failing(), logs[1]).process(find_sources(["v.mp4"]))
     assert all(log.calls[-1] == "error second frame" for log in logs)
+
+
+@pytest.mark.parametrize("name", ["a.png", "v.mp4"])
+def test_images_are_resized_once_and_not_in_the_main_thread(monkeypatch, name):
+    threads, resize = [], Letterbox.resize
+
+    def record(fit, image):
+        threads.append(threading.current_thread())
+        return resize(fit, image)
+
+    monkeypatch.setattr(Letterbox, "resize", record)
+    log = Log()
+    make_runner(log).process(find_sources([name]))
+    taken = [call for call in log.calls if call.startswith("take")]
+    assert len(threads) == len(taken) > 0
+    assert threading.main_thread() not in threads
 
 
 def test_drawn_picture_is_made_once_and_leaves_the_image():
