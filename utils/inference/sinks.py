@@ -206,13 +206,18 @@ class ClassCounts(Sink):
 class LineCounts(Sink):
     """Prints how many objects of each class have crossed the line of a video, by direction."""
 
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
     def take(self, frame: Frame) -> None:
         """Keeps the counts up to this frame."""
         self._texts = describe_crossings(frame.tracks.crossings, frame.classes)
 
     def end(self, source: Source) -> None:
         """Prints the counts of a video."""
-        _print(f"  crossed the line: {'; '.join(self._texts)}")
+        if self._texts:
+            _print(f"  crossed the line: {'; '.join(self._texts)}")
+        self._texts = []
 
 
 class JsonDocument(Sink):
