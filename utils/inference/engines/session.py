@@ -82,15 +82,18 @@ def _cores_of(cpu_info: str) -> dict[int, tuple[str, str]]:
     return cores
 
 
-def missing_package(user: object, package: str | None) -> UserError:
-    """Returns the error of a package of requirements-export.txt that is not installed.
+def missing_package(
+    user: object, package: str | None, requirements: str = "requirements-export.txt"
+) -> UserError:
+    """Returns the error of an optional package that is not installed.
 
     Args:
-        user: What needs it: a model or a flag.
+        user: What needs it: a model, a flag or a script.
         package: The package.
+        requirements: The file that lists it.
     """
     return UserError(
-        f"{user} needs {package}, which is not installed: pip install -r requirements-export.txt"
+        f"{user} needs {package}, which is not installed: pip install -r {requirements}"
     )
 
 
