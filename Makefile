@@ -63,8 +63,9 @@ $(SERVE): requirements-serve.txt $(RUNTIME)
 	$(PIP_INSTALL) -r requirements-serve.txt
 	@touch $@
 
-# It says how to get a run if there is none.
 serve: $(SERVE)  ## Serve the newest run in logs/ at http://127.0.0.1:8000
+	@ls logs/*/best.weights.h5 > /dev/null 2>&1 || { \
+	  echo "no run in logs/ yet: train one with make demo (6 minutes) or train.py" >&2; exit 2; }
 	$(PYTHON) serve.py
 
 test: $(DEV)  ## Run the tests: at most 12 minutes on two cores, no network

@@ -119,19 +119,17 @@ class _Inflated:
 
     def __init__(self, most: int):
         self._plain = _Plain(most)
-        self._received = _Plain(most)
         self._left = most
         self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
 
     def add(self, chunk: bytes) -> int:
         """Inflates a part and returns its size; a bomb is noticed one byte above the limit."""
-        self._received.add(b"" if self._inflate.eof else chunk)
-        if self._inflate.eof and chunk:
-            raise bad_request("the compressed body is followed by other data")
         try:
             inflated = self._inflate.decompress(chunk, self._left + 1)
         except zlib.error as error:
             raise bad_request("the body is not valid gzip") from error
+        if self._inflate.unused_data:
+            raise bad_request("the compressed body is followed by other data")
         self._left -= len(inflated)
         return self._plain.add(inflated)
 

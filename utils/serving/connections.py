@@ -47,6 +47,12 @@ def connection_class(timeout: float, metrics: Metrics) -> type[H11Protocol]:
             self._end_waiting()
             self.resume_writing()
 
+        def on_response_complete(self) -> None:
+            """Expects the next request, or the rest of a body that was refused."""
+            super().on_response_complete()
+            if self.conn.their_state is h11.SEND_BODY:
+                self._expect_request()
+
         def pause_writing(self) -> None:
             """Called while the client does not read what was sent."""
             super().pause_writing()

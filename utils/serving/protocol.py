@@ -60,7 +60,7 @@ def parse_request(
         Refusal: The request is not valid.
     """
     length = _header_length(header_length, len(body))
-    if length == 0:
+    if length == 0 and header_length is not None:
         return InferRequest("", None, [Upload(INPUT, body)], dict.fromkeys(known, False))
     document = _parse_json(body[:length])
     inputs = document.get("inputs")

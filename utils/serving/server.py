@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -74,6 +75,13 @@ def run_server(network: Network, settings: ServingSettings, bound: socket.socket
     configure_log(service.metrics)
     _raise_limit_of_files()
     service.start()
+    make_server(service, bound).run(sockets=[bound])
+    service.stop()
+
+
+def make_server(service: Service, bound: socket.socket) -> uvicorn.Server:
+    """Makes the server of a service, whose threads must be started, on the socket of `bind`."""
+    settings = service.settings
     config = uvicorn.Config(
         create_app(service),
         http=connection_class(settings.timeout, service.metrics),
@@ -88,8 +96,7 @@ def run_server(network: Network, settings: ServingSettings, bound: socket.socket
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(settings.timeout) + 1,
     )
-    _Server(config, service, address_of(bound)).run(sockets=[bound])
-    service.stop()
+    return _Server(config, service, address_of(bound))
 
 
 def end_process(reason: str) -> None:
@@ -123,6 +130,9 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handles signals; uvicorn would raise them again at the end, which is an error there."""
+        if threading.current_thread() is not threading.main_thread():  # where no signals arrive
+            yield
+            return
         previous = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
         try:
             yield
