@@ -7,9 +7,9 @@ import threading
 from types import SimpleNamespace
 
 import cv2
+import numpy as np
 
 from tests.fake_runtime import RedSession, make_metadata
-from tests.red_finder import picture
 from utils.inference.engines.exported import ExportedEngine
 from utils.inference.engines.session import RuntimeSettings
 from utils.inference.predictor import Predictor
@@ -113,7 +113,11 @@ def _and_set(startup, started):
 
 def encoded(suffix=".png", size=(128, 192), box=BOX):
     """An image file with a red box, or without one."""
-    return cv2.imencode(suffix, picture(*size, box)[..., ::-1])[1].tobytes()
+    image = np.full((*size, 3), 255, np.uint8)  # tests.red_finder would import TensorFlow
+    if box:
+        xmin, ymin, xmax, ymax = box
+        image[ymin:ymax, xmin:xmax] = (0, 0, 255)
+    return cv2.imencode(suffix, image)[1].tobytes()
 
 
 def post(body, path="/predict", headers=()):
