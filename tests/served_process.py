@@ -18,7 +18,11 @@ FOREVER = 1000.0  # seconds, more than any test waits
 def main(args):
     """Serves; the network takes some time, or hangs."""
     seconds = FOREVER if args.hang else args.seconds
-    network = make_network(lambda session: threading.Event().wait(seconds)).network
+
+    def hold(session):
+        threading.Event().wait(seconds)
+
+    network = make_network(hold if seconds else None).network
     settings = ServingSettings(timeout=args.timeout, hang_after=0.3 if args.hang else FOREVER)
     run_server(network, settings, bind("127.0.0.1", args.port))
     print("tensorflow" in sys.modules)

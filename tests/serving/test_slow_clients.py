@@ -147,6 +147,15 @@ def test_500_connections_at_once():
         assert len(silent) == 400
 
 
+def test_answers_are_sent_without_delay():
+    """Nagle's algorithm would hold back the body of each answer for 40 ms."""
+    with running() as served, connect(served.port):
+        until(lambda: served.server.server_state.connections)
+        (connection,) = served.server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_requests_in_a_row_on_one_connection():
     with running() as served, connect(served.port) as connection:
         connection.sendall(3 * post(encoded()))  # pipelined

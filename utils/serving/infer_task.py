@@ -25,6 +25,8 @@ class InferTask:
         max_pixels: Maximum number of pixels per image.
     """
 
+    is_quick = False
+
     def __init__(self, body: bytes, header_length: str | None, network: Network, max_pixels: int):
         self._body = body
         self._header_length = header_length

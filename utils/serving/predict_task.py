@@ -49,6 +49,7 @@ class PredictTask:
     """
 
     def __init__(self, body: bytes, settings: PredictSettings, network: Network):
+        self.is_quick = not settings.as_picture
         self._body = body
         self._settings = settings
         self._network = network

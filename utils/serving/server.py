@@ -42,10 +42,12 @@ def bind(host: str, port: int) -> socket.socket:
         UserError: The address is not valid, not of this machine, or in use.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        bound = socket.socket(family, kind)
+        # asyncio sets TCP_NODELAY only if the protocol is stated. Without it, the body of each
+        # answer waits 40 ms for the client to confirm its head.
+        bound = socket.socket(family, kind, protocol)
         if os.name == "posix":  # on Windows it would allow two services on one port
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)

@@ -29,7 +29,13 @@ Results = Sequence[tuple[Picture, Result]]
 
 
 class Task(Protocol):
-    """What is done for a request, in other threads than that of the event loop."""
+    """What is done for a request, in other threads than that of the event loop.
+
+    Attributes:
+        is_quick: Whether the answer to one image is made so quickly that the event loop can do it.
+    """
+
+    is_quick: bool
 
     def pictures(self) -> Iterator[Picture]:
         """Decodes the images one by one.
@@ -122,6 +128,8 @@ class Service:
                 task = make_task(body)
                 del body
                 results = await self._compute(request, Work(task.pictures, deadline))
+                if len(results) == 1 and task.is_quick:
+                    return task.answer(results)
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._finishers, task.answer, results)
 
