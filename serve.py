@@ -20,8 +20,8 @@ PACKAGES = {  # of requirements-serve.txt, by the name of their module
     "prometheus_client": "prometheus-client",
 }
 MAX_QUEUE = 10_000
-MAX_TIMEOUT = 3600
-MAX_MEGABYTES = 1024
+MAX_BATCH = 256  # a network is loaded per power of two up to it
+SHORTEST_HANG = 10.0  # seconds
 
 
 def build_parser() -> cli.Parser:
@@ -42,7 +42,7 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--max-batch",
-        type=cli.at_most(256),
+        type=cli.at_most(MAX_BATCH),
         default=DEFAULT.max_batch,
         metavar="N",
         help="maximum number of images per call of the network (default: %(default)s)",
@@ -111,7 +111,8 @@ def main(args: argparse.Namespace) -> None:
         max_bytes=int(args.max_megabytes * MEBIBYTE),
         max_pixels=int(args.max_megapixels * MEGAPIXEL),
         token=read_token(args.token_file) if args.token_file else None,
-        hang_after=max(DEFAULT.hang_after, 2 * args.timeout),
+        # All requests of such a call have expired, so it cannot be worth waiting for.
+        hang_after=max(SHORTEST_HANG, 2 * args.timeout),
     )
     # As the first process of a container, it would ignore the signal while the model is loaded.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

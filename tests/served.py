@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -147,6 +148,15 @@ def ask(port, request):
     with connect(port) as connection:
         connection.sendall(request)
         return read_answer(connection)
+
+
+def until(condition):
+    """Waits for a condition; fails if it does not come true."""
+    pause = threading.Event()
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "the condition does not come true"
+        pause.wait(0.01)
 
 
 def labels_of(body):

@@ -1,7 +1,6 @@
 """The queue: limits, deadlines, batches, and the works that it drops."""
 
 import contextlib
-import threading
 import time
 
 import numpy as np
@@ -18,6 +17,7 @@ from tests.served import (
     post,
     read_answer,
     running,
+    until,
 )
 from utils.errors import UserError
 from utils.serving.body import Memory
@@ -48,8 +48,7 @@ def test_queue_full():
         assert gate.entered.wait(PATIENCE)
         for connection in accepted[1:]:
             connection.sendall(post(encoded()))
-        while served.service._seats < 3:
-            threading.Event().wait(0.01)
+        until(lambda: served.service._seats == 3)
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
         status, headers, body = ask(served.port, head)
         assert (status, body) == (503, b'{"error":"the queue is full, try again later"}')
@@ -93,8 +92,7 @@ def test_batches_take_what_waits():
         assert gate.entered.wait(PATIENCE)
         for number, connection in enumerate(connections[1:]):
             connection.sendall(post(encoded(box=(0, 0, 10 + 10 * number, 8))))
-        while len(served.service._queue) < 4:
-            threading.Event().wait(0.01)
+        until(lambda: len(served.service._queue) == 4)
         gate.open()
         bodies = [read_answer(connection)[2].decode() for connection in connections]
     assert str([float(side) for side in BOX]) in bodies[0]
