@@ -11,6 +11,7 @@ from utils import cli
 from utils.inference.engines.session import missing_package
 from utils.models import ModelSource, add_model_flags, open_model
 from utils.serving.settings import MEBIBYTE, MEGAPIXEL, ServingSettings
+from utils.text import counted
 
 DEFAULT = ServingSettings()
 PACKAGES = {  # of requirements-serve.txt, by the name of their module
@@ -124,6 +125,12 @@ def main(args: argparse.Namespace) -> None:
         )
     model = open_model(source)
     network = open_network(model, settings.max_batch)
+    if network.max_batch != settings.max_batch:
+        print(
+            f"note: {source.model} takes {counted(network.max_batch, 'image')} per call, which "
+            f"replaces --max-batch {settings.max_batch}",
+            file=sys.stderr,
+        )
     network.warm_up()
     print(f"note: {model.origin} on {network.runtime}", file=sys.stderr)
     run_server(network, settings, bound)

@@ -35,7 +35,7 @@ class HookedSession(RedSession):
         return super().run()
 
 
-class Gate:
+class Latch:
     """A hook that lets the network wait until it is opened.
 
     Attributes:
