@@ -154,7 +154,7 @@ def check_records(path: Path, sources: SourceList, resume: bool) -> None:
     """
     live = sources.find_live()
     if resume and live:
-        raise UserError(f"{live.address} is live and cannot be continued, remove --resume")
+        raise UserError(f"{live} is live and cannot be continued, remove --resume")
     if not path.parent.is_dir():
         raise UserError(f"no folder {path.parent} for {path.name}, create it first")
     if path.exists() and not path.is_file():

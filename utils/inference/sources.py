@@ -89,10 +89,10 @@ class SourceList(Sequence[Source]):
         item = self._items[self.indices[position]]
         return item.address if isinstance(item, Source) else item
 
-    def find_live(self) -> Source | None:
-        """Returns the first camera or stream; None if all sources are files."""
+    def find_live(self) -> str | None:
+        """Returns the address of the first camera or stream; None if all sources are files."""
         items = (self._items[index] for index in self.indices)
-        return next((item for item in items if isinstance(item, Source)), None)
+        return next((item.address for item in items if isinstance(item, Source)), None)
 
     def digest(self) -> str:
         """Returns the BLAKE2b of the addresses of all sources, also if this is a part of them."""
