@@ -1,23 +1,29 @@
 """Detects objects in images, folders, globs, videos, cameras and streams."""
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils import cli
 from utils.errors import UserError
 from utils.inference.line_counter import parse_line
-from utils.models import ModelSource, add_model_flags, add_threshold_flags, open_model
+from utils.job_flags import add_job_flags
+from utils.models import Model, ModelSource, add_model_flags, add_threshold_flags, open_model
 
 if TYPE_CHECKING:  # --help must not import OpenCV and TensorFlow
     from utils.inference.predictor import Predictor
+    from utils.inference.runner import Runner
     from utils.inference.sinks import Sink
-    from utils.inference.sources import Source
+    from utils.inference.sources import SourceList
     from utils.inference.tracking import TrackingSettings
+
+OUT = Path("img_out")
+# What --jsonl cannot write: it could not be continued, or would fill the memory.
+NOT_WITH_JSONL = ("count", "crop", "fps_test", "heatmap", "json", "out", "save", "show")
 
 
 def build_parser() -> cli.Parser:
@@ -31,7 +37,7 @@ def build_parser() -> cli.Parser:
         help="image, folder, glob, video, camera number or stream (default: asks for file names)",
     )
     add_model_flags(parser)
-    add("--out", type=Path, default="img_out", help="folder for the results (default: img_out)")
+    add("--out", type=Path, help=f"folder for the results (default: {OUT})")
     add_threshold_flags(parser)
     add(
         "--batch-size",
@@ -63,6 +69,7 @@ def build_parser() -> cli.Parser:
     add("--count", action="store_true", help="also print the number of objects per class")
     add("--heatmap", action="store_true", help="also write heat maps of the scores")
     add("--json", action="store_true", help="print the detections as one JSON document")
+    add_job_flags(parser)
     add(
         "--track",
         action="store_true",
@@ -87,24 +94,19 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Predicts on all sources; if there are none, on files whose names the user enters."""
-    if not args.sources and not sys.stdin.isatty():
-        raise UserError("no SOURCE given, specify an image, folder, video, camera or stream")
-    has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if args.show and sys.platform == "linux" and not has_display:
-        raise UserError(f"--show needs a display, remove it and open the files in {args.out}")
-
-    if args.count_line and not args.track:
-        raise UserError("--count-line counts tracked objects, add --track")
-
+    _check_flags(args)
     source = ModelSource(args.run, args.model, args.threads, args.precision)
     # Before TensorFlow, so that a typo or a missing package is reported at once.
     sources = _find(args.sources, args.track)
+    if args.jsonl:
+        _check_records(args, sources)
     tracking = _tracking(args)
     model = open_model(source)
 
     from utils.data.classes import find_labels
     from utils.inference.detections import NanError
     from utils.inference.runner import Runner, RunnerSettings
+    from utils.inference.speed import print_speed
     from utils.inference.thresholds import Thresholds
     from utils.inference.window import Window
 
@@ -114,18 +116,23 @@ def main(args: argparse.Namespace) -> None:
     predictor = model.predictor(Thresholds(conf, args.iou, args.max_boxes), batch_size, labels)
     if args.fps_test:
         try:
-            _time(predictor, sources, args.fps_test, args.json)
+            print_speed(predictor, sources, args.fps_test, args.json)
         except NanError as error:
             raise error.named("the first image", model.origin) from error
         return
     settings = RunnerSettings(
         window=Window() if args.show else None,
-        image_bar=args.json,
+        image_bar=args.json or bool(args.jsonl),
         every=args.every,
         origin=model.origin,
         start_tracker=tracking and tracking.start,
+        always_skip=bool(args.jsonl),
     )
-    runner = Runner(predictor, model.classes, _sinks(args, predictor), settings)
+    start = partial(Runner, predictor, model.classes, settings=settings)
+    if args.jsonl:
+        _write_records(args, model, sources, start)
+        return
+    runner = start(_sinks(args, predictor))
     if sources:
         runner.process(sources)
     else:
@@ -141,7 +148,80 @@ def main(args: argparse.Namespace) -> None:
     runner.finish()
 
 
-def _find(words: Sequence[str], is_tracked: bool) -> list["Source"]:
+def _check_flags(args: argparse.Namespace) -> None:
+    """Checks that the flags fit together.
+
+    Raises:
+        UserError: They do not.
+    """
+    if not args.sources and (args.jsonl or not sys.stdin.isatty()):
+        raise UserError("no SOURCE given, specify an image, folder, video, camera or stream")
+    has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if args.show and sys.platform == "linux" and not has_display:
+        raise UserError(
+            f"--show needs a display, remove it and open the files in {args.out or OUT}"
+        )
+    if args.count_line and not args.track:
+        raise UserError("--count-line counts tracked objects, add --track")
+    for name in NOT_WITH_JSONL if args.jsonl else ():
+        if getattr(args, name):
+            raise UserError(f"--jsonl only writes its FILE, remove --{name.replace('_', '-')}")
+    for name in () if args.jsonl else ("resume", "shard"):
+        if getattr(args, name):
+            raise UserError(f"--{name} applies only to --jsonl FILE, add that or remove --{name}")
+
+
+def _check_records(args: argparse.Namespace, sources: "SourceList") -> None:
+    """Checks the file of `--jsonl`; see `utils.inference.record_file.check_records`."""
+    from utils.inference.record_file import check_records
+
+    check_records(args.jsonl, sources, args.resume)
+
+
+def _write_records(
+    args: argparse.Namespace,
+    model: Model,
+    sources: "SourceList",
+    start: "Callable[[Sequence[Sink]], Runner]",
+) -> None:
+    """Predicts on the sources of the shard that the file of `--jsonl` does not contain yet.
+
+    Args:
+        args: The flags.
+        model: The model.
+        sources: The sources of all shards.
+        start: Returns a runner for sinks.
+    """
+    from utils.inference.job import JobSettings, digest_files
+    from utils.inference.json_lines import JsonLines
+    from utils.inference.record_file import open_records
+    from utils.training.interrupts import StopRequest
+    from utils.training.terminal import survive_closed_terminal
+
+    line, (number, count) = args.count_line, args.shard or (1, 1)
+    settings = JobSettings(
+        model=digest_files(model.files),
+        sources=sources.digest(),
+        number_of_sources=len(sources),
+        shard=f"{number}/{count}",
+        conf=args.conf,
+        iou=args.iou,
+        max_boxes=args.max_boxes,
+        classes=args.classes and tuple(args.classes),
+        every=args.every,
+        precision=args.precision,
+        track=args.track,
+        count_line=line and (*line.start, *line.end),
+    )
+    survive_closed_terminal()
+    stop, shard = StopRequest("image"), sources[number - 1 :: count]
+    with stop.listening(), open_records(args.jsonl, settings, shard, args.resume) as file:
+        runner = start([JsonLines(file, lambda: stop.is_set)])
+        runner.process(file.rest)
+    runner.finish()
+
+
+def _find(words: Sequence[str], is_tracked: bool) -> "SourceList":
     """Finds the sources; see `utils.inference.sources.find_sources`.
 
     Raises:
@@ -174,18 +254,19 @@ def _sinks(args: argparse.Namespace, predictor: "Predictor") -> list["Sink"]:
     from utils.files import OutputFolder
     from utils.inference import saving, sinks
 
-    folder = OutputFolder(args.out)
+    out = args.out or OUT
+    folder = OutputFolder(out)
     pictures = sinks.Pictures(folder)
     chosen = [pictures]
     if args.heatmap:
         chosen.append(sinks.Heatmaps(folder, predictor))
     if args.crop:
-        chosen.append(sinks.Crops(OutputFolder(args.out / "img_crop", replace=False)))
+        chosen.append(sinks.Crops(OutputFolder(out / "img_crop", replace=False)))
     saved = set(args.save or ())
     if "voc" in saved:
-        chosen.append(saving.VocFiles(OutputFolder(args.out / "voc")))
+        chosen.append(saving.VocFiles(OutputFolder(out / "voc")))
     if "txt" in saved:
-        chosen.append(saving.TextFiles(OutputFolder(args.out / "txt")))
+        chosen.append(saving.TextFiles(OutputFolder(out / "txt")))
     if "csv" in saved:
         chosen.append(saving.CsvTable(folder, args.track))
     if args.json:
@@ -208,22 +289,6 @@ def _ask() -> Iterator[str]:
         if not name:
             return
         yield name
-
-
-def _time(predictor: "Predictor", sources: list["Source"], runs: int, as_json: bool) -> None:
-    """Prints the median time per image over `runs` runs."""
-    from utils.inference.speed import measure_speed
-
-    path = next((Path(source.address) for source in sources if source.is_image), None)
-    if path is None:
-        raise UserError("--fps-test needs an image, specify one as SOURCE")
-    milliseconds = measure_speed(predictor, path, runs)
-    if as_json:
-        print(json.dumps({"runs": runs, **milliseconds}))
-        return
-    names = ("end to end, from file to boxes", "network alone")
-    for name, each in zip(names, milliseconds.values(), strict=True):
-        print(f"{name:31} {each:8.1f} ms {1000 / each:8.1f} images/s")
 
 
 if __name__ == "__main__":

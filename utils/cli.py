@@ -48,6 +48,7 @@ LARGEST_NUMBER = 1_000_000  # a learning rate, a width, or minutes: almost two y
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 SIZE = re.compile(r"([0-9]{1,9})(?:x([0-9]{1,9}))?")
+SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 LONGEST_SHOWN = 30  # characters of a wrong value
 
 
@@ -111,6 +112,17 @@ def integer(least: int, most: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Parses `I/N`, the I-th of N parts, as the `type` of a flag."""
+    match = SHARD.fullmatch(text)
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)} is not I/N with I from 1 to N, use 1/4 for example"
+        )
+    return number, count
 
 
 def at_most(limit: int) -> Callable[[str], int]:

@@ -32,6 +32,11 @@ class Model(Protocol):
         """What it is and its path, for error messages."""
         ...
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that determine its predictions."""
+        ...
+
     def predictor(
         self, thresholds: Thresholds, batch_size: int = 1, labels: Sequence[int] | None = None
     ) -> "Predictor":

@@ -65,6 +65,11 @@ class RunDirectory:
         return self.path / "images.txt"
 
     @property
+    def description(self) -> tuple[Path, Path, Path]:
+        """The files with the classes, the anchors and the config."""
+        return self.path / "classes.txt", self.path / "anchors.txt", self.path / CONFIG
+
+    @property
     def is_described(self) -> bool:
         """Whether the directory has a config, which is the last file of the description."""
         return (self.path / CONFIG).is_file()
@@ -79,8 +84,8 @@ class RunDirectory:
         document = dataclasses.asdict(config)
         anchors = document["yolo"].pop("anchors")  # they have their own file
         # The config comes last, so that a directory with a config is complete.
-        paths = (self.path / "classes.txt", self.path / "anchors.txt", self.path / CONFIG)
-        with written_whole(*paths, durable=True) as (classes_part, anchors_part, config_part):
+        with written_whole(*self.description, durable=True) as parts:
+            classes_part, anchors_part, config_part = parts
             classes_part.write_text("\n".join(classes) + "\n", encoding="utf-8")
             save_anchors(anchors_part, anchors)
             _write_json(config_part, document)
@@ -187,6 +192,12 @@ class Run:
     def origin(self) -> str:
         """What it is and its path, for error messages."""
         return f"run {self.path}"
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that determine its predictions."""
+        directory = RunDirectory(self.path)
+        return [*directory.description, directory.best_weights]
 
     def predictor(
         self, thresholds: Thresholds, batch_size: int = 1, labels: Sequence[int] | None = None

@@ -42,6 +42,15 @@ class ExportedModel:
         """What it is and its path, for error messages."""
         return f"model {self.path}"
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that determine its predictions."""
+        if self.path.is_dir():
+            return sorted(path for path in self.path.rglob("*") if path.is_file())
+        weights = self.path.with_suffix(".bin")  # of OpenVINO, beside its XML file
+        is_split = format_of(self.path) == "openvino" and weights.exists()
+        return [self.path, weights] if is_split else [self.path]
+
     def open(self) -> Session:
         """Loads the model into its runtime.
 

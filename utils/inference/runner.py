@@ -44,6 +44,7 @@ class RunnerSettings:
         origin: Where the weights come from, for error messages.
         start_tracker: Returns a tracker for a video of a number of frames per second; None to not
             track objects.
+        always_skip: Whether a source that cannot be read is skipped even if there is no other.
     """
 
     window: Window | None = None
@@ -51,6 +52,7 @@ class RunnerSettings:
     every: int = 1
     origin: str = "the network"
     start_tracker: Callable[[float], "Tracker"] | None = None
+    always_skip: bool = False
 
 
 DEFAULT_SETTINGS = RunnerSettings()
@@ -94,6 +96,7 @@ class Runner:
         self._every = settings.every
         self._origin = settings.origin
         self._start_tracker = settings.start_tracker
+        self._always_skip = settings.always_skip
         self._done = 0
         self._failed = 0
         self._cut_off = 0
@@ -110,10 +113,17 @@ class Runner:
         """
         for sink in self._sinks:
             sink.begin(sources)
-        is_only_source = len(sources) == 1
+        is_only_source = len(sources) == 1 and not self._always_skip
+        first = self._done + self._failed
+        # The sources can be too many for a list of all.
         for is_image, group in groupby(sources, key=lambda source: source.is_image):
             if is_image:
-                self._process_images(list(group), is_only_source)
+                hidden = None if self._image_bar else True  # None hides it without a terminal
+                position = self._done + self._failed - first
+                with tqdm(
+                    total=len(sources), initial=position, unit="source", disable=hidden
+                ) as bar:
+                    self._process_images(group, is_only_source, bar)
             else:
                 for source in group:
                     self._process_video(source, is_only_source)
@@ -132,14 +142,13 @@ class Runner:
             what = " and ".join(found).replace(" ", f" of {self._failed + self._done} sources ", 1)
             raise JobError(f"{what}, see above")
 
-    def _process_images(self, sources: Sequence[Source], is_only_source: bool) -> None:
-        hidden = None if self._image_bar else True  # None hides it without a terminal
-        with (
-            closing(read_ahead(self._decode, sources, self._depth, DECODERS, _address)) as decoded,
-            tqdm(total=len(sources), unit="image", disable=hidden) as bar,
-        ):
-            images = self._readable(decoded, is_only_source)
-            for source, image, detections in self._detect(images, _address):
+    def _process_images(self, sources: Iterable[Source], is_only_source: bool, bar: tqdm) -> None:
+        with closing(read_ahead(self._decode, sources, self._depth, DECODERS, _address)) as decoded:
+            for source, image, detections in self._detect(decoded, _address):
+                if isinstance(image, Exception):
+                    self._skip(source, image, is_only_source)
+                    bar.update()
+                    continue
                 self._pass_to_sinks(Frame(source, image, detections, self._classes), bar)
                 self._end(source)
 
@@ -147,7 +156,7 @@ class Runner:
         try:
             video = self._open(source.address)
         except (UserError, OSError) as error:
-            self._skip(error, is_only_source)
+            self._skip(source, error, is_only_source)
             return
         total = video.count and math.ceil(video.count / self._every)
         # Some recorders do not state the number of frames.
@@ -179,7 +188,8 @@ class Runner:
                     raise
                 was_stopped = True
         if not count:
-            self._skip(UserError(f"{source.address} has no frame that can be read"), is_only_source)
+            error = UserError(f"{source.address} has no frame that can be read")
+            self._skip(source, error, is_only_source)
             return
         if is_live and not was_stopped:
             _warn(f"{source.address} gives no more frames")
@@ -189,11 +199,17 @@ class Runner:
 
     def _check_end(self, source: Source, video: VideoReader | AnimationReader) -> None:
         read, stated = video.frames_read, video.count
+        problem = None
         if read < stated - 1:  # the number that a file states may be wrong by one
-            _warn(f"{source.address} should have {stated} frames, {read} could be read")
+            problem = f"{source.address} should have {stated} frames, {read} could be read"
         elif video.ended_early:
-            _warn(f"{source.address} is damaged: only its first {read} frames could be read")
-        self._cut_off += video.ended_early
+            problem = f"{source.address} is damaged: only its first {read} frames could be read"
+        if problem:
+            _warn(problem)
+        if video.ended_early:
+            self._cut_off += 1
+            for sink in self._sinks:
+                sink.fail(source, problem)
 
     def _open(self, address: str) -> VideoReader | AnimationReader:
         if address.isdecimal():  # macOS opens cameras only in the main thread
@@ -210,40 +226,38 @@ class Runner:
     def _depth(self) -> int:
         return 2 * self._predictor.batch_size
 
-    def _readable(
-        self, decoded: Iterable[tuple[Source, _Picture | Exception, int]], is_only_source: bool
-    ) -> Iterator[tuple[Source, _Picture]]:
-        for source, picture, count in decoded:
-            if isinstance(picture, Exception):
-                self._skip(picture, is_only_source)
-                continue
-            if count > 1:
-                _warn(f"only the first of the {count} pictures in {source.address} is used")
-            yield source, picture
-
     def _detect(
-        self, pictures: Iterable[tuple[T, _Picture]], name: Callable[[T], str]
-    ) -> Iterator[tuple[T, np.ndarray, Detections]]:
+        self, pictures: Iterable[tuple[T, _Picture | Exception]], name: Callable[[T], str]
+    ) -> Iterator[tuple[T, np.ndarray | Exception, Detections | None]]:
+        """Yields images with their detections, and errors without, in order."""
         pictures = iter(pictures)
         while batch := list(islice(pictures, self._predictor.batch_size)):
+            readable = [each for each in batch if isinstance(each[1], _Picture)]
             try:
-                found = self._predictor([picture.prepared for _, picture in batch])
+                found = self._predictor([picture.prepared for _, picture in readable])
             except NanError as error:
-                raise error.named(name(batch[error.index][0]), self._origin) from error
-            for (key, picture), detections in zip(batch, found, strict=True):
-                yield key, picture.image, detections
+                raise error.named(name(readable[error.index][0]), self._origin) from error
+            found = iter(found)
+            for key, picture in batch:
+                if isinstance(picture, _Picture):
+                    yield key, picture.image, next(found)
+                else:
+                    yield key, picture, None
 
     # Threads run `_decode` and `_picture`, so that reading and resizing do not delay the network.
 
     def _picture(self, image: np.ndarray) -> _Picture:
         return _Picture(image, self._predictor.prepare(image))
 
-    def _decode(self, source: Source) -> tuple[Source, _Picture | Exception, int]:
+    def _decode(self, source: Source) -> tuple[Source, _Picture | Exception]:
         path = Path(source.address)
         try:
-            return source, self._picture(read_image(path)), count_pictures(path)
+            picture, count = self._picture(read_image(path)), count_pictures(path)
         except (UserError, OSError) as error:
-            return source, error, 0
+            return source, error
+        if count > 1:
+            _warn(f"only the first of the {count} pictures in {source.address} is used")
+        return source, picture
 
     def _read_frames(
         self, video: VideoReader | AnimationReader, address: str
@@ -267,11 +281,14 @@ class Runner:
         for sink in self._sinks:
             sink.end(source)
 
-    def _skip(self, error: Exception, is_only_source: bool) -> None:
+    def _skip(self, source: Source, error: Exception, is_only_source: bool) -> None:
         if is_only_source:
             raise error
         self._failed += 1
-        _warn(describe_read_error(error))
+        message = describe_read_error(error)
+        _warn(message)
+        for sink in self._sinks:
+            sink.fail(source, message)
 
 
 def _address(source: Source) -> str:

@@ -30,7 +30,8 @@ class Sink:
     """Receives every frame; subclasses override the hooks that they need.
 
     The runner calls `begin` once per list of sources. For each source it then calls `recording`
-    (videos only), `take` once per frame, and `end`. It calls `finish` once, at the very end.
+    (videos only), `take` once per frame, and `end`; for one that cannot be read, only `fail`. It
+    calls `finish` once, at the very end.
     """
 
     def begin(self, sources: Sequence[Source]) -> None:
@@ -51,6 +52,14 @@ class Sink:
 
     def end(self, source: Source) -> None:
         """Called after each source that could be read, when its files are closed."""
+
+    def fail(self, source: Source, message: str) -> None:
+        """Called for a source that cannot be read, or, before `end`, for one that ends early.
+
+        Args:
+            source: The source.
+            message: The error.
+        """
 
     def finish(self) -> None:
         """Called once, after the last source."""
@@ -220,6 +229,20 @@ class LineCounts(Sink):
         self._texts = []
 
 
+def entry_of(frame: Frame) -> dict[str, Any]:
+    """Returns the entry of an image or frame that `--json` prints."""
+    size = frame.image.shape[:2]
+    entry = to_json(frame.source.address, size, frame.detections, frame.classes)
+    if frame.number is not None:
+        entry["frame"] = frame.number
+    if frame.tracks and frame.tracks.crossings:
+        entry["line_counts"] = {
+            direction: {frame.classes[label]: number for label, number in sorted(counts.items())}
+            for direction, counts in frame.tracks.crossings.items()
+        }
+    return entry
+
+
 class JsonDocument(Sink):
     """Prints one JSON document with an entry per image and per frame."""
 
@@ -228,18 +251,7 @@ class JsonDocument(Sink):
 
     def take(self, frame: Frame) -> None:
         """Adds an entry."""
-        size = frame.image.shape[:2]
-        entry = to_json(frame.source.address, size, frame.detections, frame.classes)
-        if frame.number is not None:
-            entry["frame"] = frame.number
-        if frame.tracks and frame.tracks.crossings:
-            entry["line_counts"] = {
-                direction: {
-                    frame.classes[label]: number for label, number in sorted(counts.items())
-                }
-                for direction, counts in frame.tracks.crossings.items()
-            }
-        self._entries.append(entry)
+        self._entries.append(entry_of(frame))
 
     def finish(self) -> None:
         """Prints the document."""

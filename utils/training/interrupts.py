@@ -9,12 +9,16 @@ from collections.abc import Iterator
 class StopRequest:
     """A request of the user or the system to stop, which lets the current step finish.
 
+    Args:
+        what: What is finished before the stop, for the message.
+
     Attributes:
         is_set: Whether a signal to stop has arrived.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "step") -> None:
         """Initializes a request that is not set."""
+        self._what = what
         self.is_set = False
 
     @contextlib.contextmanager
@@ -28,6 +32,8 @@ class StopRequest:
         Raises:
             KeyboardInterrupt: The user pressed Ctrl-C again.
         """
+        message = f"\nstopping after this {self._what}; press Ctrl-C again to stop immediately\n"
+        message = message.encode()
 
         def handle(number: int, frame: object) -> None:
             if self.is_set:
@@ -38,7 +44,7 @@ class StopRequest:
             # `print` is not reentrant, and the signal may interrupt a call of it. Writing fails if
             # the terminal was closed.
             with contextlib.suppress(OSError):
-                os.write(2, b"\nstopping after this step; press Ctrl-C again to stop immediately\n")
+                os.write(2, message)
 
         signals = [signal.SIGINT, signal.SIGTERM]
         hangup = getattr(signal, "SIGHUP", None)  # Windows has none

@@ -1,3 +1,4 @@
+import re
 import threading
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 
 from utils import lookahead
 from utils.errors import JobError, UserError
-from utils.inference.sources import find_sources
+from utils.inference.sources import SourceList, find_sources
 
 
 @pytest.fixture
@@ -74,3 +75,34 @@ def test_storage_that_does_not_respond_is_an_error(monkeypatch):
     with pytest.raises(JobError, match=r"share/photos gave no data for 0\.05 s"):
         find_sources(["share/photos"])
     release.set()
+
+
+def test_natural_order_compares_numbers_by_value(tmp_path):
+    names = ["a", "a2b", "a2", "a02", "a10", "a-1", "ab", "a2-10", "a2-9", "b1", "a" + "9" * 30]
+    for name in names:
+        (tmp_path / f"{name}.jpg").touch()
+
+    def order(name):
+        parts = re.findall(r"(\D*)(\d*)", f"{name}.jpg")
+        return [(text, int(digits or 0)) for text, digits in parts], name
+
+    found = [source.name for source in find_sources([str(tmp_path)])]
+    assert found == sorted(names, key=order)
+
+
+def test_parts_of_a_list_keep_the_positions(folder):
+    sources = find_sources([str(folder), "0"])
+    part = sources[1::2]
+    assert names(part) == ["img1.png", "img10.jpg", "0"]
+    assert [source.index for source in part] == [1, 3, 5]
+    assert [part.address(i) for i in range(3)] == [source.address for source in part]
+    assert names(part[1:]) == ["img10.jpg", "0"]
+    assert part.find_live() == "0"
+    assert sources[:5].find_live() is None
+
+
+def test_digest_changes_with_any_source_of_the_whole_list():
+    sources = SourceList(["a.png", "b.png", "c.png"])
+    assert sources[::2].digest() == sources.digest()
+    others = ["a.png", "b.png"], ["b.png", "a.png", "c.png"], ["a.png", "b.pngc.png"]
+    assert len({sources.digest(), *(SourceList(other).digest() for other in others)}) == 4
