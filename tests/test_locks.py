@@ -8,7 +8,7 @@ from tests.locks import HASH, LOCKS, ROOT, requirements_of, versions_of
 
 REMEDY = "run `make lock`"
 # Also of requirements-*.txt, so that one which requirements-dev.txt does not include fails here.
-SOURCES = {path: LOCKS / "requirements-dev.lock" for path in ROOT.glob("requirements*.txt")} | {
+SOURCES = dict.fromkeys(ROOT.glob("requirements*.txt"), LOCKS / "requirements-dev.lock") | {
     path: path.with_suffix(".lock") for path in LOCKS.glob("*.in")
 }
 ALL_LOCKS = sorted(LOCKS.glob("*.lock"))
