@@ -1,6 +1,6 @@
 # `make demo` and `make test` work on a fresh clone; they need Python 3.11 to 3.13, make and git.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format lock audit
+.PHONY: help venv demo serve test lint format lock audit
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -11,6 +11,7 @@ PIP_INSTALL := $(PYTHON) -m pip install $(PIP_OPTIONS)
 # Stamps record which requirements are installed. They are inside the environment, so that deleting it
 # deletes them.
 RUNTIME := $(VENV)/runtime.stamp
+SERVE := $(VENV)/serve.stamp
 DEV := $(VENV)/dev.stamp
 
 help:  ## Show this list
@@ -56,6 +57,15 @@ demo: $(RUNTIME)  ## Draw a dataset, train on it, evaluate and predict in 6 minu
 	@echo "pictures with detections: $(DEMO)/img_out"
 	@echo "curves: $(DEMO)/epoch_loss.png, $(DEMO)/epoch_map.png"
 
+$(SERVE): locks/requirements-serve.lock $(RUNTIME)
+	$(PIP_INSTALL) -r $<
+	@touch $@
+
+serve: $(SERVE)  ## Serve the newest run in logs/ at http://127.0.0.1:8000
+	@ls logs/*/best.weights.h5 > /dev/null 2>&1 || { \
+	  echo "no run in logs/ yet: train one with make demo (6 minutes) or train.py" >&2; exit 2; }
+	$(PYTHON) serve.py
+
 test: $(DEV)  ## Run the tests: at most 12 minutes on two cores, no network
 	$(PYTHON) -m pytest -rs -n 2 --dist worksteal
 
@@ -82,6 +92,8 @@ COMPILE := $(TOOLS)/bin/uv pip compile --quiet --no-config --universal --python-
 lock: $(TOOLS)/tools.stamp  ## Write the lock files anew from the requirements; needs PyPI
 	$(COMPILE) requirements.txt -o locks/requirements.lock > /dev/null
 	$(COMPILE) requirements-dev.txt -c locks/requirements.lock -o locks/requirements-dev.lock > /dev/null
+	$(COMPILE) requirements-serve.txt -c locks/requirements-dev.lock \
+	  -o locks/requirements-serve.lock > /dev/null
 	$(COMPILE) --no-deps locks/no-deps.in -o locks/no-deps.lock > /dev/null
 	$(COMPILE) --no-deps locks/opencv4.in -o locks/opencv4.lock > /dev/null
 	$(COMPILE) locks/tools.in -o locks/tools.lock > /dev/null

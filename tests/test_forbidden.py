@@ -12,8 +12,11 @@ SOURCES = [*ROOT.glob("*.py"), *(path for each in FOLDERS for path in (ROOT / ea
 EXCEPTIONS = {
     "benchmarks/int8_loss.py": {"process": "starts the scripts of this project"},
     "benchmarks/recipe_search.py": {"process": "starts the scripts of this project"},
+    "benchmarks/serving.py": {"process": "starts the service and its load on this machine"},
+    "benchmarks/serving_clients.py": {"network": "connects to the service on this machine"},
     "benchmarks/train_and_score.py": {"process": "starts the scripts of this project"},
     "utils/inference/engines/litert.py": {"process": "views a tensor as an array; starts nothing"},
+    "utils/serving/server.py": {"network": "listens for requests, by default on this machine only"},
     "utils/training/checkpoint.py": {"archive": "names the error of NumPy; extracts nothing"},
     "utils/training/run_lock.py": {"network": "the name of this machine; no connection"},
     "utils/weights/downloads.py": {"network": "for --weights imagenet, verified by SHA-256"},

@@ -89,6 +89,16 @@ def above_zero(text: str) -> float:
     return value
 
 
+def zero_or_more(text: str) -> float:
+    """Parses a number from 0 to a million, as the `type` of a flag."""
+    value = _number(text)
+    if value is None or not 0 <= value <= LARGEST_NUMBER:
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)} is not a number from 0 to {LARGEST_NUMBER:,}"
+        )
+    return value
+
+
 def integer(least: int, most: int) -> Callable[[str], int]:
     """Returns the `type` of a flag that is an integer from `least` to `most`."""
 

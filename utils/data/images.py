@@ -1,11 +1,12 @@
 """Reads image files of any format as RGB arrays, and writes them."""
 
 import contextlib
+import io
 import os
 import stat
 import struct
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -83,14 +84,37 @@ def read_image_header(path: Path) -> tuple[tuple[int, int], int]:
             than `MAX_PIXELS` pixels.
     """
     with opened(path) as image:
-        width, height = image.size
-        if image.format == "TIFF":  # Pillow has already swapped the sides
-            orientation = image.tag_v2.get(EXIF_ORIENTATION, 1)
-        else:
-            orientation = _orientation(image.info.get("exif"))
-            if orientation in SWAPS_SIDES:
-                width, height = height, width
-    _check_pixels(path, (height, width))
+        size, orientation = _header_of(image)
+    _check_pixels(path, size)
+    return size, orientation
+
+
+def read_header(data: bytes, name: PurePath) -> tuple[tuple[int, int], int]:
+    """Reads the header of an image file that is in memory, see `read_image_header`.
+
+    The number of pixels is not limited.
+
+    Args:
+        data: The file, or its beginning.
+        name: Its name, for error messages.
+
+    Raises:
+        UserError: It is not an image of a supported format.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _header_of(image)
+    except (OSError, *DAMAGED) as error:
+        raise UserError(_why_unreadable(name, data[:12])) from error
+
+
+def _header_of(image: Image.Image) -> tuple[tuple[int, int], int]:
+    width, height = image.size
+    if image.format == "TIFF":  # Pillow has already swapped the sides
+        return (height, width), image.tag_v2.get(EXIF_ORIENTATION, 1)
+    orientation = _orientation(image.info.get("exif"))
+    if orientation in SWAPS_SIDES:
+        width, height = height, width
     return (height, width), orientation
 
 
@@ -120,9 +144,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except OSError as error:
         if error.errno is not None:  # raised by the file system, not by Pillow
             raise
-        raise UserError(_why_unreadable(path)) from error
+        raise UserError(_why_unreadable(path, _first_bytes(path))) from error
     except DAMAGED as error:
-        raise UserError(_why_unreadable(path)) from error
+        raise UserError(_why_unreadable(path, _first_bytes(path))) from error
 
 
 def check_regular(path: Path) -> None:
@@ -147,10 +171,13 @@ def _check_pixels(path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _why_unreadable(path: Path) -> str:
-    """Explains why neither Pillow nor OpenCV reads a file."""
+def _first_bytes(path: Path) -> bytes:
     with path.open("rb") as file:
-        start = file.read(12)
+        return file.read(12)
+
+
+def _why_unreadable(path: PurePath, start: bytes) -> str:
+    """Explains why neither Pillow nor OpenCV reads a file that begins with these 12 bytes."""
     if start[4:8] == FILE_TYPE_BOX and start[8:12] in HEIC_BRANDS:
         return f"cannot read image {path}: HEIC is not supported, convert it to JPEG"
     suffix = path.suffix.lower()
@@ -201,15 +228,31 @@ def read_image(
     else:
         size = read_image_size(path)
     factor = reduction(size, min_size) if min_size else 1
-    data = np.fromfile(path, np.uint8)
+    return decode_image(np.fromfile(path, np.uint8), path, factor)
+
+
+def decode_image(data: np.ndarray, name: PurePath, factor: int = 1) -> np.ndarray:
+    """Decodes an image file that is in memory, see `read_image`.
+
+    Args:
+        data: The file, uint8 (n,).
+        name: Its name, for error messages.
+        factor: The image is returned at 1 / `factor` of its size: 1, 2, 4 or 8.
+
+    Returns:
+        uint8 (h, w, 3), RGB.
+
+    Raises:
+        UserError: The file is damaged, or not an image of a supported format.
+    """
     try:
         if data[:2].tobytes() == b"\xff\xd8":  # JPEG: only its decoder is faster at a reduced size
-            return _decode(data, factor, path)
-        image = _decode(data, 1, path)
+            return _decode(data, factor, name)
+        image = _decode(data, 1, name)
         if data[4:8].tobytes() == FILE_TYPE_BOX:  # AVIF's decoder does not apply the orientation
-            image = _upright(image, read_image_header(path)[1])
+            image = _upright(image, read_header(data.tobytes(), name)[1])
     except cv2.error as error:
-        raise UserError(f"cannot read image {path}: {error.err}; replace or remove it") from error
+        raise UserError(f"cannot read image {name}: {error.err}; replace or remove it") from error
     if factor > 1:
         height, width = image.shape[:2]
         image = cv2.copyMakeBorder(
@@ -219,13 +262,13 @@ def read_image(
     return image
 
 
-def _decode(data: np.ndarray, factor: int, path: Path) -> np.ndarray:
+def _decode(data: np.ndarray, factor: int, path: PurePath) -> np.ndarray:
     if data[: len(SIGNATURE)].tobytes() == SIGNATURE:
         data = np.frombuffer(without_metadata(data.tobytes()) or b"", np.uint8)
     flags = {1: 0, 2: 16, 4: 32, 8: 64}[factor]  # cv2.IMREAD_REDUCED_* without their BGR bit
     image = cv2.imdecode(data, flags | cv2.IMREAD_COLOR_RGB) if data.size else None
     if image is None:
-        raise UserError(_why_unreadable(path))
+        raise UserError(_why_unreadable(path, data[:12].tobytes()))
     return image
 
 
@@ -240,8 +283,13 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
+def encode_image(image: np.ndarray, suffix: str) -> bytes:
+    """Encodes an RGB uint8 (h, w, 3) image; JPEG at quality 95, other formats lossless."""
+    return cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB uint8 (h, w, 3) image; JPEG at quality 95, other formats lossless."""
-    data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    """Writes an RGB uint8 (h, w, 3) image in the format of the suffix, see `encode_image`."""
+    data = encode_image(image, path.suffix)
     with written_whole(path) as (part,):
         part.write_bytes(data)

@@ -75,7 +75,7 @@ class ExportedModel:
                 f"{self.path} takes {counted(metadata.batch, 'image')} per call, which replaces "
                 f"a batch size of {batch_size}"
             )
-        if metadata.nms and _relaxes(thresholds, metadata.thresholds):
+        if metadata.nms and relaxes(thresholds, metadata.thresholds):
             baked = metadata.thresholds
             print(
                 f"warning: {self.path} suppresses boxes itself, with --conf {baked.confidence:g}, "
@@ -129,8 +129,8 @@ def find_exports(folder: Path) -> list[Path]:
     return found
 
 
-def _relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
-    """Whether thresholds ask for what a model with others inside cannot do."""
+def relaxes(wanted: Thresholds, baked: Thresholds) -> bool:
+    """Returns whether thresholds ask for what a model with others inside cannot do."""
     return (
         wanted.confidence < baked.confidence
         or wanted.iou != baked.iou

@@ -80,7 +80,7 @@ class Predictor:
                 placed = self._run(fits)
             except NanError as error:
                 raise NanError(start + error.index) from error
-            found += [_in_original(fit, each) for fit, each in zip(fits, placed, strict=True)]
+            found += [in_original(fit, each) for fit, each in zip(fits, placed, strict=True)]
         return found
 
     def heatmap(self, image: np.ndarray) -> np.ndarray:
@@ -130,7 +130,8 @@ class Predictor:
         return self.engine.detect(len(fits))
 
 
-def _in_original(fit: Letterbox, found: Detections) -> Detections:
+def in_original(fit: Letterbox, found: Detections) -> Detections:
+    """Maps detections from pixels of the input to the original image, and clips them to it."""
     boxes = fit.inverse(found.boxes)
     # After clipping, boxes that lay entirely in the grey padding have no area.
     kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)

@@ -1,6 +1,6 @@
 """Runs an exported model of any format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -45,13 +45,39 @@ class ExportedEngine:
     def detect(self, count: int) -> list[Detections]:
         """Finds the objects in the first `count` canvases, see `Engine`."""
         outputs = self._session.run()
-        for index in range(count):
-            if np.isnan(outputs["boxes"][index]).any() or np.isnan(outputs["scores"][index]).any():
-                raise NanError(index)
-        read = self._kept_by_model if self._suppresses else self._kept_by_host
         return [
-            read({name: value[index] for name, value in outputs.items()}) for index in range(count)
+            self.read({name: value[index] for name, value in outputs.items()}, index)
+            for index in range(count)
         ]
+
+    def run(self) -> Mapping[str, np.ndarray]:
+        """Runs only the network on the canvases.
+
+        Returns:
+            The outputs by name, for the whole batch; the arrays are valid until the next run.
+        """
+        return self._session.run()
+
+    def read(
+        self, outputs: Mapping[str, np.ndarray], index: int, thresholds: Thresholds | None = None
+    ) -> Detections:
+        """Finds the objects in the outputs of one canvas.
+
+        Args:
+            outputs: Its part of the result of `run`.
+            index: Its position in the batch, for the error.
+            thresholds: Thresholds of non-maximum suppression; None for those of the engine.
+
+        Returns:
+            The detections, in pixels of the canvas.
+
+        Raises:
+            NanError: The network computes NaN for the canvas.
+        """
+        if np.isnan(outputs["boxes"]).any() or np.isnan(outputs["scores"]).any():
+            raise NanError(index)
+        kept = self._kept_by_model if self._suppresses else self._kept_by_host
+        return kept(outputs, thresholds or self._thresholds)
 
     def best_scores(self, canvas: np.ndarray) -> np.ndarray:
         """Runs only the network, on one image, see `Engine`.
@@ -73,17 +99,21 @@ class ExportedEngine:
         self.canvases[0] = canvas
         self._session.run()
 
-    def _kept_by_host(self, outputs: dict[str, np.ndarray]) -> Detections:
+    def _kept_by_host(
+        self, outputs: Mapping[str, np.ndarray], thresholds: Thresholds
+    ) -> Detections:
         boxes = outputs["boxes"] * self._scale
-        return suppress(boxes, outputs["scores"], self._thresholds, self._labels)
+        return suppress(boxes, outputs["scores"], thresholds, self._labels)
 
-    def _kept_by_model(self, outputs: dict[str, np.ndarray]) -> Detections:
+    def _kept_by_model(
+        self, outputs: Mapping[str, np.ndarray], thresholds: Thresholds
+    ) -> Detections:
         count = int(outputs["counts"])
         scores, labels = outputs["scores"][:count], outputs["labels"][:count].astype(np.int32)
-        chosen = scores > self._thresholds.confidence
+        chosen = scores > thresholds.confidence
         if self._labels is not None:
             chosen &= np.isin(labels, self._labels)
-        kept = np.flatnonzero(chosen)[: self._thresholds.max_boxes]
-        at_limit = count == len(outputs["scores"]) or len(kept) == self._thresholds.max_boxes
+        kept = np.flatnonzero(chosen)[: thresholds.max_boxes]
+        at_limit = count == len(outputs["scores"]) or len(kept) == thresholds.max_boxes
         boxes = outputs["boxes"][kept] * self._scale
         return Detections(boxes.astype(np.float32), scores[kept].copy(), labels[kept], at_limit)

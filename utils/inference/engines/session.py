@@ -88,9 +88,9 @@ def missing_package(
     """Returns the error of an optional package that is not installed.
 
     Args:
-        user: What needs it: a model or a flag.
+        user: What needs it: a model, a flag or a script.
         package: The package.
-        requirements: The file of requirements that contains it.
+        requirements: The file that lists it.
     """
     return UserError(
         f"{user} needs {package}, which is not installed: pip install -r {requirements}"

@@ -1,0 +1,33 @@
+import pytest
+from starlette.testclient import TestClient
+
+from tests.served import make_network
+from utils.serving.app import create_app
+from utils.serving.service import Service
+from utils.serving.settings import ServingSettings
+
+
+@pytest.fixture
+def serve():
+    """Returns a function that makes a client of a service in this process."""
+    services, clients = [], []
+
+    def make(network=None, **settings):
+        network = network or make_network().network
+        services.append(Service(network, ServingSettings(**settings), lambda _: None))
+        services[-1].start()
+        client = TestClient(create_app(services[-1]), raise_server_exceptions=True)
+        clients.append(client.__enter__())
+        client.service = services[-1]
+        return client
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)
+    for service in services:
+        service.stop()
+
+
+@pytest.fixture
+def client(serve):
+    return serve()

@@ -1,0 +1,1 @@
+"""The HTTP service: queue, inference thread, routes, and the open inference protocol."""
