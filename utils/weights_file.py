@@ -27,6 +27,7 @@ from nets.versions import YoloVersion, with_anchors
 from utils.config import from_json, parse_json
 from utils.errors import UserError
 from utils.files import written_whole
+from utils.hdf5 import read_values
 from utils.layer_tensors import REMEDY, LayerTensors, reading
 
 FORMAT = 1
@@ -144,6 +145,9 @@ def read_tensors(file: h5py.File) -> tuple[dict[str, np.ndarray], LayerTensors]:
     Returns:
         All tensors, by path and name of the layer; and the same tensors under the names of the
         layers.
+
+    Raises:
+        ValueError: Values are missing or in another file.
     """
     tensors, by_key = {}, {}
 
@@ -154,7 +158,7 @@ def read_tensors(file: h5py.File) -> tuple[dict[str, np.ndarray], LayerTensors]:
         for index, item in group.items():
             if isinstance(item, h5py.Dataset):
                 name = f"{path}/{index} ({layer})"
-                tensors[name] = values = np.asarray(item[()])
+                tensors[name] = values = read_values(item, file)
                 by_key[f"{layer}/{index}"] = (name, values)
 
     visit("", file)

@@ -13,7 +13,10 @@ import re
 import shutil
 from http.client import HTTPException
 from pathlib import Path
-from urllib.request import Request, urlopen
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tqdm import tqdm
 
@@ -23,6 +26,16 @@ from utils.files import written_whole
 TORCH_NAME = re.compile(r"-([0-9a-f]{8,})\.pth")  # as in torch.hub
 HEADERS = {"User-Agent": "swapyolo"}  # some servers refuse Python's default
 HUB_ADDRESS = re.compile(r"(.+)/([^/]+/([^/]+))/resolve/main/([^/]+)")
+
+
+class _SameScheme(HTTPRedirectHandler):
+    """Follows a redirect only if it keeps the scheme, so that HTTPS stays HTTPS."""
+
+    def redirect_request(self, req: Request, *args: Any) -> Request | None:
+        target = args[-1]
+        if urlsplit(target).scheme != req.type:
+            raise URLError(f"redirected to {target}")
+        return super().redirect_request(req, *args)
 
 
 def fetch(url: str) -> Path:
@@ -82,7 +95,7 @@ def _sha256_on_hub(hub: str, repository: str, file: str) -> str:
 def _download(url: str, name: str) -> bytes:
     data = io.BytesIO()
     with (
-        urlopen(Request(url, headers=HEADERS)) as response,
+        build_opener(_SameScheme).open(Request(url, headers=HEADERS)) as response,
         tqdm.wrapattr(response, "read", total=response.length, desc=name, delay=1) as body,
     ):
         shutil.copyfileobj(body, data)

@@ -9,10 +9,14 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from utils.errors import UserError
+from utils.hdf5 import read_values
 from utils.layer_tensors import LayerTensors, reading
 from utils.weights_file import read_tensors
 
 REMEDY = "get it again"  # of files that were not written by this project
+
+# In earlier versions, crafted files run code in spite of `weights_only`: GHSA-63cw-57p8-fm3p.
+MIN_TORCH = (2, 10)
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -22,7 +26,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         Float32 arrays by name.
 
     Raises:
-        UserError: The file is damaged or would run code, or torch is not installed.
+        UserError: The file is damaged or would run code, or torch is not installed or too old.
     """
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
 
@@ -52,7 +56,7 @@ def read_h5(path: Path) -> LayerTensors:
         if "layer_names" not in group.attrs:
             return read_tensors(file)[1]
         return {
-            f"{layer}/{index}": (name, group[layer][name][()])
+            f"{layer}/{index}": (name, read_values(group[layer][name], file))
             for layer in map(_text, group.attrs["layer_names"])
             for index, name in enumerate(map(_text, group[layer].attrs["weight_names"]))
         }
@@ -76,6 +80,11 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError as error:
         raise UserError(f"torch is needed to read {path}, install it: pip install torch") from error
+    if torch.__version__ < MIN_TORCH:
+        raise UserError(
+            f"torch {torch.__version__} may run code in {path}: upgrade it to 2.10 or later, or "
+            "use a .safetensors"
+        )
     try:
         with reading(path, REMEDY):
             state = torch.load(path, map_location="cpu", weights_only=True)

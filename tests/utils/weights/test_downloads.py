@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nets.backbones import list_backbones, resolve
 from utils.errors import JobError, UserError
 from utils.weights.downloads import fetch
 
@@ -20,12 +21,15 @@ HUB_FILE = "/timm/net_100.in1k/resolve/main/model.safetensors"
 
 
 class Publisher(ThreadingHTTPServer):
-    """Serves `files`, bytes by path, without the last `cut` bytes, and records the requests."""
+    """Serves `files`, bytes by path, without the last `cut` bytes, and records the requests.
+
+    `moved` has other addresses by path.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.files, self.requests, self.cut = {}, [], 0
+        self.files, self.requests, self.cut, self.moved = {}, [], 0, {}
 
     def serve_on_hub(self, content, sha256):
         listing = [{"path": "README.md"}, {"path": "model.safetensors", "lfs": {"oid": sha256}}]
@@ -37,6 +41,10 @@ class Publisher(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.requests.append(self.path)
+        if address := self.server.moved.get(self.path):
+            self.send_response(302)
+            self.send_header("Location", address)
+            return self.end_headers()
         content = self.server.files.get(self.path)
         if content is None:
             return self.send_error(404)
@@ -122,6 +130,24 @@ def test_without_a_hash_nothing_is_downloaded(publisher, cache, sha256):
     publisher.files[LISTING] = b"<html>Please log in to this network</html>"
     assert_refused(publisher.url + HUB_FILE, "its SHA-256 is unknown", cache)
     assert HUB_FILE not in publisher.requests
+
+
+def test_redirects_are_followed_only_within_the_scheme(publisher, cache):
+    name = f"net-{SHA256[:8]}.pth"
+    publisher.files["/elsewhere"] = CONTENT
+    publisher.moved[f"/{name}"] = f"{publisher.url}/elsewhere"
+    assert fetch(f"{publisher.url}/{name}").read_bytes() == CONTENT
+    (cache / name).unlink()
+    for address in (f"https{publisher.url[4:]}/elsewhere", "ftp://127.0.0.1/elsewhere"):
+        publisher.moved[f"/{name}"] = address
+        assert_refused(f"{publisher.url}/{name}", rf"\(redirected to {address}", cache)
+
+
+def test_all_published_weights_are_downloaded_by_https():
+    published = [spec.pretrained for spec in map(resolve, list_backbones())]
+    urls = [url for each in published if hasattr(each, "urls") for url in each.urls.values()]
+    assert len(urls) >= 6
+    assert all(url.startswith("https://") for url in urls)
 
 
 def test_error_for_a_missing_file_names_its_address(publisher, cache):

@@ -14,7 +14,9 @@ from PIL import Image
 from nets.backbones import build_backbone, build_classifier
 from nets.conventions import TORCH
 from tests.weights_checks import assert_refused, load, make_detector, values_of
+from utils.errors import UserError
 from utils.weights.loading import load_weights, open_weights
+from utils.weights.tensorfiles import read_torch
 
 MILITARY_UNIFORM = 652  # of ImageNet's classes
 
@@ -122,6 +124,16 @@ def test_code_in_a_checkpoint_is_not_run(torch, tmp_path):
     for name in ("trap.pth", "plain.pth"):
         assert_refused(target, tmp_path / name, "would run code when loaded", "mobilenetv2")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_versions_of_torch_that_run_code_of_crafted_files_are_refused(torch, monkeypatch, tmp_path):
+    torch.save({}, tmp_path / "a.pth")
+    for version in ("2.9.1", "1.13.1"):
+        monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion(version))
+        with pytest.raises(UserError, match=f"torch {version} may run code in .*upgrade it"):
+            read_torch(tmp_path / "a.pth")
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.10.0"))
+    assert read_torch(tmp_path / "a.pth") == {}
 
 
 def test_error_without_torch_says_what_to_install(monkeypatch, tmp_path):
