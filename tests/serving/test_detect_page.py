@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.browser import DESKTOP, PHONE, Page, open_browser
+from tests.browser import DESKTOP, PHONE
 from tests.colour_finder import CLASSES, colour_network, picture, save
 from tests.served import running
 from utils.data.orientation import ImageLayout
@@ -35,32 +35,27 @@ document.body.dispatchEvent(event);
 
 
 @pytest.fixture(scope="module")
-def module(tmp_path_factory):
-    """One browser and one service for all tests, and the files that they upload."""
-    folder = tmp_path_factory.mktemp("page")
-    driver = open_browser(folder / "downloads")
-    both = save(folder / "a & <i>b.png", picture(RED, GREEN))
-    other = save(folder / "red.jpg", picture((0, 64, 64, 128)))
+def module(browser, tmp_path_factory):
+    """One service for all tests, and the files that they upload."""
+    folder = tmp_path_factory.mktemp("uploads")
     text = folder / "notes.txt"
     text.write_text("not an image")
-    try:
-        with running(colour_network()) as served:
-            url = f"http://127.0.0.1:{served.port}/"
-            files = SimpleNamespace(both=both, other=other, text=text)
-            yield SimpleNamespace(
-                page=Page(driver, folder / "downloads"), url=url, files=files, served=served
-            )
-    finally:
-        driver.quit()
+    files = SimpleNamespace(
+        both=save(folder / "a & <i>b.png", picture(RED, GREEN)),
+        other=save(folder / "red.jpg", picture((0, 64, 64, 128))),
+        text=text,
+    )
+    with running(colour_network()) as served:
+        yield SimpleNamespace(files=files, served=served)
 
 
 @pytest.fixture
-def page(module):
+def page(browser, module):
     """The page, just loaded."""
-    module.page.console()
-    module.page.open(module.url)
-    module.page.wait_for("#model dd", "mobilenetv1")
-    return module.page
+    browser.console()
+    browser.open(f"http://127.0.0.1:{module.served.port}/")
+    browser.wait_for("#model dd", "mobilenetv1")
+    return browser
 
 
 @pytest.fixture
