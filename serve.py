@@ -11,6 +11,7 @@ from utils import cli
 from utils.inference.engines.session import missing_package
 from utils.models import ModelSource, add_model_flags, open_model
 from utils.serving.settings import MEBIBYTE, MEGAPIXEL, ServingSettings
+from utils.text import counted
 
 DEFAULT = ServingSettings()
 PACKAGES = {  # of requirements-serve.txt, by the name of their module
@@ -20,8 +21,8 @@ PACKAGES = {  # of requirements-serve.txt, by the name of their module
     "prometheus_client": "prometheus-client",
 }
 MAX_QUEUE = 10_000
-MAX_TIMEOUT = 3600
-MAX_MEGABYTES = 1024
+MAX_BATCH = 256  # a network is loaded per power of two up to it
+SHORTEST_HANG = 10.0  # seconds
 
 
 def build_parser() -> cli.Parser:
@@ -42,7 +43,7 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--max-batch",
-        type=cli.at_most(256),
+        type=cli.at_most(MAX_BATCH),
         default=DEFAULT.max_batch,
         metavar="N",
         help="maximum number of images per call of the network (default: %(default)s)",
@@ -111,7 +112,8 @@ def main(args: argparse.Namespace) -> None:
         max_bytes=int(args.max_megabytes * MEBIBYTE),
         max_pixels=int(args.max_megapixels * MEGAPIXEL),
         token=read_token(args.token_file) if args.token_file else None,
-        hang_after=max(DEFAULT.hang_after, 2 * args.timeout),
+        # All requests of such a call have expired, so it cannot be worth waiting for.
+        hang_after=max(SHORTEST_HANG, 2 * args.timeout),
     )
     # As the first process of a container, it would ignore the signal while the model is loaded.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -123,6 +125,12 @@ def main(args: argparse.Namespace) -> None:
         )
     model = open_model(source)
     network = open_network(model, settings.max_batch)
+    if network.max_batch != settings.max_batch:
+        print(
+            f"note: {source.model} takes {counted(network.max_batch, 'image')} per call, which "
+            f"replaces --max-batch {settings.max_batch}",
+            file=sys.stderr,
+        )
     network.warm_up()
     print(f"note: {model.origin} on {network.runtime}", file=sys.stderr)
     run_server(network, settings, bound)

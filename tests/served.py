@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -34,7 +35,7 @@ class HookedSession(RedSession):
         return super().run()
 
 
-class Gate:
+class Latch:
     """A hook that lets the network wait until it is opened.
 
     Attributes:
@@ -147,6 +148,15 @@ def ask(port, request):
     with connect(port) as connection:
         connection.sendall(request)
         return read_answer(connection)
+
+
+def until(condition):
+    """Waits for a condition; fails if it does not come true."""
+    pause = threading.Event()
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "the condition does not come true"
+        pause.wait(0.01)
 
 
 def labels_of(body):

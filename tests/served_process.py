@@ -6,8 +6,9 @@ Its last line says whether TensorFlow was imported.
 import argparse
 import sys
 import threading
+from pathlib import Path
 
-from tests.served import make_network
+from tests.served import make_network, until
 from utils import cli
 from utils.serving.server import bind, run_server
 from utils.serving.settings import ServingSettings
@@ -16,13 +17,14 @@ FOREVER = 1000.0  # seconds, more than any test waits
 
 
 def main(args):
-    """Serves; the network takes some time, or hangs."""
-    seconds = FOREVER if args.hang else args.seconds
+    """Serves; the network waits for a file, or hangs."""
 
-    def hold(session):
-        threading.Event().wait(seconds)
+    def wait(session):
+        if args.hang:
+            threading.Event().wait(FOREVER)
+        until(args.wait_for.exists)
 
-    network = make_network(hold if seconds else None).network
+    network = make_network(wait if args.hang or args.wait_for else None).network
     settings = ServingSettings(timeout=args.timeout, hang_after=0.3 if args.hang else FOREVER)
     run_server(network, settings, bind("127.0.0.1", args.port))
     print("tensorflow" in sys.modules)
@@ -32,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Builds the parser of the flags."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--wait-for", type=Path)
     parser.add_argument("--timeout", type=float, default=20.0)
     parser.add_argument("--hang", action="store_true")
     return parser

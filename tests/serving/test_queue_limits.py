@@ -1,7 +1,6 @@
 """The queue: limits, deadlines, batches, and the works that it drops."""
 
 import contextlib
-import threading
 import time
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from tests.served import (
     BOX,
     PATIENCE,
-    Gate,
+    Latch,
     ask,
     connect,
     encoded,
@@ -18,6 +17,7 @@ from tests.served import (
     post,
     read_answer,
     running,
+    until,
 )
 from utils.errors import UserError
 from utils.serving.body import Memory
@@ -41,20 +41,19 @@ def picture(name="a"):
 
 def test_queue_full():
     """It refuses at once, without reading the body, and serves on when there is room."""
-    gate = Gate()
-    with running(make_network(gate).network, queue=3) as served, contextlib.ExitStack() as stack:
+    latch = Latch()
+    with running(make_network(latch).network, queue=3) as served, contextlib.ExitStack() as stack:
         accepted = [stack.enter_context(connect(served.port)) for _ in range(3)]
         accepted[0].sendall(post(encoded()))
-        assert gate.entered.wait(PATIENCE)
+        assert latch.entered.wait(PATIENCE)
         for connection in accepted[1:]:
             connection.sendall(post(encoded()))
-        while served.service._seats < 3:
-            threading.Event().wait(0.01)
+        until(lambda: served.service._seats == 3)
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
         status, headers, body = ask(served.port, head)
         assert (status, body) == (503, b'{"error":"the queue is full, try again later"}')
         assert int(headers["retry-after"]) >= 1
-        gate.open()
+        latch.open()
         assert [read_answer(connection)[0] for connection in accepted] == [200] * 3
         assert ask(served.port, post(encoded()))[0] == 200
         metrics = ask(served.port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")[2].decode()
@@ -63,39 +62,38 @@ def test_queue_full():
 
 def test_deadline():
     """A late request is answered with 504, and dropped before inference."""
-    gate = Gate()
-    made = make_network(gate)
+    latch = Latch()
+    made = make_network(latch)
     with running(made.network, timeout=0.5) as served:
         with connect(served.port) as first, connect(served.port) as second:
             first.sendall(post(encoded()))
-            assert gate.entered.wait(PATIENCE)
+            assert latch.entered.wait(PATIENCE)
             second.sendall(post(encoded()))
             assert [read_answer(each)[0] for each in (first, second)] == [504, 504]
-        gate.open()
+        latch.open()
         assert ask(served.port, post(encoded()))[0] == 200
     assert made.sessions[1].runs == 2  # not that of the second request
 
 
 def test_a_network_that_does_not_answer_is_not_ready_but_live():
-    gate = Gate()
-    with running(make_network(gate).network, timeout=0.3) as served:
+    latch = Latch()
+    with running(make_network(latch).network, timeout=0.3) as served:
         assert ask(served.port, READY)[0] == 504
         assert ask(served.port, LIVE)[0] == 200
-        gate.open()
+        latch.open()
 
 
 def test_batches_take_what_waits():
-    gate = Gate()
-    made = make_network(gate, sizes=(1, 2, 4))
+    latch = Latch()
+    made = make_network(latch, sizes=(1, 2, 4))
     with running(made.network, max_batch=4) as served, contextlib.ExitStack() as stack:
         connections = [stack.enter_context(connect(served.port)) for _ in range(5)]
         connections[0].sendall(post(encoded()))
-        assert gate.entered.wait(PATIENCE)
+        assert latch.entered.wait(PATIENCE)
         for number, connection in enumerate(connections[1:]):
             connection.sendall(post(encoded(box=(0, 0, 10 + 10 * number, 8))))
-        while len(served.service._queue) < 4:
-            threading.Event().wait(0.01)
-        gate.open()
+        until(lambda: len(served.service._queue) == 4)
+        latch.open()
         bodies = [read_answer(connection)[2].decode() for connection in connections]
     assert str([float(side) for side in BOX]) in bodies[0]
     for number, body in enumerate(bodies[1:]):

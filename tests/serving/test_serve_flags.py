@@ -74,7 +74,9 @@ def test_flags_reach_the_settings(run, started, tmp_path):
 
 def test_fixed_batch_of_a_file(run, started, monkeypatch, tmp_path):
     install(monkeypatch, tmp_path / "m.onnx", batch=2)
-    assert run("--max-batch", 8)[0] == 0
+    code, err = run("--max-batch", 8)
+    assert code == 0
+    assert "note: m.onnx takes 2 images per call, which replaces --max-batch 8\n" in err
     assert list(started[0][0].predictors) == [2]
 
 

@@ -19,6 +19,7 @@ from tests.served import (
     labels_of,
     post,
     read_answer,
+    until,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -62,31 +63,31 @@ def assert_ends(made):
     assert made.stdout.read() == "False\n"
 
 
-def test_sigterm_under_load():
+def test_sigterm_under_load(tmp_path):
     """What was accepted is answered; new connections and requests are not."""
-    with process("--seconds", 0.2) as (made, port), contextlib.ExitStack() as stack:
+    opener = tmp_path / "open"
+    with process("--wait-for", opener) as (made, port), contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(port)) for _ in range(6)]
         idle = stack.enter_context(connect(port))
         for client in clients:
             client.sendall(post(encoded()))
-        while b"swapyolo_requests_open 6.0" not in (text := ask(port, METRICS)[2]):
-            assert b'status="200"} 6.0' not in text  # they were answered before
+        until(lambda: b"swapyolo_requests_open 6.0" in ask(port, METRICS)[2])
         made.send_signal(signal.SIGTERM)
+        assert idle.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            connect(port)
+        opener.touch()
         answers = [read_answer(client) for client in clients]
         assert [status for status, _, _ in answers] == [200] * 6
         assert [labels_of(body) for _, _, body in answers] == [[["红/red"]]] * 6
-        assert idle.recv(1) == b""
         assert made.wait(PATIENCE) == 0
-        with pytest.raises(ConnectionRefusedError):
-            connect(port)
 
 
-def test_sigkill_and_start_again():
+def test_sigkill_and_start_again(tmp_path):
     """The port is free at once, also with connections that were open."""
-    with process("--seconds", 5) as (made, port), connect(port) as client:
+    with process("--wait-for", tmp_path / "never") as (made, port), connect(port) as client:
         client.sendall(post(encoded()))
-        while b"swapyolo_requests_open 1.0" not in ask(port, METRICS)[2]:
-            pass
+        until(lambda: b"swapyolo_requests_open 1.0" in ask(port, METRICS)[2])
         made.kill()
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(1) == b""

@@ -3,14 +3,13 @@
 import contextlib
 import json
 import socket
-import threading
 
 import numpy as np
 import pytest
 
 from tests.served import (
     PATIENCE,
-    Gate,
+    Latch,
     ask,
     connect,
     encoded,
@@ -19,6 +18,7 @@ from tests.served import (
     post,
     read_answer,
     running,
+    until,
 )
 
 SHORT = 0.3  # seconds of a timeout that a test waits for
@@ -38,16 +38,6 @@ def assert_serves(served):
     assert (status, labels_of(body)) == (200, [["红/red"]])
 
 
-def until(condition):
-    """Waits for a condition; fails if it does not come true."""
-    event, steps = threading.Event(), int(PATIENCE / 0.01)
-    for _ in range(steps):
-        if condition():
-            return
-        event.wait(0.01)
-    pytest.fail("the condition does not come true")
-
-
 def test_chunked_body_without_end():
     """It is refused at the limit of bytes, and the rest is not read for long."""
     with running(max_bytes=1000, timeout=SHORT) as served, connect(served.port) as connection:
@@ -56,18 +46,15 @@ def test_chunked_body_without_end():
         connection.sendall(3 * chunk)
         assert read_answer(connection)[0] == 413
         with pytest.raises(OSError):
-            for _ in range(int(1e9)):
+            for _ in range(100_000):  # 52 MB
                 connection.sendall(chunk)
 
 
 def test_slow_body():
-    with running(timeout=SHORT) as served:
-        with connect(served.port) as connection:
-            connection.sendall(HEAD + b"Content-Length: 100\r\n\r\nabc")
-            assert read_answer(connection)[0] == 504
-            assert is_closed(connection)
-        served.service.settings.__dict__["timeout"] = PATIENCE
-        assert_serves(served)
+    with running(timeout=SHORT) as served, connect(served.port) as connection:
+        connection.sendall(HEAD + b"Content-Length: 100\r\n\r\nabc")
+        assert read_answer(connection)[0] == 504
+        assert is_closed(connection)
 
 
 @pytest.mark.parametrize("start", [b"", HEAD], ids=["nothing", "half of a head"])
@@ -115,18 +102,18 @@ def test_clients_that_vanish_in_mid_request():
 
 
 def test_work_of_vanished_clients_is_dropped_before_inference():
-    gate = Gate()
-    made = make_network(gate)
+    latch = Latch()
+    made = make_network(latch)
     with running(made.network) as served:
         with connect(served.port) as first:
             first.sendall(post(encoded()))
-            assert gate.entered.wait(PATIENCE)
+            assert latch.entered.wait(PATIENCE)
             for _ in range(5):
                 with connect(served.port) as other:
                     other.sendall(post(encoded()))
                     until(lambda: served.service._seats == 2)
                 until(lambda: served.service._seats == 1)
-            gate.open()
+            latch.open()
             assert read_answer(first)[0] == 200
         assert_serves(served)
         assert made.sessions[1].runs == 2

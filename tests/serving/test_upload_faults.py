@@ -58,7 +58,7 @@ def test_empty(client):
     assert_refused(client.post("/predict", files={"images": ("a.jpg", b"")}), 400, "a.jpg is empty")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
 def test_truncated(client, suffix):
     data = encoded(suffix)
     assert_refused(client.post("/predict", content=data[: len(data) // 2]), 400, "truncated")

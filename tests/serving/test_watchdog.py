@@ -4,7 +4,7 @@ import json
 import threading
 import time
 
-from tests.served import PATIENCE, Gate, ask, connect, encoded, make_network, post, read_answer
+from tests.served import PATIENCE, Latch, ask, connect, encoded, make_network, post, read_answer
 from tests.served import running as run_service
 from utils.serving.watchdog import Watchdog
 from utils.serving.worker import Worker
@@ -30,8 +30,8 @@ def running(network, reasons):
 
 def test_engine_that_hangs():
     """All that wait are answered, and nothing says that the service is well."""
-    gate, reasons = Gate(), []
-    service, failed = running(make_network(gate).network, reasons)
+    latch, reasons = Latch(), []
+    service, failed = running(make_network(latch).network, reasons)
     with service as served, connect(served.port) as first, connect(served.port) as second:
         for connection in (first, second):
             connection.sendall(post(encoded()))
@@ -43,7 +43,7 @@ def test_engine_that_hangs():
         for path in PATHS:
             assert ask(served.port, get(path))[0] == 503
         assert ask(served.port, post(encoded()))[0] == 503
-        gate.open()
+        latch.open()
     assert reasons == ["the inference thread hangs since 0.3 s"]
 
 
@@ -65,13 +65,13 @@ def test_inference_thread_that_dies(monkeypatch):
 
 
 def test_decoding_thread_that_hangs(monkeypatch):
-    gate, reasons = Gate(), []
-    monkeypatch.setattr("utils.serving.decoding.decode_image", lambda *_: gate(None))
+    latch, reasons = Latch(), []
+    monkeypatch.setattr("utils.serving.decoding.decode_image", lambda *_: latch(None))
     service, failed = running(make_network().network, reasons)
     with service as served:
         assert ask(served.port, post(encoded()))[0] == 503
         assert failed.wait(PATIENCE)
-        gate.open()
+        latch.open()
     assert "decoding thread" in reasons[0]
 
 

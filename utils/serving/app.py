@@ -74,6 +74,8 @@ def create_app(service: Service) -> ASGIApp:
         docs_url=None,  # it would load scripts from another host
         redoc_url=None,
         redirect_slashes=False,
+        # Nothing about requests leaves the service, whatever the environment configures.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     _add_error_handlers(app)
     _add_pages(app, service)

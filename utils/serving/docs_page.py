@@ -1,5 +1,6 @@
 """The page at /docs: the OpenAPI document as plain HTML, without scripts and other hosts."""
 
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -25,10 +26,14 @@ def docs_page(document: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(info['title'])}</title><style>{STYLE}</style>"
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
-        f"<p>{escape(info['description'])}</p>"
+        f"<p>{_html(info['description'])}</p>"
         '<p>The same as a document for programs: <a href="/openapi.json">/openapi.json</a>.</p>'
         f"{''.join(operations)}</html>\n"
     )
+
+
+def _html(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
@@ -49,7 +54,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
     }
     return (
         f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
-        f"<p>{escape(operation['summary'])}. {escape(operation.get('description', ''))}</p>"
+        f"<p>{_html(operation['summary'])}. {_html(operation.get('description', ''))}</p>"
         + "".join(
             f"<p>{title}:</p><ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
             for title, items in lists.items()

@@ -81,8 +81,8 @@ class Service:
         self.failure: str | None = None
         self._on_failure = on_failure
         self._memory = Memory(BODIES_IN_MEMORY * settings.max_bytes)
-        self._queue = WorkQueue(min(settings.max_batch, network.max_batch) + DECODING_THREADS)
-        self._workers = make_workers(self._queue, network, settings, self._observe)
+        self._queue = WorkQueue(network.max_batch + DECODING_THREADS)
+        self._workers = make_workers(self._queue, network, settings.max_wait, self._observe)
         self._watchdog = Watchdog(self._workers, settings.hang_after, self._fail)
         self._finishers = ThreadPoolExecutor(FINISHING_THREADS, "finishing thread")
         self._seats = 0  # taken by requests; only the event loop changes it

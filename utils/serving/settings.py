@@ -17,7 +17,7 @@ class ServingSettings:
     """How the service treats requests.
 
     Attributes:
-        max_batch: Maximum number of images per call of the network.
+        max_batch: Maximum number of images per call of the network, unless it has a fixed number.
         max_wait: Seconds that an image waits for others to fill a batch; 0 takes those that wait
             already.
         queue: Maximum number of requests that are accepted and not yet answered.

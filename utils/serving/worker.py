@@ -10,7 +10,6 @@ from utils.inference.detections import NanError
 from utils.serving.network import Network
 from utils.serving.queue import Entry, WorkQueue
 from utils.serving.refusals import FAILED, Refusal
-from utils.serving.settings import ServingSettings
 from utils.serving.work import Work
 
 LOG = logging.getLogger("swapyolo.serve")
@@ -53,7 +52,7 @@ class Worker(Thread):
 def make_workers(
     queue: WorkQueue,
     network: Network,
-    settings: ServingSettings,
+    max_wait: float,
     observe: Callable[[int, float], None],
 ) -> list[Worker]:
     """Makes the threads of a service; they end when the queue is closed and empty.
@@ -61,7 +60,7 @@ def make_workers(
     Args:
         queue: Where work comes from.
         network: The network.
-        settings: The settings of the service.
+        max_wait: Seconds that an image waits for others to fill a batch.
         observe: Called with the number of images and the seconds of each call of the network.
     """
 
@@ -74,8 +73,7 @@ def make_workers(
                 queue.decoded()
 
     def infer(worker: Worker) -> None:
-        count = min(settings.max_batch, network.max_batch)
-        while (batch := queue.take(count, settings.max_wait)) is not None:
+        while (batch := queue.take(network.max_batch, max_wait)) is not None:
             batch = [entry for entry in batch if entry.work.is_open()]
             if batch:
                 start = time.monotonic()

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -13,6 +15,11 @@ from utils.inference.model import load_model
 
 ANCHORS = ((((10, 10),) * 3),)
 METADATA = Metadata("mobilenetv1", 0.25, "v4", tuple(CLASSES), ANCHORS, (32, 32), weights="ab")
+
+
+def test_usage_events_are_disabled():
+    import_module("utils.inference.engines.onnx")
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def field(number, content):

@@ -1,5 +1,6 @@
 """Runs ONNX files in ONNX Runtime, or in OpenCV where that is not installed."""
 
+import os
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxSession", "open_session", "read_text", "session_options"]
 
+# ONNX Runtime would send usage events to mobile.events.data.microsoft.com.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 ERRORS_ONLY = 3  # level of ONNX Runtime's log
 DTYPES = {"float32": "tensor(float)", "int32": "tensor(int32)"}  # names of ONNX Runtime
 
