@@ -15,6 +15,7 @@ from utils.data.anchors import load_anchors, save_anchors
 from utils.data.classes import read_classes
 from utils.errors import UserError
 from utils.files import written_whole
+from utils.history import HISTORY
 from utils.inference.engines.keras import KerasEngine
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
@@ -151,7 +152,7 @@ class RunDirectory:
         """Writes history.csv: one row per epoch; a cell is empty if a value was not measured."""
         columns = list(dict.fromkeys(key for row in history for key in row))
         with (
-            written_whole(self.path / "history.csv") as (part,),
+            written_whole(self.path / HISTORY) as (part,),
             part.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, columns)

@@ -1,6 +1,7 @@
 import pytest
 from starlette.testclient import TestClient
 
+from tests.browser import Page, open_browser
 from tests.served import make_network
 from utils.serving.app import create_app
 from utils.serving.service import Service
@@ -31,3 +32,12 @@ def serve():
 @pytest.fixture
 def client(serve):
     return serve()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """One browser for all tests of pages."""
+    downloads = tmp_path_factory.mktemp("downloads")
+    driver = open_browser(downloads)
+    yield Page(driver, downloads)
+    driver.quit()

@@ -1,7 +1,6 @@
 """The routes of the service."""
 
 from collections.abc import Callable
-from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
@@ -12,7 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp
 
 from utils.inference.thresholds import Thresholds
-from utils.serving import v2
+from utils.serving import pages, run_curves, v2
 from utils.serving.docs_page import docs_page
 from utils.serving.gate import Gate, exchange_of, refuse
 from utils.serving.metrics import CONTENT_TYPE
@@ -80,6 +79,8 @@ def create_app(service: Service) -> ASGIApp:
     )
     _add_error_handlers(app)
     _add_pages(app, service)
+    app.include_router(pages.make_router())
+    app.include_router(run_curves.make_router(service.settings.logs))
     app.include_router(v2.make_router(service))
 
     @app.post("/predict", summary="Detects objects", openapi_extra=PREDICT_BODY, responses=ERRORS)
@@ -133,10 +134,6 @@ def card(network: Network, settings: ServingSettings) -> dict[str, Any]:
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
-    @app.get("/", include_in_schema=False)
-    async def page() -> HTMLResponse:
-        return HTMLResponse(files("utils.serving").joinpath("index.html").read_text("utf-8"))
-
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(

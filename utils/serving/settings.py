@@ -1,6 +1,7 @@
 """The settings of the service."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 MEBIBYTE = 2**20
 MEGAPIXEL = 10**6
@@ -25,6 +26,8 @@ class ServingSettings:
         max_pixels: Maximum number of pixels per image.
         token: The bearer token that requests must carry; None for no check.
         hang_after: Seconds of one call of the network after which the process ends.
+        logs: Folder of the runs whose curves the page shows.
+        data: VOC folder that the page shows with detections; None for none.
     """
 
     max_batch: int = 1
@@ -35,3 +38,5 @@ class ServingSettings:
     max_pixels: int = 50 * MEGAPIXEL
     token: str | None = field(default=None, repr=False)
     hang_after: float = 60.0
+    logs: Path = Path("logs")
+    data: Path | None = None
