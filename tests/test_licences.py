@@ -1,6 +1,7 @@
 """Checks the licences and versions of all packages that the lock files install."""
 
 import sys
+import sysconfig
 from email.message import Message
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +30,9 @@ OPENCV4 = Path(sys.prefix) / "opencv4"
 
 def distributions():
     """Returns the installed packages of the locks, by name."""
-    found = {canonicalize_name(each.name): each for each in metadata.distributions()}
+    # Not from sys.path: setuptools adds a folder to it with copies of other versions.
+    folder = [sysconfig.get_path("purelib")]
+    found = {canonicalize_name(each.name): each for each in metadata.distributions(path=folder)}
     return {name: found[name] for name in (*REQUIRED, *OPTIONAL) if name in found}
 
 

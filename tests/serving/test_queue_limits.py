@@ -92,7 +92,7 @@ def test_batches_take_what_waits():
         assert latch.entered.wait(PATIENCE)
         for number, connection in enumerate(connections[1:]):
             connection.sendall(post(encoded(box=(0, 0, 10 + 10 * number, 8))))
-        until(lambda: len(served.service._queue) == 4)
+        until(lambda: len(served.service._queue._ready) == 4)
         latch.open()
         bodies = [read_answer(connection)[2].decode() for connection in connections]
     assert str([float(side) for side in BOX]) in bodies[0]
