@@ -86,11 +86,9 @@ def kill_again_and_again(folder, kills, seed):
         log.unlink()
 
 
-def test_killed_runs_end_as_if_they_had_never_been_killed(whole):
-    kill_again_and_again(whole, kills=20, seed=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 11))
-def test_two_hundred_kills_change_nothing(whole, seed):
-    kill_again_and_again(whole, kills=20, seed=seed)
+@pytest.mark.parametrize(
+    ("kills", "seed"),
+    [(8, 0), *(pytest.param(20, seed, marks=pytest.mark.slow) for seed in range(1, 11))],
+)
+def test_killed_runs_end_as_if_they_had_never_been_killed(whole, kills, seed):
+    kill_again_and_again(whole, kills, seed)
