@@ -90,6 +90,12 @@ def build_parser() -> cli.Parser:
         metavar="FILE",
         help="file with the bearer token that requests must carry (default: no token)",
     )
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="VOC folder whose images the page shows with detections and mistakes (default: none)",
+    )
     return parser
 
 
@@ -100,10 +106,13 @@ def main(args: argparse.Namespace) -> None:
         if find_spec(module) is None:
             raise missing_package("serve.py", package, "requirements-serve.txt")
 
+    from utils.data.imagesets import voc_dirs
     from utils.serving.network import open_network
     from utils.serving.server import bind, run_server
     from utils.serving.tokens import read_token
 
+    if args.data:
+        voc_dirs(args.data)  # so that a wrong folder is known at once
     settings = ServingSettings(
         max_batch=args.max_batch,
         max_wait=args.max_wait_ms / 1000,
@@ -112,6 +121,7 @@ def main(args: argparse.Namespace) -> None:
         max_bytes=int(args.max_megabytes * MEBIBYTE),
         max_pixels=int(args.max_megapixels * MEGAPIXEL),
         token=read_token(args.token_file) if args.token_file else None,
+        data=args.data,
         # All requests of such a call have expired, so it cannot be worth waiting for.
         hang_after=max(SHORTEST_HANG, 2 * args.timeout),
     )

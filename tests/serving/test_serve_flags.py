@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +73,12 @@ def test_flags_reach_the_settings(run, started, tmp_path):
     assert list(network.predictors) == [1, 2, 4]
 
 
+def test_data_of_the_page(run, started, tmp_path):
+    (tmp_path / "data" / "Annotations").mkdir(parents=True)
+    assert run("--data", "data")[0] == 0
+    assert started[0][1].data == Path("data")
+
+
 def test_fixed_batch_of_a_file(run, started, monkeypatch, tmp_path):
     install(monkeypatch, tmp_path / "m.onnx", batch=2)
     code, err = run("--max-batch", 8)
@@ -93,6 +100,7 @@ def test_warning_without_token_on_a_network(run):
         (["--token-file", "m.onnx"], "m.onnx has no token"),
         (["--max-wait-ms", "-1"], "--max-wait-ms"),
         (["--port", "65536"], "--port"),
+        (["--data", "missing"], "no folder missing"),
         (["--queue", "0"], "--queue"),
         (["--max-megapixel", "3"], "did you mean --max-megapixels?"),
     ],

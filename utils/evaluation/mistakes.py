@@ -9,6 +9,7 @@ import numpy as np
 from utils.data.annotation import Sample
 from utils.data.images import read_image
 from utils.evaluation.matching import FALSE_POSITIVE, box_iou
+from utils.evaluation.mistake_kinds import confused_object
 from utils.evaluation.report import Report
 from utils.evaluation.settings import SCORE_THRESHOLD
 
@@ -46,9 +47,9 @@ def worst_false_positives(report: Report) -> list[Mistake]:
         box = report.detections[image].boxes[matches.index[row]]
         note = f"best IoU {overlap:.2f}"
         ious = box_iou(box[None], sample.boxes)[0]
-        if ious.max(initial=0) > max(overlap, iou):
-            other_class = report.classes[sample.labels[ious.argmax()]]
-            note += f"; {ious.max():.2f} with {other_class}"
+        other = confused_object(ious, overlap, iou)
+        if other is not None:
+            note += f"; {ious[other]:.2f} with {report.classes[sample.labels[other]]}"
         caption = f"{report.classes[matches.label[row]]} {matches.score[row]:.2f}"
         drawn = [(other, OBJECT_COLOUR) for other in sample.boxes] + [(box, DETECTION_COLOUR)]
         mistakes.append(Mistake(caption, note, sample.image, _cut_out(sample, box, drawn)))

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp
 
 from utils.inference.thresholds import Thresholds
-from utils.serving import pages, run_curves, v2
+from utils.serving import pages, review_routes, run_curves, v2
 from utils.serving.docs_page import docs_page
 from utils.serving.gate import Gate, exchange_of, refuse
 from utils.serving.metrics import CONTENT_TYPE
@@ -81,6 +81,7 @@ def create_app(service: Service) -> ASGIApp:
     _add_pages(app, service)
     app.include_router(pages.make_router())
     app.include_router(run_curves.make_router(service.settings.logs))
+    app.include_router(review_routes.make_router(service))
     app.include_router(v2.make_router(service))
 
     @app.post("/predict", summary="Detects objects", openapi_extra=PREDICT_BODY, responses=ERRORS)

@@ -101,6 +101,7 @@ class Service:
 
     def stop(self) -> None:
         """Ends the threads; the requests must have been answered."""
+        self.stopping = True  # also for what runs aside
         self._watchdog.stop()
         self._queue.close()
         for worker in self._workers:
@@ -132,6 +133,29 @@ class Service:
                     return task.answer(results)
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._finishers, task.answer, results)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is open."""
+        return self._seats == 0
+
+    def run_aside(self, decode: Callable[[], Iterator[Picture]]) -> Results:
+        """Computes pictures for the service itself; for other threads than the event loop.
+
+        Args:
+            decode: Decodes the pictures, see `Work`.
+
+        Raises:
+            Refusal: They cannot be computed.
+            TimeoutError: They are not computed in time.
+        """
+        self._check_open()
+        work = Work(decode, time.monotonic() + self.settings.timeout)
+        try:
+            self._start_work(work)
+            return work.future.result(self.settings.timeout)
+        finally:
+            self._works.discard(work)
 
     async def check_ready(self) -> None:
         """Runs the network on a grey image; requests at the same time share one run.
