@@ -3,7 +3,9 @@
 import contextlib
 import io
 import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from utils.export.quantizer import CalibrationSet
 from utils.inference.engines.openvino import DEVICE, MODEL, import_openvino
 from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
+from utils.text import counted
 
 INTEGERS = ("i8", "u8")
 ROUNDING = "FakeQuantize"  # rounds a tensor to the levels of an integer
@@ -26,7 +29,8 @@ class Quantizer:
     """Quantizes a network, see `utils.export.quantizer.Quantizer`.
 
     Kernels have a scale per channel, activations one per tensor. Everything after the last
-    convolutions stays in float, so that scores and boxes are not rounded.
+    convolutions stays in float, so that scores and boxes are not rounded. nncf also leaves the
+    convolutions of squeeze-and-excite blocks in float, which compute one pixel per image.
 
     Args:
         network: The result of `inference_network`.
@@ -40,6 +44,16 @@ class Quantizer:
     def __init__(self, network: keras.Model, metadata: Metadata, images: CalibrationSet):
         self._float = convert(network, metadata)
         self._quantized = _quantize(self._float, images.canvases)
+        self._left = [
+            node.get_friendly_name()
+            for node in convolutions_in(self._quantized)
+            if not _has_rounded_kernel(node)
+        ]
+        if self._left:
+            count = counted(len(self._left), "convolution")
+            print(
+                f"note: nncf leaves {count} of squeeze-and-excite blocks in float", file=sys.stderr
+            )
 
     def write(self, metadata: Metadata, path: Path) -> None:
         """Writes the model, see `utils.export.quantizer.Quantizer`.
@@ -57,7 +71,10 @@ class Quantizer:
         if unknown := sorted(float_layers.difference(names)):
             raise JobError(f"no convolution is named {', '.join(unknown)}")
         _restore(model, self._float, float_layers)
-        save(model, metadata, path)
+        float_layers.update(self._left)
+        in_float = tuple(name for name in names if name in float_layers)
+        quantization = replace(metadata.quantization, float_layers=in_float)
+        save(model, replace(metadata, quantization=quantization), path)
         check_kernels(path / MODEL, [name for name in names if name not in float_layers])
 
 
@@ -99,6 +116,16 @@ def _is_head(name: str) -> bool:
 
 def _is_convolution(node: Any) -> bool:
     return node.get_type_name() in CONVOLUTIONS
+
+
+def _has_rounded_kernel(convolution: Any) -> bool:
+    """Whether the kernel is stored in integers, or as a constant that is rounded to them."""
+    node = convolution.input_value(1).get_node()
+    while node.get_type_name() != "Constant":
+        if node.get_type_name() == ROUNDING:
+            return True
+        node = node.input_value(0).get_node()
+    return node.get_element_type().get_type_name() in INTEGERS
 
 
 def _users(node: Any) -> list[Any]:

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nets.inference_network import inference_network
 from tests.exported import (
     keras_outputs,
+    make_detector,
     metadata_of,
     random_canvases,
     small_detector,
@@ -110,3 +112,20 @@ def test_a_convolution_in_float_is_found(quantizer, metadata, tmp_path):
     quantizer.write(with_float_layers(metadata, FLOAT[:1]), path)
     with pytest.raises(JobError, match=r"1 of 2 convolutions .* the first is conv1"):
         openvino_int8.check_kernels(path / "detector.xml", ["conv_dw_1", "conv1"])
+
+
+def test_squeeze_and_excite_blocks_stay_in_float_and_are_named(tmp_path, capsys):
+    detector = make_detector("mobilenetv3_small", "v4-tiny", (64, 64))
+    for layer in detector.backbone.layers:
+        if "squeeze_excite" in layer.name:  # nncf finds these blocks by their offsets
+            layer.bias.assign(np.full(layer.bias.shape, 0.1))
+    images = CalibrationSet(random_canvases(detector, 2).astype(np.uint8))
+    quantization = Quantization(images.calibration)
+    metadata = metadata_of(detector, precision="int8", quantization=quantization)
+    quantizer = openvino_int8.Quantizer(inference_network(detector), metadata, images)
+    quantizer.write(metadata, tmp_path / "model_openvino")
+    found = load_model(tmp_path / "model_openvino", RuntimeSettings()).metadata.quantization
+    names = found.float_layers
+    assert len(names) == 2 * 9  # nine blocks (Howard et al. 2019, table 2)
+    assert all("squeeze_excite" in name for name in names)
+    assert "nncf leaves 18 convolutions of squeeze-and-excite" in capsys.readouterr().err
