@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,25 +24,23 @@ from queue import SimpleQueue
 from tqdm import tqdm
 
 from benchmarks.data_sets import DataSet, parse_set
+from benchmarks.recipe_variants import DEFAULT, VARIANTS
 from benchmarks.timing import keep_settings, report
 from benchmarks.train_and_score import preset_of
-from nets.versions import VERSIONS, YoloVersion, with_neighbours
+from nets.versions import VERSIONS
 from utils import cli
-from utils.config import Augmentation, Recipe
+from utils.config import Recipe
 from utils.errors import JobError, UserError
 from utils.text import did_you_mean
-from utils.training.recipes import OPTIMIZER_DEFAULTS, RECIPES, Preset
+from utils.training.recipes import RECIPES
 from utils.training.schedule import is_frozen, training_size
 from utils.training.settings import TrainingSettings
 
 STARTED = time.monotonic()
-DEFAULT = "default"
 VALIDATIONS = 5
 VALIDATION_FRACTION = 0.25  # more than in train.py, to compare variants more precisely
 TIMEOUT = 2 * 3600  # seconds after which a run is considered hung
 FROZEN_COST = 0.7  # cost of a step with a frozen backbone, from benchmarks/training_speed.py
-
-Change = Callable[[Preset], Preset]
 
 
 @dataclass(frozen=True)
@@ -64,88 +61,6 @@ class Job:
         """Returns the run directory within the folder of all results."""
         name = f"{self.data_set.name}@{self.data_set.size}"
         return out / name / self.variant.replace(" ", "-") / str(self.seed)
-
-
-def recipe(**changes: object) -> Change:
-    """Returns a change of the recipe."""
-    return lambda preset: dataclasses.replace(
-        preset, recipe=dataclasses.replace(preset.recipe, **changes)
-    )
-
-
-def augmentation(**changes: object) -> Change:
-    """Returns a change of the augmentation."""
-
-    def change(preset: Preset) -> Preset:
-        changed = dataclasses.replace(preset.recipe.augmentation, **changes)
-        return recipe(augmentation=changed)(preset)
-
-    return change
-
-
-def version(**changes: object) -> Change:
-    """Returns a change of the YOLO version, in addition to that of the default preset."""
-    return lambda preset: dataclasses.replace(
-        preset, adapt=lambda base: dataclasses.replace(with_neighbours(base), **changes)
-    )
-
-
-def published_anchors(preset: Preset) -> Preset:
-    """Returns a preset with the published anchors."""
-    return dataclasses.replace(preset, cluster_anchors=False)
-
-
-# v4-lite as a change of v4.
-LITE = {
-    field.name: getattr(VERSIONS["v4-lite"], field.name)
-    for field in dataclasses.fields(YoloVersion)
-    if getattr(VERSIONS["v4-lite"], field.name) != getattr(VERSIONS["v4"], field.name)
-}
-
-VARIANTS: dict[str, Change] = {
-    DEFAULT: lambda preset: preset,
-    "fast": lambda _: RECIPES["fast"],
-    "classic": lambda _: RECIPES["classic"],
-    "no frozen phase": recipe(freeze_share=0.0),
-    "backbone frozen for 0.2 of the run": recipe(freeze_share=0.2),
-    "learning rate 5e-4": recipe(learning_rate=5e-4),
-    "learning rate 2e-3": recipe(learning_rate=2e-3),
-    "constant image size": recipe(small_share=0.0),
-    "float32": recipe(precision="float32"),
-    "batch 4": recipe(batch_size=4),
-    "batch 16": recipe(batch_size=16),
-    "SGD 0.01": recipe(optimizer="sgd", learning_rate=1e-2, weight_decay=5e-4),
-    "SGD 0.1": recipe(optimizer="sgd", **OPTIMIZER_DEFAULTS["sgd"]),
-    "weight decay 0.01": recipe(weight_decay=0.01),
-    "no moving average": recipe(ema_momentum=0.0),
-    "no mosaic": augmentation(mosaic=0.0),
-    "mosaic 0.6": augmentation(mosaic=0.6),
-    "mosaic to the end": recipe(mosaic_share=1.0),
-    "strong augmentation": recipe(augmentation=Augmentation()),
-    "published anchors": published_anchors,
-    "published anchors, class weight 8": lambda preset: published_anchors(
-        version(class_weight=8.0)(preset)
-    ),
-    "one cell per object": lambda preset: dataclasses.replace(preset, adapt=lambda base: base),
-    "match IoU 0.1": version(match_iou=0.1),
-    "match IoU 0.4": version(match_iou=0.4),
-    "best anchor only": version(match_iou=1.0),
-    "box weight 0.05": version(box_weight=0.05),
-    "box weight 0.2": version(box_weight=0.2),
-    "box weight 0.4": version(box_weight=0.4),
-    "objectness weight 0.5": version(objectness_weight=0.5),
-    "class weight 2": version(class_weight=2.0),
-    "class weight 8": version(class_weight=8.0),
-    "neck of 64, 128, 256": version(neck_channels=(64, 128, 256)),
-    "neck of 48, 96, 192": version(neck_channels=(48, 96, 192)),
-    "neck of 96": version(neck_channels=(96, 96, 96)),
-    "neck of 96, 5x5": version(neck_channels=(96, 96, 96), kernel_size=5),
-    "v4-lite": version(**LITE),
-    "v4-lite, 3x3": version(**LITE | {"kernel_size": 3}),
-    "v4-lite, neck width 2/3": version(**LITE, neck_width=2 / 3),
-    "v4-lite, neck width 4/3": version(**LITE, neck_width=4 / 3),
-    "v4-lite, head of 192": version(**LITE | {"head_expansion": 2}),
-}
 
 
 def main(args: argparse.Namespace) -> None:
