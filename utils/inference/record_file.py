@@ -1,26 +1,20 @@
 """A file of records, one JSON object per line, that a job can continue after any interruption."""
 
 import contextlib
-import errno
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from utils.errors import UserError
+from utils.file_lock import file_locked
 from utils.files import flush
 from utils.inference.job import JobFile, JobSettings
 from utils.inference.sources import SourceList
 from utils.text import counted
-
-# What a file system without locks returns, such as some network and FUSE file systems.
-UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
 
 
 @dataclass
@@ -115,7 +109,9 @@ def open_records(
     """
     check_records(path, sources, resume)
     job = JobFile(path)
-    with _locked(path):
+    lock = path.with_name(f".{path.name}.lock")
+    busy = f"{path} is being written by another process, wait until it ends or choose another path"
+    with file_locked(lock, path, lambda: busy, "writes this file"):
         is_new = not path.exists()
         if is_new:
             if resume:
@@ -221,30 +217,3 @@ def _belongs(record: Mapping[str, Any], sources: SourceList, position: int) -> b
         and record.get("index") == sources.indices[position]
         and record.get("source") == sources.address(position)
     )
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keeps other processes from writing the same records; the system releases the lock."""
-    lock_path = path.with_name(f".{path.name}.lock")
-    lock = filelock.FileLock(lock_path, blocking=False, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise UserError(
-            f"{path} is being written by another process, wait until it ends or choose another path"
-        ) from error
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:
-            error.filename = error.filename or str(path)
-            raise
-        print(
-            f"warning: the file system of {path} has no locks ({os.strerror(error.errno)}), make "
-            "sure that no other process writes this file",
-            file=sys.stderr,
-        )
-    try:
-        yield
-    finally:
-        lock_path.unlink(missing_ok=True)  # before the release: another process may lock it then
-        lock.release()
