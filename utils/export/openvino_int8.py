@@ -22,6 +22,7 @@ from utils.inference.metadata import Metadata
 from utils.text import counted
 
 INTEGERS = ("i8", "u8")
+INT8_MAX = 127
 ROUNDING = "FakeQuantize"  # rounds a tensor to the levels of an integer
 
 
@@ -30,7 +31,9 @@ class Quantizer:
 
     Kernels have a scale per channel, activations one per tensor. Everything after the last
     convolutions stays in float, so that scores and boxes are not rounded. nncf also leaves the
-    convolutions of squeeze-and-excite blocks in float, which compute one pixel per image.
+    convolutions of squeeze-and-excite blocks in float, which compute one pixel per image. Their
+    kernels are stored in 8-bit integers: with kernels in float32, a file of MobileNetV3-large has
+    0.37 times the size of float32 instead of 0.26.
 
     Args:
         network: The result of `inference_network`.
@@ -44,15 +47,16 @@ class Quantizer:
     def __init__(self, network: keras.Model, metadata: Metadata, images: CalibrationSet):
         self._float = convert(network, metadata)
         self._quantized = _quantize(self._float, images.canvases)
-        self._left = [
-            node.get_friendly_name()
-            for node in convolutions_in(self._quantized)
-            if not _has_rounded_kernel(node)
-        ]
-        if self._left:
-            count = counted(len(self._left), "convolution")
+        left = [node for node in convolutions_in(self._quantized) if not _has_rounded_kernel(node)]
+        for node in left:
+            _round_kernel(node)
+        self._left = [node.get_friendly_name() for node in left]
+        if left:
+            count = counted(len(left), "convolution")
             print(
-                f"note: nncf leaves {count} of squeeze-and-excite blocks in float", file=sys.stderr
+                f"note: {count} of squeeze-and-excite blocks compute in float with 8-bit kernels, "
+                "since nncf does not quantize them",
+                file=sys.stderr,
             )
 
     def write(self, metadata: Metadata, path: Path) -> None:
@@ -126,6 +130,18 @@ def _has_rounded_kernel(convolution: Any) -> bool:
             return True
         node = node.input_value(0).get_node()
     return node.get_element_type().get_type_name() in INTEGERS
+
+
+def _round_kernel(convolution: Any) -> None:
+    """Stores the kernel of a convolution in integers, with a scale per output channel."""
+    from openvino import opset15 as ops
+
+    kernel = convolution.input_value(1).get_node().get_data()
+    largest = np.abs(kernel).max(axis=tuple(range(1, kernel.ndim)), keepdims=True)
+    scale = np.where(largest > 0, largest, 1) / INT8_MAX
+    rounded = ops.constant(np.int8(np.rint(kernel / scale)))
+    restored = ops.multiply(ops.convert(rounded, "f32"), ops.constant(scale))
+    convolution.input(1).replace_source_output(restored.output(0))
 
 
 def _users(node: Any) -> list[Any]:

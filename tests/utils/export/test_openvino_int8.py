@@ -114,7 +114,7 @@ def test_a_convolution_in_float_is_found(quantizer, metadata, tmp_path):
         openvino_int8.check_kernels(path / "detector.xml", ["conv_dw_1", "conv1"])
 
 
-def test_squeeze_and_excite_blocks_stay_in_float_and_are_named(tmp_path, capsys):
+def test_squeeze_and_excite_blocks_compute_in_float_with_integer_kernels(tmp_path, capsys):
     detector = make_detector("mobilenetv3_small", "v4-tiny", (64, 64))
     for layer in detector.backbone.layers:
         if "squeeze_excite" in layer.name:  # nncf finds these blocks by their offsets
@@ -123,9 +123,30 @@ def test_squeeze_and_excite_blocks_stay_in_float_and_are_named(tmp_path, capsys)
     quantization = Quantization(images.calibration)
     metadata = metadata_of(detector, precision="int8", quantization=quantization)
     quantizer = openvino_int8.Quantizer(inference_network(detector), metadata, images)
-    quantizer.write(metadata, tmp_path / "model_openvino")
-    found = load_model(tmp_path / "model_openvino", RuntimeSettings()).metadata.quantization
-    names = found.float_layers
+    path = tmp_path / "model_openvino"
+    quantizer.write(metadata, path)
+    names = load_model(path, RuntimeSettings()).metadata.quantization.float_layers
     assert len(names) == 2 * 9  # nine blocks (Howard et al. 2019, table 2)
     assert all("squeeze_excite" in name for name in names)
-    assert "nncf leaves 18 convolutions of squeeze-and-excite" in capsys.readouterr().err
+    assert "18 convolutions of squeeze-and-excite blocks compute" in capsys.readouterr().err
+    assert set(kernel_types(path).values()) == {"i8"}
+    expected = keras_outputs(detector, images.canvases)["scores"]
+    assert np.abs(scores_of(path, images.canvases) - expected).max() < 0.02
+
+
+def test_a_rounded_kernel_is_within_half_a_level_of_its_channel():
+    runtime = import_openvino()
+    from openvino import opset15 as ops
+
+    kernel = np.float32([1.27, -0.5, 0.004, 0, 0, 0, 12.7, 0.04, -0.16]).reshape(3, 3, 1, 1)
+    image = ops.parameter([1, 3, 1, 1], np.float32)
+    convolution = ops.convolution(image, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
+    openvino_int8._round_kernel(convolution)
+    model = runtime.Model([convolution], [image])
+    compiled = runtime.compile_model(model, "CPU")
+    identity = [
+        next(iter(compiled(each).values())).ravel()
+        for each in np.eye(3, dtype=np.float32).reshape(3, 1, 3, 1, 1)
+    ]
+    expected = [[1.27, -0.5, 0], [0, 0, 0], [12.7, 0, -0.2]]  # steps of 0.01, none and 0.1
+    np.testing.assert_allclose(np.transpose(identity), expected, atol=1e-6)
