@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 
+import keras
 import pytest
 
 from nets.backbones import list_backbones
@@ -52,6 +53,7 @@ GRID = [
 @functools.lru_cache(maxsize=1)
 def build(backbone, version):
     """The network of a detector, its metadata, images, and what Keras computes for them."""
+    keras.backend.clear_session(free_memory=True)  # hundreds of networks would fill the memory
     detector = make_detector(backbone, version, SIZE)
     canvases = random_canvases(detector, BATCH)
     outputs = keras_outputs(detector, canvases)
