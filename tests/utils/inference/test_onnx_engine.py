@@ -170,3 +170,26 @@ def test_opencv_cannot_read(path, monkeypatch):
     monkeypatch.setattr("utils.inference.engines.onnx.find_spec", lambda name: None)
     with pytest.raises(UserError, match="cannot be run by OpenCV, install ONNX Runtime"):
         load_model(path, RuntimeSettings()).open()
+
+
+def test_opencv_refuses_sigmoids_in_integers(path, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    write_network(path, dataclasses.replace(METADATA, precision="int8"))
+    network = onnx.load(path)
+    constants = (np.float32(1 / 255), "step"), (np.uint8(0), "zero")
+    for value, name in constants:
+        network.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    means = next(node for node in network.graph.node if "images" in node.input)
+    means.input[0] = "restored"
+    for node in (
+        onnx.helper.make_node("DequantizeLinear", ["integers", "step", "zero"], ["restored"]),
+        onnx.helper.make_node(
+            "QuantizeLinear", ["gate", "step", "zero"], ["integers"], "gate/quantized"
+        ),
+        onnx.helper.make_node("Sigmoid", ["images"], ["gate"], "gate"),
+    ):
+        network.graph.node.insert(0, node)
+    onnx.save(network, path)
+    monkeypatch.setattr("utils.inference.engines.onnx.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"sigmoids in INT8, which OpenCV .* computes wrongly"):
+        load_model(path, RuntimeSettings()).open()

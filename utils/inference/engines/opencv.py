@@ -36,6 +36,11 @@ class OpenCVSession:
         level = logs.setLogLevel(logs.LOG_LEVEL_SILENT)
         try:
             self._network = cv2.dnn.readNetFromONNX(str(path), engine=cv2.dnn.ENGINE_NEW)
+            if _has_integer_sigmoids(self._network):
+                raise UserError(
+                    f"{path} has sigmoids in INT8, which OpenCV {cv2.__version__} computes "
+                    "wrongly: install ONNX Runtime (pip install -r requirements-export.txt)"
+                )
             outputs = self.run()
         except cv2.error as error:
             raise UserError(
@@ -52,3 +57,13 @@ class OpenCVSession:
         self._network.setInput(self.images, "images")
         outputs = self._network.forward(self._names)
         return dict(zip(self._names, outputs, strict=True))
+
+
+def _has_integer_sigmoids(network: cv2.dnn.Net) -> bool:
+    """Whether integers represent the output of a sigmoid, as in EfficientNet.
+
+    Then OpenCV 5.0.0 subtracts the zero point of the sigmoid's input twice.
+    """
+    names = network.getLayerNames()
+    types = {name: network.getLayer(number).type for number, name in enumerate(names)}
+    return any(kind == "Sigmoid" and f"{name}/quantized" in types for name, kind in types.items())
