@@ -76,7 +76,7 @@ def _service_worker(page: Mapping[str, bytes], large: Mapping[str, bytes]) -> st
         "VERSION": digest.hexdigest()[:16],
         "POLICY": WEB_POLICY,
         "PAGE": ["./", *page],
-        "LARGE": list(large),
+        "LARGE": {name: len(data) for name, data in large.items()},
     }
     lines = [f"const {name} = {json.dumps(value)};\n" for name, value in constants.items()]
     return "".join(lines) + source

@@ -1,6 +1,6 @@
 // Keeps the files of this folder, so that the page works offline, and allows it to use threads.
 // `export.py` puts VERSION, POLICY, PAGE and LARGE in front: the digest of all files, the
-// Content-Security-Policy, and the paths of small and of large files.
+// Content-Security-Policy, the paths of small files, and the sizes of large ones by path.
 
 const PREFIX = `swapyolo ${registration.scope} `; // an origin can have several such folders
 const CACHE = PREFIX + VERSION;
@@ -13,7 +13,8 @@ const HEADERS = {
 };
 
 const absolute = (path) => new URL(path, registration.scope).href;
-const KNOWN = new Set([...PAGE, ...LARGE].map(absolute));
+const SIZES = new Map(Object.entries(LARGE).map(([path, bytes]) => [absolute(path), bytes]));
+const KNOWN = new Set([...PAGE.map(absolute), ...SIZES.keys()]);
 
 self.oninstall = (event) => {
   self.skipWaiting();
@@ -26,9 +27,9 @@ async function fill() {
   for (const name of await oldCaches()) {
     for (const { url } of await (await caches.open(name)).keys()) loaded.add(url);
   }
-  const paths = [...PAGE, ...LARGE.filter((path) => loaded.has(absolute(path)))];
-  // Servers that state no time of expiry would give the browser reason to use older files.
-  const requests = paths.map((path) => new Request(absolute(path), { cache: "no-cache" }));
+  const urls = [...PAGE.map(absolute), ...[...SIZES.keys()].filter((url) => loaded.has(url))];
+  // Of servers that state no time of expiry, browsers would use older files.
+  const requests = urls.map((url) => new Request(url, { cache: "no-cache" }));
   await (await caches.open(CACHE)).addAll(requests);
 }
 
@@ -53,13 +54,21 @@ function address({ url }) {
   return origin + pathname;
 }
 
+/** Keeps a file, unless it was copied only in part. */
+async function keep(cache, url, response) {
+  const body = await response.blob();
+  if (!SIZES.has(url) || SIZES.get(url) === body.size) {
+    await cache.put(url, new Response(body, { headers: response.headers }));
+  }
+}
+
 async function answer(event) {
   const cache = await caches.open(CACHE);
   const url = address(event.request);
   let response = await cache.match(url);
   if (!response) {
     response = await fetch(new Request(url, { cache: "no-cache" }));
-    if (response.status === 200) event.waitUntil(cache.put(url, response.clone()));
+    if (response.status === 200) event.waitUntil(keep(cache, url, response.clone()));
   }
   const headers = new Headers(response.headers);
   for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
