@@ -33,7 +33,7 @@ async function usesGpu(runtimes, wanted) {
   if (wanted === "wasm" || !runtimes.includes("webgpu")) return false;
   const adapter = await navigator.gpu?.requestAdapter();
   // Without a GPU, browsers may compute on the processor, which is slower than WebAssembly.
-  return Boolean(adapter) && (wanted === "webgpu" || !adapter.info.isFallbackAdapter);
+  return Boolean(adapter) && (wanted === "webgpu" || !adapter.info?.isFallbackAdapter);
 }
 
 async function open(kind, about, bytes, words, threads = 1) {
