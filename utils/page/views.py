@@ -20,7 +20,7 @@ TOKEN = """\
       <button>Use it</button></div>
     </form>
 """
-LINKS = {
+LINKS = {  # as seen from index.html
     "Detect": "",
     "Review": "static/review.html",
     "Curves": "static/curves.html",
