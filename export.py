@@ -1,4 +1,4 @@
-"""Exports a run to SavedModel, ONNX, LiteRT or OpenVINO, and checks exported models."""
+"""Exports a run to SavedModel, ONNX, LiteRT, OpenVINO or a web page, and checks them."""
 
 import argparse
 import json
@@ -48,7 +48,7 @@ def build_parser() -> cli.Parser:
         "--batch",
         type=_batch,
         metavar=f"N|{DYNAMIC}",
-        help="images per call (default: dynamic, for litert 1)",
+        help="images per call (default: dynamic, for litert and web 1)",
     )
     add("--nms", action="store_true", help="make non-maximum suppression part of the model")
     add_threshold_flags(parser)
@@ -129,12 +129,21 @@ def _exporter(args: argparse.Namespace) -> Callable[["Run"], Path]:
 
         path = args.out or run.path / "export" / settings.file_name
         metadata = describe(run, settings, Thresholds(args.conf, args.iou, args.max_boxes))
-        if quantization:
-            from utils.export.quantize import export_quantized
 
-            export_quantized(run, settings, quantization, metadata, path)
+        def write_model(settings: ExportSettings, path: Path) -> None:
+            if quantization:
+                from utils.export.quantize import export_quantized
+
+                export_quantized(run, settings, quantization, metadata, path)
+            else:
+                export_float(run, settings, metadata, path)
+
+        if args.format == "web":
+            from utils.export.web import export_web
+
+            export_web(settings, metadata, path, write_model)
         else:
-            export_float(run, settings, metadata, path)
+            write_model(settings, path)
         if args.format == "onnx":
             from utils.export.triton import write_config
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from utils.models import Model
     from utils.run import Run
 
-INT8_FORMATS = [name for name, each in FORMATS.items() if "int8" in each.precisions]
+# A web page has the same file as ONNX.
+INT8_FORMATS = [
+    name for name, each in FORMATS.items() if "int8" in each.precisions and name != "web"
+]
 DIGITS = 4
 
 

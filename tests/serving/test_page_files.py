@@ -1,16 +1,16 @@
 """The files of the pages: their policy, and what is not among them."""
 
 import re
-from importlib.resources import files
 
 import pytest
 
-STATIC = files("utils.serving") / "static"
-NAMES = sorted(each.name for each in STATIC.iterdir())
+from utils.page.views import service_files
+
+PATHS = ["/" if path == "index.html" else f"/{path}" for path in service_files()]
 NAMESPACE = "http://www.w3.org/2000/svg"
 
 
-@pytest.mark.parametrize("path", ["/", *(f"/static/{name}" for name in NAMES)])
+@pytest.mark.parametrize("path", PATHS)
 def test_policy_allows_only_files_of_the_service(client, path):
     answer = client.get(path)
     assert answer.status_code == 200
@@ -23,14 +23,15 @@ def test_policy_allows_only_files_of_the_service(client, path):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_files_need_no_other_host_and_no_build(client, name):
-    text = client.get(f"/static/{name}").text.replace(NAMESPACE, "")
+@pytest.mark.parametrize("path", PATHS)
+def test_files_need_no_other_host_and_no_build(client, path):
+    text = client.get(path).text.replace(NAMESPACE, "")
     assert not re.search(r"https?://|//[a-z]+\.[a-z]|<style|\son[a-z]+=|<script(?! type)", text)
 
 
 @pytest.mark.parametrize(
-    "name", ["x.js", "..%2fapp.py", "%2e%2e/app.py", "..%5capp.py", "%2fetc%2fpasswd", ""]
+    "name",
+    ["x.js", "..%2fapp.py", "%2e%2e/app.py", "..%5capp.py", "%2fetc%2fpasswd", "", "frame.html"],
 )
 def test_other_files_are_not_served(client, name):
     assert client.get(f"/static/{name}").status_code == 404

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from utils.errors import UserError
 from utils.inference.metadata import Scheme
 
-FormatName = Literal["saved_model", "onnx", "litert", "openvino"]
+FormatName = Literal["saved_model", "onnx", "litert", "openvino", "web"]
 PRECISIONS = get_args(Scheme)
 ACTIVATION_BITS = {"int8": 8, "int16x8": 16}  # of the precisions that are quantized
 
@@ -25,12 +25,14 @@ class Format:
         precisions: Precision schemes that it has.
         free_batch: Whether the number of images per call can be left free.
         nms: Whether its standard operators can suppress boxes of several classes.
+        single: Whether it takes only one image per call, and suppresses boxes by itself.
     """
 
     suffix: str
     precisions: tuple[Scheme, ...]
     free_batch: bool
     nms: bool
+    single: bool = False
 
 
 FORMATS: dict[FormatName, Format] = {
@@ -40,6 +42,7 @@ FORMATS: dict[FormatName, Format] = {
         ".tflite", ("float32", "float16", "int8", "int16x8"), free_batch=False, nms=False
     ),
     "openvino": Format("_openvino", ("float32", "float16", "int8"), free_batch=True, nms=True),
+    "web": Format("_web", ("float32", "float16", "int8"), free_batch=False, nms=False, single=True),
 }
 
 
@@ -68,6 +71,13 @@ class ExportSettings:
             raise UserError(
                 f"--format {self.format} has no {self.precision}, choose "
                 f"{' or '.join(can.precisions)}"
+            )
+        if can.single and self.batch != 1:
+            raise UserError(f"--format {self.format} takes one image per call, remove --batch")
+        if can.single and self.nms:
+            raise UserError(
+                f"--format {self.format} suppresses boxes in the page, remove --nms; --conf and "
+                "--iou are kept"
             )
         if self.batch is None and not can.free_batch:
             raise UserError(f"--format {self.format} needs a fixed --batch, use 1 for example")

@@ -15,6 +15,7 @@ from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
 from utils.text import counted
 
+WEB_MODEL = "detector.onnx"  # in a folder of --format web
 SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".xml": "openvino"}
 
 
@@ -151,6 +152,8 @@ def format_of(path: Path) -> str | None:
     """Returns the format of a model, a name of `utils.export.formats`; None if it is no model."""
     if path.suffix in SUFFIXES:
         return SUFFIXES[path.suffix]
+    if (path / WEB_MODEL).is_file():
+        return "web"
     if path.is_dir() and any(path.glob("*.xml")):
         return "openvino"
     if path.is_dir() and (path / "saved_model.pb").is_file():
@@ -164,6 +167,6 @@ def _runtime(path: Path) -> ModuleType:
     if name is None:
         raise UserError(
             f"{path} is no exported model: specify a .onnx or .tflite file, or a folder of "
-            "OpenVINO or SavedModel"
+            "OpenVINO, SavedModel or --format web"
         )
     return import_module(f"utils.inference.engines.{name}")

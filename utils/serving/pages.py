@@ -1,9 +1,9 @@
-"""The pages for people: files without a build step, which load nothing from other hosts."""
-
-from importlib.resources import files
+"""The routes of the page for people, whose files are those of `utils.page`."""
 
 from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
+
+from utils.page.views import FOLDER, POLICY, service_files
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -11,14 +11,8 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# No inline scripts and styles, so that no name of a file or class can become a part of the page.
-# Pictures are those of the user, as blobs.
-POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
 HEADERS = {
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",  # a new version of the service has a new page
@@ -28,21 +22,20 @@ HEADERS = {
 def make_router() -> APIRouter:
     """Makes the routes of the page at `/` and of its files, which are read once."""
     router = APIRouter(include_in_schema=False)
-    folder = files("utils.serving") / "static"
-    contents = {each.name: each.read_bytes() for each in folder.iterdir()}
+    contents = service_files()
 
-    def answer(name: str) -> Response:
-        kind = TYPES.get(name[name.rfind(".") :])
-        if name not in contents or kind is None:
+    def answer(path: str) -> Response:
+        if path not in contents:
             raise HTTPException(404, "no such file")
-        return Response(contents[name], headers={**HEADERS, "Content-Type": kind})
+        kind = TYPES[path[path.rfind(".") :]]
+        return Response(contents[path], headers={**HEADERS, "Content-Type": kind})
 
     @router.get("/")
     async def page() -> Response:
         return answer("index.html")
 
-    @router.get("/static/{name}")
+    @router.get(f"/{FOLDER}{{name}}")
     async def static(name: str) -> Response:
-        return answer(name)
+        return answer(f"{FOLDER}{name}")
 
     return router

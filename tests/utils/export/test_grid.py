@@ -46,7 +46,7 @@ DEFAULT = {
 # The formats of one network follow each other.
 GRID = [
     pytest.param(*case, marks=[] if case in DEFAULT else [pytest.mark.slow])
-    for case in itertools.product(list_backbones(), VERSIONS, FORMATS)
+    for case in itertools.product(list_backbones(), VERSIONS, RUNTIMES)
 ]
 
 

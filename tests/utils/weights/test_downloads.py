@@ -1,5 +1,6 @@
 """Downloads from a server on this machine that stands in for the publishers."""
 
+import base64
 import errno
 import hashlib
 import json
@@ -12,10 +13,11 @@ import pytest
 
 from nets.backbones import list_backbones, resolve
 from utils.errors import JobError, UserError
-from utils.weights.downloads import fetch
+from utils.weights.downloads import fetch, fetch_package
 
 CONTENT = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+INTEGRITY = f"sha512-{base64.b64encode(hashlib.sha512(CONTENT).digest()).decode()}"
 LISTING = "/api/models/timm/net_100.in1k/tree/main"
 HUB_FILE = "/timm/net_100.in1k/resolve/main/model.safetensors"
 
@@ -178,3 +180,33 @@ def test_error_for_a_read_only_folder_names_it(publisher, monkeypatch, tmp_path)
     url = publisher.serve_on_hub(CONTENT, SHA256)
     with pytest.raises(UserError, match=r"cannot save .*file.*set KERAS_HOME"):
         fetch(url)
+
+
+def test_package_is_saved_once_and_compared_at_each_use(publisher, cache, capsys):
+    url = f"{publisher.url}/net-1.0.0.tgz"
+    publisher.files["/net-1.0.0.tgz"] = CONTENT
+    path = fetch_package(url, INTEGRITY)
+    assert path == cache / "net-1.0.0.tgz"
+    assert path.read_bytes() == CONTENT
+    assert f"note: downloading {url} to {path}" in capsys.readouterr().err
+    assert fetch_package(url, INTEGRITY) == path
+    assert capsys.readouterr().err == ""
+    assert len(publisher.requests) == 1, "the second call reads the saved file"
+    path.write_bytes(CONTENT[1:])
+    with pytest.raises(UserError, match=r"net-1\.0\.0\.tgz is not the published file .*remove it"):
+        fetch_package(url, INTEGRITY)
+
+
+def test_package_that_cannot_be_had_is_an_error_that_says_where_to_put_it(publisher, cache):
+    publisher.files["/net-1.0.0.tgz"] = CONTENT[1:]
+    for url, reason in {
+        f"{publisher.url}/net-1.0.0.tgz": "is not the published file",
+        f"{publisher.url}/other-1.0.0.tgz": "Not Found",
+        "http://192.0.2.1/net-1.0.0.tgz": "tests use no network",
+    }.items():
+        with pytest.raises(UserError, match=reason) as error:
+            fetch_package(url, INTEGRITY)
+        path = cache / url.rpartition("/")[2]
+        assert str(error.value).endswith(f"download it elsewhere and save it as {path}")
+        assert "\n" not in str(error.value)
+    assert files_in(cache) == []

@@ -1,6 +1,7 @@
 // The files to download. JSON and VOC XML have the form that predict.py gives them.
 
 import { classColour, css, inkOn } from "./colours.js";
+import { clamp, roundHalfToEven } from "./numbers.js";
 
 /** The name of a file without its suffix. */
 export const stemOf = (name) => name.replace(/\.[^.]*$/, "") || "picture";
@@ -90,14 +91,6 @@ function wholePixels(box, width, height) {
   const lower = [0, 1].map((i) => clamp(rounded[i], Math.min(1, limits[i] - 1), limits[i] - 1));
   const upper = [0, 1].map((i) => clamp(rounded[i + 2], lower[i] + 1, limits[i]));
   return [...lower, ...upper];
-}
-
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-
-function roundHalfToEven(value) {
-  const below = Math.floor(value);
-  if (value - below === 0.5) return below % 2 ? below + 1 : below;
-  return Math.round(value);
 }
 
 /** Replaces the control characters that XML cannot have, in names of files for example. */

@@ -1,15 +1,14 @@
-// The view at /: detects the objects of pictures, and filters them without further requests.
+// The view that detects the objects of pictures, and filters them without detecting them again.
 
 import { connectCamera } from "./camera.js";
 import { byId, counted, download, make, showError } from "./dom.js";
 import { DetectionTable } from "./detection_table.js";
+import { detect, loadCard, recover } from "./detector.js"; // of the service, or in the browser
 import { jpegOf, jsonOf, stemOf, vocXmlOf } from "./files.js";
-import { askJson, offerToken, ServiceError } from "./service.js";
 import { Stage } from "./stage.js";
 
-const LOWEST = 0.05; // minimum confidence of a request; lower ones give hundreds of boxes
-const MOST_BOXES = 300; // maximum number of detections of a request
-const MEBIBYTE = 2 ** 20;
+const LOWEST = 0.05; // minimum confidence that is asked for; lower ones give hundreds of boxes
+const MOST_BOXES = 300; // maximum number of detections that is asked for
 
 let model = null;
 let lowest = LOWEST;
@@ -30,17 +29,19 @@ function point(index) {
 
 async function loadModel() {
   try {
-    model = await askJson("model");
+    model = await loadCard((text) => (byId("status").textContent = text));
   } catch (error) {
-    if (!offerToken(error, loadModel)) showError(error.message, { Retry: loadModel });
+    byId("status").textContent = "";
+    if (!recover(error, loadModel)) showError(error.message, { Retry: loadModel });
     return;
   }
+  byId("status").textContent = "";
   const { conf, max_boxes } = model.thresholds;
   lowest = model.nms_in_model ? conf : Math.min(LOWEST, conf);
-  mostBoxes = model.nms_in_model ? max_boxes : Math.min(MOST_BOXES, model.limits.max_boxes);
+  mostBoxes = model.nms_in_model ? max_boxes : Math.min(MOST_BOXES, model.limits?.max_boxes ?? MOST_BOXES);
   Object.assign(byId("conf"), { min: lowest, max: 1 });
   byId("conf").value = conf;
-  const why = model.nms_in_model ? "the model has it built in" : "the service is asked once, with this limit";
+  const why = model.nms_in_model ? "the model has it built in" : "each picture is computed once, with this limit";
   byId("conf-note").textContent = `At least ${lowest}: ${why}.`;
   showCard();
   next();
@@ -48,7 +49,6 @@ async function loadModel() {
 
 function showCard() {
   const [height, width] = model.input_size;
-  const { megabytes, megapixels } = model.limits;
   const facts = {
     Network: `${model.backbone}, YOLO${model.yolo}`,
     Input: `${width} x ${height} pixels`,
@@ -56,7 +56,7 @@ function showCard() {
     Precision: model.precision,
     Runtime: model.runtime,
     Weights: model.weights.slice(0, 12),
-    Limits: `${+megabytes.toFixed(1)} MiB and ${+megapixels.toFixed(1)} megapixels per picture`,
+    ...limitsOf(model),
     Version: model.version,
   };
   const entries = Object.entries(facts).flatMap(([name, value]) => [
@@ -68,12 +68,19 @@ function showCard() {
   byId("model-classes").querySelector("p").textContent = model.classes.join(", ");
 }
 
+/** Facts that only one kind of detector has: the limits of a service, or where the files are. */
+function limitsOf({ limits, offline }) {
+  if (offline) return { Offline: offline };
+  const { megabytes, megapixels } = limits;
+  return { Limits: `${+megabytes.toFixed(1)} MiB and ${+megapixels.toFixed(1)} megapixels per picture` };
+}
+
 function add(files) {
   waiting.push(...files);
   next();
 }
 
-/** Sends the files one after another, so that a hundred of them do not fill the queue. */
+/** Takes the files one after another, so that a hundred of them do not fill the queue of a service. */
 async function next() {
   if (busy || !model || !waiting.length) return;
   busy = true;
@@ -81,7 +88,7 @@ async function next() {
   try {
     const rest = waiting.length ? `, ${waiting.length} more wait` : "";
     byId("status").textContent = `Detecting in ${file.name}${rest} …`;
-    const picture = await detect(file);
+    const picture = await pictureOf(file);
     pictures.push(picture);
     show(picture);
   } catch (error) {
@@ -92,16 +99,8 @@ async function next() {
   next();
 }
 
-async function detect(file) {
-  if (file.size > model.limits.megabytes * MEBIBYTE) {
-    throw new ServiceError(
-      `It has ${(file.size / MEBIBYTE).toFixed(1)} MiB, more than the ${model.limits.megabytes} MiB that the service takes.`,
-    );
-  }
-  const body = new FormData();
-  body.append("images", file, file.name);
-  const path = `predict?conf=${lowest}&max_boxes=${mostBoxes}`;
-  const [{ width, height, detections }] = await askJson(path, { method: "POST", body });
+async function pictureOf(file) {
+  const { width, height, detections } = await detect(file, lowest, mostBoxes);
   const found = detections.map((each) => ({ ...each, colour: model.classes.indexOf(each.label) }));
   return { name: file.name, url: URL.createObjectURL(file), width, height, detections: found };
 }
@@ -110,7 +109,7 @@ function fail(error, file) {
   const retry = () => add([file]);
   byId("status").textContent = "";
   if (current) tell();
-  if (offerToken(error, retry)) return;
+  if (recover(error, retry)) return;
   showError(`${file.name}: ${error.message}`, { Retry: retry });
 }
 
@@ -188,7 +187,7 @@ function refresh() {
 
 function tell() {
   const shown = shownOf(current);
-  const limit = current.detections.length >= mostBoxes ? ` The service gives the ${mostBoxes} best.` : "";
+  const limit = current.detections.length >= mostBoxes ? ` Only the ${mostBoxes} best are found.` : "";
   byId("status").textContent = `${current.name}: ${counted(shown.length, "object")} shown.${limit}`;
 }
 
