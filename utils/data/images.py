@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -14,7 +13,7 @@ from PIL import Image
 
 from utils.data.png import SIGNATURE, without_metadata
 from utils.errors import UserError
-from utils.files import written_whole
+from utils.files import check_regular, written_whole
 
 # Number of threads that decode images. On two cores, two threads keep up with a network. A GPU
 # needs more: a photo of twelve megapixels takes a core about 25 ms even at 1/8 of its size.
@@ -38,13 +37,6 @@ SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 MIRRORS_X = (2, 3, 6, 7)  # those that then reverse x
 MIRRORS_Y = (3, 4, 7, 8)
 
-SPECIAL_FILES = {
-    stat.S_ISDIR: "folder",
-    stat.S_ISFIFO: "named pipe",
-    stat.S_ISSOCK: "socket",
-    stat.S_ISCHR: "device",
-    stat.S_ISBLK: "device",
-}
 FILE_TYPE_BOX = b"ftyp"  # in HEIC and AVIF files, at byte 4
 # Of ISO/IEC 23008-12; `mif1` and `msf1` can also begin an AVIF file, which Pillow recognizes.
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -53,7 +45,7 @@ OTHER_IMAGE_SUFFIXES = (
     *(".j2k", ".jpx", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"),
 )
 # What Pillow raises for damaged files, besides OSError.
-DAMAGED = (SyntaxError, ValueError, LookupError, EOFError, struct.error)
+DAMAGED = (SyntaxError, ValueError, LookupError, EOFError, struct.error, RuntimeError)
 
 # Images are already decoded in parallel, and OpenCV's own threads would only compete. Its messages
 # about damaged files do not contain the file name; the errors raised here do.
@@ -147,19 +139,6 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise UserError(_why_unreadable(path, _first_bytes(path))) from error
     except DAMAGED as error:
         raise UserError(_why_unreadable(path, _first_bytes(path))) from error
-
-
-def check_regular(path: Path) -> None:
-    """Checks that a path is a regular file: reading a pipe or a device could take forever.
-
-    Raises:
-        UserError: It is something else.
-        OSError: There is no such path, or it is not accessible.
-    """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = next((name for test, name in SPECIAL_FILES.items() if test(mode)), "special file")
-        raise UserError(f"cannot read {path}: it is a {kind}, specify a regular file")
 
 
 def _check_pixels(path: Path, size: tuple[int, int]) -> None:

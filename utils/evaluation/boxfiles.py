@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.data.annotation import Sample
+from utils.data.borders import MAX_CORNER
 from utils.data.imagesets import read_text
 from utils.errors import UserError
 from utils.inference.detections import Detections
@@ -23,7 +24,6 @@ GROUND_TRUTH_FOLDER, DETECTION_FOLDER = "ground-truth", "detection-results"
 GROUND_TRUTH_FORMAT = "class xmin ymin xmax ymax [difficult]"
 DETECTION_FORMAT = "class score xmin ymin xmax ymax"
 DIFFICULT = "difficult"
-MAX_CORNER = 2**24  # pixels on both sides of 0; up to here, float32 represents whole pixels exactly
 
 
 class BoxFiles(NamedTuple):
