@@ -49,6 +49,7 @@ def reading(path: Path, remedy: str = REMEDY) -> Iterator[None]:
         UserError: The file is damaged or cannot be read.
     """
     try:
+        path.open("rb").close()  # safetensors would say that there is no such file
         yield
     except PermissionError as error:
         raise UserError(f"no permission to read {path}, change its permissions") from error

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-SHORT, LONG = 25, 10_000
+SHORT, LONG = 10, 10_000
 LONGEST = 7200  # seconds of a long run
 
 # What hypothesis warns of says nothing here: large files, slow readers, and a folder of the test

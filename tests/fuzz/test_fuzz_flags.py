@@ -6,7 +6,6 @@ import io
 import itertools
 import math
 
-import pytest
 from hypothesis import strategies as st
 
 from tests.fuzzing import WORDS, check_line, limits
@@ -26,18 +25,19 @@ def check_values(namespace):
                 assert math.isfinite(each) and abs(each) <= 2**32, name
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_flags(fuzz, script):
-    parser = importlib.import_module(script).build_parser()
-    flags = sorted(parser._option_string_actions)
-    words = st.sampled_from(flags) | VALUES
-    words |= st.builds("{}={}".format, st.sampled_from(flags), VALUES)
-    pairs = st.tuples(st.sampled_from(flags), VALUES).map(list)
-    lines = st.lists(pairs | words.map(lambda word: [word]), max_size=4).map(
-        lambda parts: [*itertools.chain(*parts)]
-    )
+def command_line(parser):
+    """Draws words of a command line."""
+    flags = st.sampled_from(sorted(parser._option_string_actions))
+    words = flags | VALUES | st.builds("{}={}".format, flags, VALUES)
+    parts = st.lists(st.tuples(flags, VALUES) | st.tuples(words), max_size=4)
+    return parts.map(lambda parts: [*itertools.chain(*parts)])
 
-    def check(words):
+
+def test_flags(fuzz):
+    parsers = [importlib.import_module(script).build_parser() for script in SCRIPTS]
+
+    def check(parser_and_words):
+        parser, words = parser_and_words
         out, err = io.StringIO(), io.StringIO()
         try:
             with limits(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -50,4 +50,5 @@ def test_flags(fuzz, script):
                 assert out.getvalue()  # --help or --version
         assert not (err.getvalue() and out.getvalue())
 
-    fuzz(check, words=lines)
+    lines = [st.tuples(st.just(parser), command_line(parser)) for parser in parsers]
+    fuzz(check, parser_and_words=st.one_of(lines))
