@@ -14,6 +14,7 @@ from utils.data.anchors import load_anchors
 from utils.data.annotation import read_samples
 from utils.data.classes import find_classes, read_classes
 from utils.data.formats.coco import read_coco
+from utils.data.formats.convert import convert_to_voc
 from utils.data.formats.detect import detect_format
 from utils.data.formats.yolo import read_yolo
 from utils.data.images import read_image
@@ -200,6 +201,21 @@ def test_lists_of_names_that_are_not_utf_8(tmp_path):
     ):
         write_set_list(path, ["a", NOT_UTF8])
     assert not path.exists()
+
+
+def test_notes_are_one_line(tmp_path):
+    add_picture(tmp_path / "yolo" / "images" / "a.png")
+    add_labels(tmp_path / "yolo" / "labels" / "a.txt", "0 0.5 0.5 0.5 0.5")
+    (tmp_path / "yolo" / "data.yaml").write_text('nc: 1\ntrain: images\nval: "a\\u2028b"\n')
+    done = convert_to_voc(tmp_path / "yolo", "yolo", tmp_path / "out", copy=False)
+    assert any(note.endswith("val is a b, which does not exist") for note in done.notes)
+    assert all(len(note.splitlines()) == 1 for note in done.notes)
+
+
+def test_second_net_of_a_cfg(tmp_path):
+    (tmp_path / "a.cfg").write_text("[net]\n[net]\n")
+    with pytest.raises(UserError, match="line 2: a second .net., remove it"):
+        read_cfg(tmp_path / "a.cfg")
 
 
 def test_faults_are_one_line(tmp_path):

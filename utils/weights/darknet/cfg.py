@@ -124,6 +124,8 @@ def read_cfg(path: Path) -> list[Section]:
         raise UserError(f"{path} does not begin with [net], name a .cfg of Darknet")
     for section in sections:
         _check(section)
+    if again := [section for section in sections[1:] if section.kind == "net"]:
+        raise UserError(f"{again[0].where}: a second [net], remove it")
     return sections
 
 
