@@ -203,6 +203,13 @@ def test_lists_of_names_that_are_not_utf_8(tmp_path):
     assert not path.exists()
 
 
+def test_lines_of_an_image_set_that_are_only_a_folder(tmp_path):
+    add_image(tmp_path / "VOC2007", "a")
+    add_list(tmp_path / "VOC2007", "train", ["a", "data/", "x/.png"])
+    names = [ref.image_id for ref in list_images(tmp_path, "train")]
+    assert names == ["a", "data/", ".png"]
+
+
 def test_notes_are_one_line(tmp_path):
     add_picture(tmp_path / "yolo" / "images" / "a.png")
     add_labels(tmp_path / "yolo" / "labels" / "a.txt", "0 0.5 0.5 0.5 0.5")
@@ -214,7 +221,7 @@ def test_notes_are_one_line(tmp_path):
 
 def test_second_net_of_a_cfg(tmp_path):
     (tmp_path / "a.cfg").write_text("[net]\n[net]\n")
-    with pytest.raises(UserError, match="line 2: a second .net., remove it"):
+    with pytest.raises(UserError, match=r"line 2: a second \[net\], remove it"):
         read_cfg(tmp_path / "a.cfg")
 
 

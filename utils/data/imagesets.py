@@ -214,7 +214,8 @@ def _parse_line(line: str, known: Collection[str]) -> tuple[str, str]:
         folder, _, name = text.replace("\\", "/").rpartition("/")
         stem, dot, suffix = name.rpartition(".")
         is_file = dot + suffix.lower() in (*IMAGE_SUFFIXES, ".xml")
-        candidates += [(text, ""), (name, folder), *([(stem, folder)] if is_file else [])]
+        candidates += [(text, ""), *([(name, folder)] if name else [])]
+        candidates += [(stem, folder)] if is_file and stem else []
     return next((each for each in candidates if each[0] in known), candidates[-1])
 
 
