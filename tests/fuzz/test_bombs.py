@@ -98,6 +98,13 @@ def test_progressive_jpeg_with_many_scans(tmp_path):
     assert "too many scans" in refused(read_image, path)
 
 
+def test_image_of_another_size_than_its_header_said(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (31, 20)).save(path)
+    assert read_image(path, size=(20, 31)).shape == (20, 31, 3)
+    assert "orientation is ambiguous" in refused(read_image, path, None, (31, 20))
+
+
 def test_reducing_takes_the_same_pixels_in_strips(monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, (45, 31, 3), np.uint8)
     whole = decode_image(np.frombuffer(encode_image(image, ".png"), np.uint8), PurePath("a"), 8)

@@ -205,7 +205,8 @@ def read_image(
         uint8 (h, w, 3), RGB.
 
     Raises:
-        UserError: The file is damaged, or see `read_image_header`.
+        UserError: The file is damaged, or of another size than its header says, or see
+            `read_image_header`.
     """
     if size:
         check_regular(path)
@@ -213,7 +214,13 @@ def read_image(
     else:
         size = read_image_size(path)
     factor = reduction(size, min_size) if min_size else 1
-    return decode_image(np.fromfile(path, np.uint8), path, factor)
+    image = decode_image(np.fromfile(path, np.uint8), path, factor)
+    # Pillow and OpenCV can disagree on a file with two headers; boxes would be misplaced.
+    if image.shape[:2] != tuple(-(-side // factor) for side in size):
+        raise UserError(
+            f"cannot read image {path}: its size or orientation is ambiguous; save it again"
+        )
+    return image
 
 
 def decode_image(data: np.ndarray, name: PurePath, factor: int = 1) -> np.ndarray:
