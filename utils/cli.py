@@ -22,7 +22,7 @@ from utils.streams import (
     open_closed_streams,
     silent_stderr,
 )
-from utils.text import did_you_mean
+from utils.text import did_you_mean, one_line
 
 REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
@@ -271,5 +271,5 @@ def _print_one_line(
 
 def _print_error(message: str) -> None:
     with contextlib.suppress(OSError):  # the exit code still reports the error
-        print(" ".join(message.split()), file=sys.stderr)
+        print(one_line(message), file=sys.stderr)
     drop_unwritable_output()

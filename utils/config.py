@@ -14,6 +14,7 @@ from nets.choices import check_choices
 from nets.conventions import Convention
 from nets.versions import YoloVersion
 from utils.errors import UserError
+from utils.files import check_regular
 from utils.precision import AUTO, PrecisionFlag
 from utils.text import did_you_mean
 
@@ -189,8 +190,9 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        UserError: The file is damaged.
+        UserError: The file is damaged, or not a regular file.
     """
+    check_regular(path)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -263,7 +265,7 @@ def _field_from_json(kind: Any, value: Any, where: str) -> Any:
         pairs = zip(choices, value, strict=True)
         return tuple(_field_from_json(choice, item, where) for choice, item in pairs)
     if origin is Literal:
-        if value not in choices:
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
             raise UserError(f"{where} is {reprlib.repr(value)}; {_choose(choices, value)}")
         return value
     options = choices if origin in (types.UnionType, typing.Union) else (kind,)

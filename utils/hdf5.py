@@ -18,10 +18,13 @@ def read_values(dataset: h5py.Dataset, file: h5py.File) -> np.ndarray:
         file: The file that was opened.
 
     Raises:
-        ValueError: The values are in another file, or there are fewer than the shape says.
+        ValueError: The values are in another file, are no real numbers, or there are fewer than
+            the shape says.
     """
     if dataset.file != file or dataset.external or dataset.is_virtual:
         raise ValueError(f"the values of {dataset.name} are in another file")
+    if dataset.dtype.kind not in "fiub":
+        raise ValueError(f"{dataset.name} has no real numbers, but {dataset.dtype}")
     if dataset.nbytes > MAX_RATIO * dataset.id.get_storage_size():
         raise ValueError(f"{dataset.name} has fewer values than its shape {dataset.shape} says")
     return np.asarray(dataset[()])

@@ -4,6 +4,7 @@ The key of a tensor is "layer/index", the name of its layer and its index in `la
 """
 
 import contextlib
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +19,20 @@ LayerTensors = dict[str, tuple[str, np.ndarray]]
 
 REMEDY = "get it again or train again"  # if a file of weights is damaged
 
-# What libraries raise for a damaged file. h5py raises any of the first six.
+# What libraries raise for a damaged file. h5py raises any of the first six. Torch interprets
+# pickles in Python, and any error of its own code can be the result.
 SIGNS_OF_DAMAGE = (
     OSError,
     RuntimeError,
-    KeyError,
+    LookupError,
     ValueError,
     TypeError,
     MemoryError,
     EOFError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    struct.error,
     SafetensorError,
 )
 
@@ -43,6 +49,7 @@ def reading(path: Path, remedy: str = REMEDY) -> Iterator[None]:
         UserError: The file is damaged or cannot be read.
     """
     try:
+        path.open("rb").close()  # safetensors would say that there is no such file
         yield
     except PermissionError as error:
         raise UserError(f"no permission to read {path}, change its permissions") from error

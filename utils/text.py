@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 # Most file systems allow 255 bytes, of which numbers, suffixes and prefixes need some.
 MAX_FILE_NAME = 100  # characters
 MAX_FILE_NAME_BYTES = 180
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+MAX_LINE = 1000  # characters of a message, of which most are from the input
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 FORBIDDEN_IN_FILE_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 
@@ -37,6 +38,17 @@ def printable(text: str) -> str:
     """
     text = CONTROL_CHARACTERS.sub(lambda each: each[0].encode("unicode_escape").decode(), text)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    """Turns a message into one line that a terminal can print, whatever input it quotes.
+
+    Spaces are joined, control characters are escaped, and long messages are cut in the middle,
+    since their end says what to do.
+    """
+    line = printable(" ".join(text.split()))
+    half = MAX_LINE // 2
+    return line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def clean_file_name(text: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from nets.versions import ANCHORS_PER_LEVEL
 from utils.data.annotation import Sample
 from utils.data.letterbox import Letterbox
+from utils.files import check_regular
 
 RESTARTS = 5
 MAX_ROUNDS = 100
@@ -29,8 +30,11 @@ def load_anchors(path: str | PathLike[str]) -> np.ndarray:
 
     Raises:
         ValueError: The file does not contain nine or six pairs of positive numbers.
+        UserError: It is not a regular file.
     """
-    words = [word for word in re.split(r"[,\s]+", Path(path).read_text(encoding="utf-8")) if word]
+    path = Path(path)
+    check_regular(path)
+    words = [word for word in re.split(r"[,\s]+", path.read_text(encoding="utf-8")) if word]
     try:
         anchors = np.array(words, np.float32)
     except ValueError as error:

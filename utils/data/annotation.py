@@ -163,6 +163,9 @@ def _read_image(
     if image is None and annotation is None:
         path = _image_name(ref)
         return None, [Fault(NO_SUCH_IMAGE, path, "listed, but there is no file of this name")]
+    if ref.image_id.splitlines() != [ref.image_id.strip()]:
+        detail = "a line of a list cannot hold its name, rename it and its annotation"
+        return None, [Fault(UNREADABLE_IMAGE, image or annotation, detail)]
     if image is None:
         return None, [Fault(LONE_ANNOTATION, annotation)]
     if annotation is None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+MAX_CORNER = 2**24  # pixels on both sides of 0; up to here, float32 represents whole pixels exactly
+
 
 def reachable_iou(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Computes the IoU of each box with its own part inside the image.

@@ -1,5 +1,6 @@
 """Reads the names of the classes from a file or from the annotations."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,11 +19,11 @@ def read_classes(path: Path) -> list[str]:
     Raises:
         UserError: The file has no name, contains a name twice, or is not UTF-8.
     """
-    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    names = [" ".join(line.split()) for line in read_text(path).splitlines() if line.strip()]
     if not names:
         raise UserError(f"no class in {path}: write one name per line")
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        [(twice, _)] = Counter(names).most_common(1)
         raise UserError(f"class {twice!r} occurs twice in {path}: remove one")
     return names
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files import written_whole
-from utils.text import printable
+from utils.text import one_line, printable
 
 LONE_IMAGE = "image without annotation"
 LONE_ANNOTATION = "annotation without image"
@@ -84,8 +84,8 @@ class Fault:
 
     def __str__(self) -> str:
         if str(self.path) in self.detail:
-            return self.detail
-        return f"{self.path}: {self.detail or self.kind}"
+            return one_line(self.detail)
+        return one_line(f"{self.path}: {self.detail or self.kind}")
 
 
 def fault_lines(faults: Sequence[Fault]) -> str:

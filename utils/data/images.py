@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -12,9 +11,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from utils.data.jpeg import count_scanned_pixels
 from utils.data.png import SIGNATURE, without_metadata
 from utils.errors import UserError
-from utils.files import written_whole
+from utils.files import check_regular, written_whole
 
 # Number of threads that decode images. On two cores, two threads keep up with a network. A GPU
 # needs more: a photo of twelve megapixels takes a core about 25 ms even at 1/8 of its size.
@@ -32,19 +32,16 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "GIF", "PPM
 # Pillow's limit for what it calls a decompression bomb: a quarter of a gigabyte in three channels
 # of 8 bits, of which decoding and resizing need several copies.
 MAX_PIXELS = 178_956_970
+# Decoders of these formats need 8 to 17 bytes per pixel: for them, the limit is divided.
+LIMIT_DIVISORS = {"AVIF": 3, "JPEG2000": 3, "GIF": 2}
+MAX_SCANNED_PIXELS = 40 * MAX_PIXELS  # of a progressive JPEG; takes about 7 s
+STRIP = 512  # rows that are reduced at once, a multiple of 8
 
 EXIF_ORIENTATION = 0x0112
 SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 MIRRORS_X = (2, 3, 6, 7)  # those that then reverse x
 MIRRORS_Y = (3, 4, 7, 8)
 
-SPECIAL_FILES = {
-    stat.S_ISDIR: "folder",
-    stat.S_ISFIFO: "named pipe",
-    stat.S_ISSOCK: "socket",
-    stat.S_ISCHR: "device",
-    stat.S_ISBLK: "device",
-}
 FILE_TYPE_BOX = b"ftyp"  # in HEIC and AVIF files, at byte 4
 # Of ISO/IEC 23008-12; `mif1` and `msf1` can also begin an AVIF file, which Pillow recognizes.
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -53,7 +50,7 @@ OTHER_IMAGE_SUFFIXES = (
     *(".j2k", ".jpx", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"),
 )
 # What Pillow raises for damaged files, besides OSError.
-DAMAGED = (SyntaxError, ValueError, LookupError, EOFError, struct.error)
+DAMAGED = (SyntaxError, ValueError, LookupError, EOFError, struct.error, RuntimeError)
 
 # Images are already decoded in parallel, and OpenCV's own threads would only compete. Its messages
 # about damaged files do not contain the file name; the errors raised here do.
@@ -81,11 +78,12 @@ def read_image_header(path: Path) -> tuple[tuple[int, int], int]:
 
     Raises:
         UserError: The file is not a regular file, not an image of a supported format, or has more
-            than `MAX_PIXELS` pixels.
+            than `MAX_PIXELS` pixels, or a part of it in formats that need more memory.
     """
     with opened(path) as image:
         size, orientation = _header_of(image)
-    _check_pixels(path, size)
+        most = MAX_PIXELS // LIMIT_DIVISORS.get(image.format, 1)
+    _check_pixels(path, size, most)
     return size, orientation
 
 
@@ -149,24 +147,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise UserError(_why_unreadable(path, _first_bytes(path))) from error
 
 
-def check_regular(path: Path) -> None:
-    """Checks that a path is a regular file: reading a pipe or a device could take forever.
-
-    Raises:
-        UserError: It is something else.
-        OSError: There is no such path, or it is not accessible.
-    """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = next((name for test, name in SPECIAL_FILES.items() if test(mode)), "special file")
-        raise UserError(f"cannot read {path}: it is a {kind}, specify a regular file")
-
-
-def _check_pixels(path: Path, size: tuple[int, int]) -> None:
+def _check_pixels(path: Path, size: tuple[int, int], most: int = MAX_PIXELS) -> None:
     height, width = size
-    if height * width > MAX_PIXELS:
+    if height * width > most:
         raise UserError(
-            f"cannot read image {path}: {width}x{height} is more than {MAX_PIXELS:,} pixels; "
+            f"cannot read image {path}: {width}x{height} is more than {most:,} pixels; "
             "reduce it or cut it into tiles"
         )
 
@@ -220,7 +205,8 @@ def read_image(
         uint8 (h, w, 3), RGB.
 
     Raises:
-        UserError: The file is damaged, or see `read_image_header`.
+        UserError: The file is damaged, or of another size than its header says, or see
+            `read_image_header`.
     """
     if size:
         check_regular(path)
@@ -228,7 +214,13 @@ def read_image(
     else:
         size = read_image_size(path)
     factor = reduction(size, min_size) if min_size else 1
-    return decode_image(np.fromfile(path, np.uint8), path, factor)
+    image = decode_image(np.fromfile(path, np.uint8), path, factor)
+    # Pillow and OpenCV can disagree on a file with two headers; boxes would be misplaced.
+    if image.shape[:2] != tuple(-(-side // factor) for side in size):
+        raise UserError(
+            f"cannot read image {path}: its size or orientation is ambiguous; save it again"
+        )
+    return image
 
 
 def decode_image(data: np.ndarray, name: PurePath, factor: int = 1) -> np.ndarray:
@@ -247,19 +239,30 @@ def decode_image(data: np.ndarray, name: PurePath, factor: int = 1) -> np.ndarra
     """
     try:
         if data[:2].tobytes() == b"\xff\xd8":  # JPEG: only its decoder is faster at a reduced size
+            if count_scanned_pixels(data.tobytes()) > MAX_SCANNED_PIXELS:
+                raise UserError(
+                    f"cannot read image {name}: it has too many scans; save it again or remove it"
+                )
             return _decode(data, factor, name)
         image = _decode(data, 1, name)
         if data[4:8].tobytes() == FILE_TYPE_BOX:  # AVIF's decoder does not apply the orientation
             image = _upright(image, read_header(data.tobytes(), name)[1])
     except cv2.error as error:
         raise UserError(f"cannot read image {name}: {error.err}; replace or remove it") from error
-    if factor > 1:
-        height, width = image.shape[:2]
-        image = cv2.copyMakeBorder(
-            image, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE
-        )
-        image = cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
-    return image
+    return _reduced(image, factor) if factor > 1 else image
+
+
+def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
+    """Averages squares of pixels. Only a strip is padded at once, so that there is no copy."""
+    height, width = image.shape[:2]
+    reduced = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
+    for top in range(0, height, STRIP):
+        strip = image[top : top + STRIP]
+        bottom = -len(strip) % factor
+        strip = cv2.copyMakeBorder(strip, 0, bottom, 0, -width % factor, cv2.BORDER_REPLICATE)
+        strip = cv2.resize(strip, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+        reduced[top // factor :][: len(strip)] = strip
+    return reduced
 
 
 def _decode(data: np.ndarray, factor: int, path: PurePath) -> np.ndarray:

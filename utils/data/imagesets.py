@@ -11,9 +11,9 @@ from pathlib import Path
 from utils.data.formats.detect import conversion_hint
 from utils.data.images import IMAGE_SUFFIXES
 from utils.errors import UserError
-from utils.files import written_whole
+from utils.files import check_regular, written_whole
 
-CLASS_COLUMN = re.compile(r"(.+?)\s+(?:-1|0|1)$")  # in lists of one class, such as cat_train.txt
+CLASS_COLUMN = ("-1", "0", "1")  # in lists of one class, such as cat_train.txt
 NOT_JUST_AN_ID = re.compile(r"[/\\.]|\s(?:-1|0|1)$")  # folder, suffix or second column
 
 
@@ -106,10 +106,20 @@ def set_lists(voc_dir: Path) -> dict[str, Path]:
 
 
 def write_set_list(path: Path, image_ids: Iterable[str]) -> None:
-    """Writes the list of an image set; its folder is created if it does not exist."""
+    """Writes the list of an image set; its folder is created if it does not exist.
+
+    Raises:
+        UserError: A name is not UTF-8.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as (part,):
-        part.write_text("".join(f"{image_id}\n" for image_id in image_ids), encoding="utf-8")
+        try:
+            part.write_text("".join(f"{image_id}\n" for image_id in image_ids), encoding="utf-8")
+        except UnicodeEncodeError as error:
+            name = error.object.splitlines()[error.object[: error.start].count("\n")]
+            raise UserError(
+                f"cannot write {path}: the name {name!r} is not UTF-8, rename the image"
+            ) from error
 
 
 def list_images(data: Path, spec: str) -> list[ImageRef]:
@@ -197,13 +207,15 @@ def _parse_line(line: str, known: Collection[str]) -> tuple[str, str]:
     Returns:
         Name of the image, and its folder or an empty string.
     """
-    without_column = CLASS_COLUMN.sub(r"\1", line)
+    name, *column = line.rsplit(maxsplit=1)
+    without_column = name if column and column[0] in CLASS_COLUMN else line
     candidates = []
     for text in dict.fromkeys((line, without_column)):
         folder, _, name = text.replace("\\", "/").rpartition("/")
         stem, dot, suffix = name.rpartition(".")
         is_file = dot + suffix.lower() in (*IMAGE_SUFFIXES, ".xml")
-        candidates += [(text, ""), (name, folder), *([(stem, folder)] if is_file else [])]
+        candidates += [(text, ""), *([(name, folder)] if name else [])]
+        candidates += [(stem, folder)] if is_file and stem else []
     return next((each for each in candidates if each[0] in known), candidates[-1])
 
 
@@ -211,9 +223,10 @@ def read_text(path: Path) -> str:
     """Reads a text file in UTF-8, with or without a byte order mark.
 
     Raises:
-        UserError: The file is in another encoding.
+        UserError: The file is in another encoding, or not a regular file.
     """
+    check_regular(path)
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: save it as UTF-8") from error

@@ -1,5 +1,6 @@
 """Reads the objects of a VOC annotation file, and finds its faults."""
 
+import codecs
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ import defusedxml.ElementTree
 import numpy as np
 from defusedxml import DefusedXmlException
 
-from utils.data.borders import clip_box, reachable_iou
+from utils.data.borders import MAX_CORNER, clip_box, reachable_iou
 from utils.data.faults import (
     CROSSES_BORDER,
     EMPTY_BOX,
@@ -26,7 +27,6 @@ from utils.data.faults import (
     UNKNOWN_CLASS,
     Fault,
 )
-from utils.data.images import check_regular
 from utils.data.orientation import (
     BORDER_SLACK,
     UNKNOWN_FRAME,
@@ -37,6 +37,7 @@ from utils.data.orientation import (
     rotate_box,
 )
 from utils.errors import UserError
+from utils.files import check_regular
 from utils.text import counted
 
 # Scores compare detections with boxes as annotated, like VOC's development kit and pycocotools, but
@@ -45,6 +46,9 @@ FOUND_IOU = 0.5
 MIN_SIDE = 1 - 1e-6  # pixels; 1.0248 - 0.0248 is less than 1 in floating point
 ROOT = "annotation"  # the tag of the outermost element
 CROWD = "iscrowd"  # a tag of objects that only `convert_dataset.py` writes
+MAX_BYTES = 2**25  # of a file; the parser needs up to 25 times as much memory
+# Of Python's encodings, those that take quadratic time. They are for names of hosts.
+SLOW_ENCODINGS = ("idna", "punycode")
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
 
 
@@ -72,12 +76,19 @@ def parse_xml(path: Path) -> Element:
         OSError: The file cannot be read.
     """
     check_regular(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(
+            f"cannot read annotation {path}: it has more than {MAX_BYTES:,} bytes; remove it"
+        )
     data = path.read_bytes()
     declared = DECLARED_ENCODING.match(data)
     try:
         if declared and not declared[1].lower().startswith(b"utf"):
             # Of the encodings for Chinese, Japanese and Korean, the parser supports only Unicode.
-            data = data.decode(declared[1].decode())
+            encoding = codecs.lookup(declared[1].decode()).name
+            if encoding in SLOW_ENCODINGS:
+                raise LookupError(f"the encoding {encoding} is not supported")
+            data = data.decode(encoding)
         root = defusedxml.ElementTree.fromstring(data)
     except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
         raise UserError(f"cannot read annotation {path}: {error}; repair or remove it") from error
@@ -92,8 +103,11 @@ def parse_xml(path: Path) -> Element:
 
 
 def class_name(node: Element) -> str:
-    """Returns the class name of an `object` element; empty if it has none."""
-    return (node.findtext("name") or "").strip()
+    """Returns the class name of an `object` element; empty if it has none.
+
+    Spaces are joined: class files have a name per line, so a name must not end one.
+    """
+    return " ".join((node.findtext("name") or "").split())
 
 
 def read_frame(path: Path, image: ImageLayout) -> Frame | None:
@@ -205,6 +219,8 @@ def box_fault(
     reason = f" in an image of {image}"
     if not all(map(math.isfinite, box)):
         return NO_BOX, ""
+    if max(map(abs, box)) > MAX_CORNER:
+        return NO_BOX, f": more than {MAX_CORNER} pixels away"
     inside = clip_box(box, image.width, image.height)
     if box[2] - box[0] < MIN_SIDE or box[3] - box[1] < MIN_SIDE:
         return EMPTY_BOX, ""

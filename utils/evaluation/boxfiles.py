@@ -14,16 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.data.annotation import Sample
+from utils.data.borders import MAX_CORNER
 from utils.data.imagesets import read_text
 from utils.errors import UserError
 from utils.inference.detections import Detections
-from utils.text import first_few, unique_file_names
+from utils.text import first_few, one_line, unique_file_names
 
 GROUND_TRUTH_FOLDER, DETECTION_FOLDER = "ground-truth", "detection-results"
 GROUND_TRUTH_FORMAT = "class xmin ymin xmax ymax [difficult]"
 DETECTION_FORMAT = "class score xmin ymin xmax ymax"
 DIFFICULT = "difficult"
-MAX_CORNER = 2**24  # pixels on both sides of 0; up to here, float32 represents whole pixels exactly
 
 
 class BoxFiles(NamedTuple):
@@ -112,7 +112,7 @@ def read_box_files(truth_folder: Path, detection_folder: Path) -> BoxFiles:
         notes.append(f"no ground truth file for {first_few(extra)}: these images are not scored")
     samples = [_sample(truth_files[file], rows, labels) for file, rows in truths.items()]
     detections = [_detections(rows, labels) for rows in found.values()]
-    return BoxFiles(samples, detections, classes, notes)
+    return BoxFiles(samples, detections, classes, [one_line(note) for note in notes])
 
 
 def _sample(path: Path, rows: Sequence[Row], labels: dict[str, int]) -> Sample:

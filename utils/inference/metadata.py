@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nets.choices import check_choices
-from nets.versions import Anchors, check_input_size
+from nets.versions import STRIDES, Anchors, check_input_size
 from utils.config import Resize, from_json, parse_json
 from utils.errors import UserError
 from utils.inference.thresholds import DEFAULT_THRESHOLDS, Thresholds
@@ -130,6 +130,10 @@ class Metadata:
         check_input_size(self.input_size)
         if not self.classes:
             raise ValueError("classes is empty")
+        if not 1 <= len(self.anchors) <= len(STRIDES) or not all(self.anchors):
+            raise ValueError(f"anchors must have one to {len(STRIDES)} levels, none of them empty")
+        if min(side for level in self.anchors for pair in level for side in pair) <= 0:
+            raise ValueError("anchors must be greater than 0")
         if self.batch is not None and self.batch < 1:
             raise ValueError(f"batch is {self.batch}, it must be at least 1")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import overload
 from urllib.parse import urlsplit
 
-from utils.data.images import IMAGE_SUFFIXES, check_regular
+from utils.data.images import IMAGE_SUFFIXES
 from utils.errors import UserError
+from utils.files import check_regular
 from utils.inference.animation import ANIMATION_SUFFIXES, is_animation
 from utils.lookahead import read_one
 from utils.text import MAX_FILE_NAME, counted, first_few

@@ -3,6 +3,7 @@
 import pickle
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -12,6 +13,9 @@ from utils.errors import UserError
 from utils.hdf5 import read_values
 from utils.layer_tensors import LayerTensors, reading
 from utils.weights_file import read_tensors
+
+if TYPE_CHECKING:
+    import torch
 
 REMEDY = "get it again"  # of files that were not written by this project
 
@@ -72,7 +76,10 @@ def _text(value: str | bytes) -> str:
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     with reading(path, REMEDY):
-        return {name: values.astype(np.float32) for name, values in load_file(path).items()}
+        tensors = load_file(path)
+        if names := [name for name, values in tensors.items() if np.iscomplexobj(values)]:
+            raise ValueError(f"{names[0]} has complex values")
+        return {name: values.astype(np.float32) for name, values in tensors.items()}
 
 
 def _read_pickle(path: Path) -> dict[str, np.ndarray]:
@@ -96,6 +103,18 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is damaged, {REMEDY}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]  # training scripts save it beside epoch and optimizer
-    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+    is_state = isinstance(state, dict) and all(
+        isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in state.items()
+    )
+    if not is_state:
         raise UserError(f"{path} is not a state dict of tensors, save model.state_dict()")
-    return {name: tensor.float().numpy() for name, tensor in state.items()}
+    with reading(path, REMEDY):
+        return {name: _values_of(tensor, name) for name, tensor in state.items()}
+
+
+def _values_of(tensor: "torch.Tensor", name: str) -> np.ndarray:
+    if tensor.is_complex():
+        raise ValueError(f"{name} has complex values")
+    if tensor.untyped_storage().nbytes() < tensor.nbytes:
+        raise ValueError(f"{name} has fewer values than its shape {tuple(tensor.shape)} says")
+    return tensor.detach().float().numpy()

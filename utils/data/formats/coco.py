@@ -4,12 +4,14 @@ Boxes are `[x, y, width, height]` in pixels, with the numbers of VOC's files, se
 `utils.data.formats.records`.
 """
 
+import reprlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.data.annotation import try_layout
+from utils.data.borders import MAX_CORNER
 from utils.data.faults import (
     BOX_FROM_OUTLINE,
     LISTED_TWICE,
@@ -78,22 +80,22 @@ class _Reader:
         class_of = self._read_classes(file.path, content)
         entries: dict[str, _Entry] = {}
         for record in content["images"]:
-            name, key = record.get("file_name"), record.get("id")
+            name, key = record.get("file_name"), _text(record.get("id"))
             if not isinstance(name, str) or not name.strip() or key is None:
-                detail = f"an image without file_name or id: {str(record)[:60]}"
+                detail = f"an image without file_name or id: {reprlib.repr(record)}"
                 self.faults.append(Fault(UNREADABLE_ANNOTATION, file.path, detail))
-            elif str(key) in entries:
-                detail = f"image id {key} of {name} is also that of {entries[str(key)].file_name}"
+            elif key in entries:
+                detail = f"image id {key} of {name} is also that of {entries[key].file_name}"
                 self.faults.append(Fault(UNREADABLE_ANNOTATION, file.path, detail))
             else:
-                entries[str(key)] = _Entry(file, name.strip(), _stated_size(record))
+                entries[key] = _Entry(file, name.strip(), _stated_size(record))
         for record in content["annotations"]:
-            entry = entries.get(str(record.get("image_id")))
+            entry = entries.get(_text(record.get("image_id")))
             if entry is None:
-                detail = f"{_shown(record)}: no image has the id {record.get('image_id')}"
+                detail = f"{_shown(record)}: no image has the id {_id(record, 'image_id')}"
                 self.faults.append(Fault(LONE_ANNOTATION, file.path, detail))
             else:
-                name = class_of.get(str(record.get("category_id")))
+                name = class_of.get(_text(record.get("category_id")))
                 entry.annotations.append((record, name))
         paths = file.finder.find([entry.file_name for entry in entries.values()])
         for entry, path in zip(entries.values(), paths, strict=True):
@@ -107,9 +109,9 @@ class _Reader:
     def _read_classes(self, path: Path, content: dict) -> dict[str, str]:
         """Adds the classes of a file; returns their names by category id."""
         found = [
-            (record["id"], str(record.get("name", "")))
+            (record["id"], _text(record.get("name")) or "")
             for record in content["categories"]
-            if record.get("id") is not None
+            if _text(record.get("id")) is not None
         ]
         if all(isinstance(key, int) for key, _ in found):
             found.sort()
@@ -168,7 +170,7 @@ class _Reader:
         for (record, name), box in zip(entry.annotations, boxes, strict=True):
             what = f"{_shown(record)} of {entry.file_name}"
             if name is None:
-                detail = f"{what}: no category has the id {record.get('category_id')}"
+                detail = f"{what}: no category has the id {_id(record, 'category_id')}"
                 self.faults.append(Fault(UNKNOWN_CLASS, where, detail))
                 continue
             if box is None:
@@ -190,7 +192,7 @@ class _Reader:
         try:
             x, y, width, height = map(float, record.get("bbox") or ())
             box = x, y, x + width, y + height
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             box = None
         if box and box[2] > box[0] and box[3] > box[1]:
             return box
@@ -237,11 +239,23 @@ def read_coco(source: Path) -> BoxDataset:
 
 def _stated_size(record: dict) -> tuple[float, float] | None:
     size = record.get("height"), record.get("width")
-    return size if all(isinstance(side, int | float) and side > 0 for side in size) else None
+    is_valid = all(isinstance(side, int | float) and 0 < side <= MAX_CORNER for side in size)
+    return size if is_valid else None
 
 
 def _shown(record: dict) -> str:
-    return f"annotation {record.get('id', 'without id')}"
+    return f"annotation {_id(record, 'id')}" if "id" in record else "annotation without id"
+
+
+def _id(record: dict, key: str) -> str:
+    """Returns an id for messages; values that are nested or long are shortened."""
+    value = record.get(key)
+    return _text(value) or reprlib.repr(value)
+
+
+def _text(value: object) -> str | None:
+    """Returns an id or a name as text; None for lists, objects and null."""
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def _is_set(mark: object) -> bool:

@@ -11,6 +11,7 @@ from utils.data.formats.names import as_set_name, set_in, set_of
 from utils.data.formats.paths import ImageFinder
 from utils.data.formats.records import NO_LISTS
 from utils.errors import UserError
+from utils.files import check_regular
 from utils.text import first_few
 
 PREFIX = "instances_"  # of the files that have boxes, see https://cocodataset.org/#download
@@ -102,6 +103,7 @@ def parse_coco(path: Path) -> dict:
         UserError: The file is damaged, not UTF-8, not JSON or not COCO's.
         OSError: The file cannot be read.
     """
+    check_regular(path)
     outlines = 0
 
     def drop_outline(record: dict) -> dict:

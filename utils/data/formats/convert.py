@@ -15,7 +15,7 @@ from utils.data.formats.voc import read_voc, write_voc
 from utils.data.formats.yolo import read_yolo
 from utils.data.formats.yolo_writer import write_yolo
 from utils.errors import UserError
-from utils.text import counted, first_few
+from utils.text import counted, first_few, one_line
 
 FORMATS = get_args(Format)
 
@@ -91,5 +91,5 @@ def _conversion(
     return Conversion(
         f"{out}: {', '.join(parts)}; sets: {sets}",
         [*dataset.faults, *faults],
-        [*dataset.notes, *notes],
+        [one_line(note) for note in (*dataset.notes, *notes)],
     )

@@ -4,6 +4,9 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
+from utils.errors import UserError
+from utils.files import check_regular
+
 Format = Literal["coco", "yolo"]
 
 YOLO_SUFFIXES = (".yaml", ".yml", ".data")  # of ultralytics, and of Darknet
@@ -57,9 +60,10 @@ def conversion_hint(path: Path) -> str | None:
 def _format_of(file: Path) -> Format | None:
     """Recognizes a file by its keys, without parsing it: COCO's can have half a gigabyte."""
     try:
+        check_regular(file)
         with file.open("rb") as stream:
             head = stream.read(HEAD)
-    except OSError:
+    except (UserError, OSError):
         return None  # the caller reports that there is no dataset
     if file.suffix.lower() in YOLO_SUFFIXES:
         return "yolo" if b"names" in head and (b"train" in head or b"val" in head) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils.data.faults import RENAMED, Fault
 from utils.data.formats.records import TEST, TRAIN, TRAINVAL, VAL
-from utils.text import printable, unique_file_names
+from utils.text import clean_file_name, printable, unique_file_names
 
 SET_OF_WORD = {
     "train": TRAIN,
@@ -37,7 +37,8 @@ def set_in(text: str) -> str | None:
 
 def as_set_name(text: str) -> str:
     """Returns a text as the name of a list, without the separators of paths and flags."""
-    return re.sub(r"[\s,:/\\]+", "_", text).lstrip("._") or "set"  # hidden lists are ignored
+    name = clean_file_name(printable(re.sub(r"[\s,:/\\]+", "_", text)))
+    return name.lstrip("._") or "set"  # hidden lists are ignored
 
 
 def unique_names(paths: Sequence[Path], root: Path) -> tuple[list[str], list[Fault]]:

@@ -7,14 +7,19 @@ from pathlib import Path, PurePosixPath
 
 from utils.data.images import IMAGE_SUFFIXES
 
+LONGEST_PATH = 4096  # characters; PATH_MAX of Linux
+
 
 def tails(text: str) -> Iterator[str]:
     """Yields a path and its ends, from long to short: `/a/b/c`, `a/b/c`, `b/c`, `c`.
 
     Backslashes count as slashes; parts `.` and `..` at the start are left out of the ends.
+    A text that is too long for a path has no other ends.
     """
     text = text.strip().replace("\\", "/")
     yield text
+    if len(text) > LONGEST_PATH:
+        return
     parts = [part for part in PurePosixPath(text).parts if part not in ("/", ".", "..")]
     for start in range(len(parts)):
         if (tail := "/".join(parts[start:])) != text:

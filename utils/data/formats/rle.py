@@ -9,6 +9,7 @@ from utils.data.formats.records import Box
 
 # Of pycocotools' compressed counts: groups of 5 bits, the 6th says that more follow, from chr(48).
 BITS, MORE, SIGN, FIRST_CHARACTER = 5, 0x20, 0x10, 48
+MAX_BITS = 64  # of a count
 
 
 def outline_box(outline: object) -> Box | None:
@@ -63,7 +64,7 @@ def _decompress(text: str) -> list[int]:
     value = shift = 0
     for character in text:
         code = ord(character) - FIRST_CHARACTER
-        if not 0 <= code < 2 * MORE:
+        if not 0 <= code < 2 * MORE or shift > MAX_BITS:
             raise ValueError(f"{character!r} is not a part of compressed counts")
         value |= (code & (MORE - 1)) << shift
         shift += BITS

@@ -30,7 +30,7 @@ from utils.data.formats.records import (
 )
 from utils.data.formats.rle import polygon_box
 from utils.data.formats.yolo_layout import YoloLayout, find_layout
-from utils.data.images import IMAGE_SUFFIXES, check_regular
+from utils.data.images import IMAGE_SUFFIXES
 from utils.data.imagesets import find_files, read_text
 from utils.data.orientation import ImageLayout
 from utils.data.parallel import read_all
@@ -130,7 +130,7 @@ def _read_image(
     if isinstance(image, Fault):
         return None, [image]
     try:
-        lines = _read_lines(label_file) if label_file else []
+        lines = read_text(label_file).splitlines() if label_file else []
     except (UserError, OSError) as error:
         return None, [Fault(UNREADABLE_ANNOTATION, label_file, str(error))]
     objects, faults = [], []
@@ -158,11 +158,6 @@ def _read_image(
         if fitted:
             objects.append(LabelledBox(fitted, label))
     return ImageEntry(name, path, image.width, image.height, tuple(objects)), faults
-
-
-def _read_lines(path: Path) -> list[str]:
-    check_regular(path)
-    return read_text(path).splitlines()
 
 
 def _parse_line(line: str, has_keypoints: bool) -> tuple[int, Box]:

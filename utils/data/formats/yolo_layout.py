@@ -1,6 +1,7 @@
 """Finds the classes and the images of a YOLO dataset."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from utils.errors import UserError
 
 NOT_SETS = ("path", "names", "nc", "download")  # keys with other meanings
 NOTHING = ("", "~", "null")
+NUMBER = re.compile(r"[0-9]{1,4}")  # of a class; YOLO9000 has 9418
 
 
 @dataclass
@@ -99,7 +101,7 @@ def _parse_yaml(file: Path) -> dict:
     try:
         # Only text, lists and dicts: `safe_load` would turn the class `no` into False.
         content = yaml.load(read_text(file), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read {file}: not YAML ({reason}); correct it") from error
     return content if isinstance(content, dict) else {}
@@ -121,10 +123,12 @@ def _read_description(file: Path) -> YoloLayout:
     content = _parse_darknet(file) if file.suffix.lower() == ".data" else _parse_yaml(file)
     layout = YoloLayout(file.parent, _class_names(content, file))
     layout.has_keypoints = "kpt_shape" in content
+    path = content.get("path")
+    path = path if isinstance(path, str) else ""
     for key, value in content.items():
         name = SET_OF_WORD.get(key.lower())
         if key not in NOT_SETS and (name or _is_list_file(value)):
-            _add_set(layout, name or as_set_name(key), value, file, str(content.get("path", "")))
+            _add_set(layout, name or as_set_name(key), value, file, path)
     if not any(layout.sets.values()):
         reason = next(iter([*layout.notes, *layout.faults]), f"{file} has no key train")
         raise UserError(f"no image found: {reason}; put the file beside the folders or correct it")
@@ -136,15 +140,15 @@ def _read_description(file: Path) -> YoloLayout:
 
 
 def _class_names(content: dict, file: Path) -> dict[int, str]:
-    names, count = content.get("names"), str(content.get("nc"))
+    names, count = content.get("names"), content.get("nc")
     if not names or names in NOTHING:
-        if not count.isdecimal():
+        if not isinstance(count, str) or not NUMBER.fullmatch(count):
             raise UserError(f"{file} has no class names: add them, or specify another file")
         names = [f"class_{label}" for label in range(int(count))]  # as ultralytics calls them
     numbered = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(numbered, dict) or not all(isinstance(n, str) for n in numbered.values()):
         raise UserError(f"names in {file} are neither a list nor a dict of texts: correct them")
-    if not all(str(key).isdecimal() for key in numbered):
+    if not all(NUMBER.fullmatch(str(key)) for key in numbered):
         raise UserError(f"names in {file} have keys that are not numbers from 0: correct them")
     labels = sorted((int(key), name) for key, name in numbered.items())
     cleaned = clean_class_names([name for _, name in labels], file)

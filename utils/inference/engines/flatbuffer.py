@@ -49,6 +49,18 @@ class Table:
             raise DamagedError
         return bytes(self.data[start : start + length])
 
+    def text(self, field: int, longest: int) -> str:
+        """Reads a string of at most `longest` bytes; empty if it is longer or does not exist."""
+        return self.bytes(field).decode() if self._vector(field)[1] <= longest else ""
+
+    def table(self, field: int, index: int) -> "Table":
+        """Reads one of a vector of tables."""
+        start, length = self._vector(field)
+        if index >= length:
+            raise DamagedError
+        position = start + 4 * index
+        return Table(self.data, position + _number("<I", self.data, position))
+
     def tables(self, field: int) -> Iterator["Table"]:
         """Reads a vector of tables; empty if the table does not have it."""
         start, length = self._vector(field)

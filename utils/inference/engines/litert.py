@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.errors import UserError
+from utils.files import check_regular
 from utils.inference.engines.flatbuffer import DamagedError, Table
 from utils.inference.engines.session import (
     RuntimeSettings,
@@ -42,6 +43,7 @@ def read_text(path: Path) -> str | None:
     Raises:
         UserError: The file is no LiteRT model, or damaged.
     """
+    check_regular(path)
     with path.open("rb") as file:
         if file.read(8)[4:] != IDENTIFIER:
             raise UserError(f"{path} is no LiteRT model: use a file of export.py")
@@ -54,11 +56,8 @@ def read_text(path: Path) -> str | None:
 
 def _read_entry(model: Table) -> str | None:
     for entry in model.tables(METADATA):
-        if entry.bytes(NAME).decode() == ENTRY:
-            buffers = list(model.tables(BUFFERS))
-            if entry.unsigned(BUFFER) >= len(buffers):
-                raise DamagedError
-            return buffers[entry.unsigned(BUFFER)].bytes(DATA).decode()
+        if entry.text(NAME, longest=len(ENTRY)) == ENTRY:
+            return model.table(BUFFERS, entry.unsigned(BUFFER)).bytes(DATA).decode()
     return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from utils.errors import UserError
+from utils.files import check_regular
 from utils.inference.metadata import ENTRY
 
 # Numbers of the fields, from onnx.proto.
@@ -24,6 +25,7 @@ START = b"\x08"  # number and type of the version, which is the first field
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 LENGTHS = {FIXED64: 8, FIXED32: 4}
 LONGEST_VARINT = 10  # bytes
+MOST_FIELDS = 100_000  # of a message; opset, functions and properties are at most hundreds
 LONGEST_PROPERTY = 2**24  # bytes; metadata of thousands of classes is far shorter
 
 
@@ -44,6 +46,7 @@ def read_text(path: Path) -> str | None:
     Raises:
         UserError: The file is truncated or no ONNX file.
     """
+    check_regular(path)
     text, has_graph = None, False
     try:
         with path.open("rb") as file:
@@ -67,7 +70,9 @@ def read_text(path: Path) -> str | None:
 
 def _fields(file: IO[bytes], end: int, last: int) -> Iterator[tuple[int, int]]:
     """Yields number and length of each field of type BYTES; the file is then at its value."""
-    while file.tell() < end:
+    for _ in range(MOST_FIELDS):
+        if file.tell() >= end:
+            return
         tag = _varint(file)
         number, kind = tag >> 3, tag & 7
         if not 1 <= number <= last or kind not in (VARINT, FIXED64, BYTES, FIXED32):
@@ -82,6 +87,7 @@ def _fields(file: IO[bytes], end: int, last: int) -> Iterator[tuple[int, int]]:
         if kind == BYTES:
             yield number, length
         file.seek(following)
+    raise _NotOnnxError
 
 
 def _strings(file: IO[bytes], end: int) -> dict[int, str]:

@@ -12,6 +12,7 @@ import numpy as np
 from defusedxml import DefusedXmlException
 
 from utils.errors import UserError
+from utils.files import check_regular
 from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
@@ -68,6 +69,7 @@ def read_text(path: Path) -> str | None:
         UserError: The file is damaged.
     """
     xml = find_xml(path)
+    check_regular(xml)
     try:
         with xml.open("rb") as file:
             return _find_entry(defusedxml.ElementTree.iterparse(file, ("start", "end")))
@@ -93,11 +95,11 @@ def _find_entry(events: Iterable[tuple[str, Element]]) -> str | None:
 
 
 def find_xml(path: Path) -> Path:
-    """Returns the XML file of a folder, or the path itself if it is a file."""
+    """Returns the XML file of a folder, which may not exist, or the path itself if it is a file."""
     if not path.is_dir():
         return path
     model = path / MODEL
-    return model if model.is_file() else min(path.glob("*.xml"))
+    return model if model.is_file() else min(path.glob("*.xml"), default=model)
 
 
 def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> OpenVinoSession:

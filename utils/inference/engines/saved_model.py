@@ -8,6 +8,7 @@ import numpy as np
 
 from utils.cli import import_tensorflow
 from utils.errors import UserError
+from utils.files import check_regular
 from utils.inference.engines.session import RuntimeSettings, check_shapes, physical_cores
 from utils.inference.metadata import Metadata
 from utils.text import counted
@@ -39,6 +40,7 @@ def read_text(path: Path) -> str | None:
         UserError: The metadata is no text.
     """
     try:
+        check_regular(path / METADATA)
         return (path / METADATA).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None

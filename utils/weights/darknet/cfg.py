@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from utils.errors import UserError
+from utils.files import check_regular
 from utils.text import did_you_mean
 
 T = TypeVar("T", int, float)
@@ -102,6 +103,7 @@ def read_cfg(path: Path) -> list[Section]:
         UserError: The file is missing or not a .cfg, or has an unknown layer or option.
     """
     try:
+        check_regular(path)
         # Comments may be in any encoding; everything else is ASCII.
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except FileNotFoundError as error:
@@ -122,6 +124,8 @@ def read_cfg(path: Path) -> list[Section]:
         raise UserError(f"{path} does not begin with [net], name a .cfg of Darknet")
     for section in sections:
         _check(section)
+    if again := [section for section in sections[1:] if section.kind == "net"]:
+        raise UserError(f"{again[0].where}: a second [net], remove it")
     return sections
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
+from utils.files import check_regular
 
 # parser.c: major, minor and revision, then the number of images seen, in 8 bytes since version 0.2.
 VERSION = (0, 2, 5)
@@ -59,6 +60,7 @@ class WeightsFile:
             UserError: The file is missing, or does not begin with Darknet's header.
         """
         try:
+            check_regular(path)
             data = path.read_bytes()
         except FileNotFoundError as error:
             raise UserError(f"no weights file {path}, name one that exists") from error
