@@ -16,6 +16,7 @@ from utils.run import RunDirectory
 from utils.training.progress import Progress
 from utils.training.validation import Validation
 from utils.training.validation_pass import ValidationPass
+from utils.training.workers import Workers
 from utils.weights.tensorfiles import read_h5
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -154,6 +155,7 @@ def timed(samples, path, progress):
         detector=detector,
         progress=progress,
         seconds_to_save=1.0,
+        workers=Workers(),
         averaged=nullcontext,
         save=lambda: None,
     )
