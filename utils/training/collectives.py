@@ -15,6 +15,7 @@ from tensorflow.python.eager import context  # the coordination service has no p
 
 from utils.errors import JobError, UserError
 from utils.training.cluster import Cluster
+from utils.training.workers import Workers
 
 HEARTBEAT_TIMEOUT = 30  # seconds; TensorFlow's 10 are too few for a machine that is overloaded
 JOIN_TIMEOUT = 600  # seconds that workers wait for one another at the start
@@ -79,6 +80,23 @@ def watching(cluster: Cluster) -> Iterator[None]:
         if len(cluster.addresses) == 1:
             raise
         raise _lost(cluster, error) from error
+
+
+@contextlib.contextmanager
+def together(workers: Workers) -> Iterator[None]:
+    """Returns a context for the work that all workers do; at its end, they wait for one another.
+
+    Raises:
+        JobError: A worker was lost.
+    """
+    with watching(workers.cluster):
+        try:
+            yield
+        except KeyboardInterrupt:
+            if workers.stops(True):  # false if only this one was interrupted, by a second Ctrl-C
+                workers.finish()
+            raise
+        workers.finish()
 
 
 def make_exchange(cluster: Cluster) -> Callable[[np.ndarray], np.ndarray]:

@@ -13,7 +13,7 @@ from utils.errors import JobError
 from utils.files import remove_parts
 from utils.run import RunDirectory, build_detector
 from utils.training.callbacks import Curves, EarlyStopping
-from utils.training.collectives import watching
+from utils.training.collectives import together
 from utils.training.epoch_weights import EpochWeights
 from utils.training.events import Events
 from utils.training.progress import Progress
@@ -36,15 +36,8 @@ def train(session: Session, started: float) -> None:
             another worker was lost.
         KeyboardInterrupt: The user or the system requested a stop.
     """
-    workers = session.devices.workers
-    with watching(workers.cluster):
-        try:
-            _train(session, started)
-        except KeyboardInterrupt:
-            if workers.stops(True):  # not if the user interrupts only this one
-                workers.finish()
-            raise
-        workers.finish()
+    with together(session.devices.workers):
+        _train(session, started)
 
 
 def _train(session: Session, started: float) -> None:
