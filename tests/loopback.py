@@ -57,6 +57,7 @@ def main(flags: argparse.Namespace) -> None:
     recipe = Recipe(
         epochs=flags.steps / 2, batch_size=4, freeze_share=0.0, warmup_share=0.0,
         optimizer=flags.optimizer, precision="float32", strategy="multiworker",
+        save_minutes=1e-6,  # after every step
     )  # fmt: skip
     samples, _ = read_samples(list_images(flags.folder, "all"), CLASSES)
     devices = set_up_devices(recipe)
