@@ -95,7 +95,8 @@ def make_network(replicas: int):
 
     images = keras.Input((64, 64, 3))
     x = keras.layers.Rescaling(1 / 255)(images)
-    x = keras.layers.Conv2D(4, 3, strides=8)(x)
+    # A bias would have no gradient but noise, which AdamW scales to full steps.
+    x = keras.layers.Conv2D(4, 3, strides=8, use_bias=False)(x)
     x = keras.layers.BatchNormalization(synchronized=replicas > 1)(x)
     network = keras.Model(images, keras.layers.Conv2D(4, 8)(x))
     network.backbone = keras.Model(images, x)

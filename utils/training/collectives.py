@@ -144,5 +144,6 @@ def _lost(cluster: Cluster, error: tf.errors.OpError) -> JobError:
     ]
     who = lost[0] if len(lost) == 1 else f"another of the {len(cluster.addresses)} workers"
     return JobError(
-        f"{who} was lost: see what it reported, then start all workers again with --resume"
+        f"{who} was lost: see what it reported, then start all workers again, with --resume if the "
+        "run has begun"
     )
