@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.timing import report
 from utils import cli
+from utils.errors import JobError
 
 WARM_UP = 3  # untimed calls
 TIMEOUT = 3600  # seconds for all workers
@@ -57,7 +58,10 @@ def start(count: int) -> dict[str, float]:
                 stdout=subprocess.PIPE,
             )
         )
-    found = [json.loads(worker.communicate(timeout=TIMEOUT)[0]) for worker in workers]
+    outputs = [worker.communicate(timeout=TIMEOUT)[0] for worker in workers]
+    if any(worker.returncode for worker in workers):
+        raise JobError("a worker failed, see its error above")
+    found = [json.loads(output) for output in outputs]
     return {name: statistics.mean(each[name] for each in found) for name in found[0]}
 
 
@@ -88,18 +92,13 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     images = np.random.default_rng(0).integers(0, 256, (count, *size, 3), np.uint8)
     boxes = np.tile(np.float32([8, 8, 40, 50]), (count, 8, 1))
     batch = images, boxes, np.zeros((count, 8), np.int32)
-    numbers = sum(len(vector.joined) for vector in trained.vectors)
+    numbers = sum(int(vector.joined.shape[0]) for vector in trained.vectors)
 
-    @tf.function
-    def sum_of(value: tf.Tensor) -> tf.Tensor:
-        def add(value: tf.Tensor) -> tf.Tensor:
-            return tf.distribute.get_replica_context().all_reduce("SUM", value)
+    def reduce_of(length: int) -> Callable[[], object]:
+        def add() -> tf.Tensor:
+            return tf.distribute.get_replica_context().all_reduce("SUM", tf.ones(length))
 
-        return strategy.run(add, args=(value,))
-
-    def reduce_of(length: int) -> Callable[[], None]:
-        value = tf.ones(length)
-        return lambda: sum_of(value)
+        return tf.function(lambda: strategy.run(add))
 
     step(*batch)
     context.enable_run_metadata()

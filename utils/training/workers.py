@@ -21,7 +21,8 @@ from utils.training.cluster import ALONE, Cluster
 # It raises a JobError if a worker was lost.
 Exchange = Callable[[np.ndarray], np.ndarray]
 
-SMALLEST = 16  # numbers per message, so that different lengths need few traces
+# Numbers per message. Each size is traced once, so there are only two for data of any length.
+SMALL, LARGE = 64, 65536
 
 
 class Workers:
@@ -110,10 +111,12 @@ class Workers:
         if self._exchange is None:
             return [data]
         lengths = self._exchange_numbers(len(data), 0)[:, 0]
-        words = max(SMALLEST, -(-int(lengths.max()) // 8))
-        padded = np.zeros(1 << (words - 1).bit_length(), np.int64)
+        words = max(1, -(-int(lengths.max()) // 8))
+        size = SMALL if words <= SMALL else LARGE
+        padded = np.zeros(-(-words // size) * size, np.int64)
         padded.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
-        rows = self._exchange(padded).view(np.uint8)
+        chunks = [self._exchange(chunk) for chunk in padded.reshape(-1, size)]
+        rows = np.concatenate(chunks, axis=1).view(np.uint8)
         return [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
 
     def from_chief(self, value: Any) -> Any:

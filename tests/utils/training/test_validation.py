@@ -219,7 +219,8 @@ def test_validation_takes_no_time_from_the_schedule(samples, tmp_path, clock):
     assert progress.budget.spent == 2.0 * 5 + 2.0  # 40 images by 8, and two files
 
 
-def test_workers_agree_on_the_time_and_only_the_chief_saves(samples, tmp_path, clock):
+def test_workers_agree_on_the_time_and_only_the_chief_saves(samples, tmp_path, clock, monkeypatch):
+    monkeypatch.setattr("time.monotonic_ns", lambda: int(1e9 * clock[0]))
     saved = []
 
     def train(workers):
@@ -227,6 +228,8 @@ def test_workers_agree_on_the_time_and_only_the_chief_saves(samples, tmp_path, c
         validation = timed(samples, tmp_path, progress, workers, saved)
         validation.set_model(None)
         validation.on_train_begin()
+        if workers.is_chief:
+            clock[0] += 200.0
         workers.update_time()
         progress.end_epoch(0.1)
         validation.on_epoch_end(0, {})

@@ -34,8 +34,9 @@ def test_all_workers_have_the_time_of_the_chief():
     assert second > first
 
 
-def test_workers_gather_data_of_any_lengths():
-    data = [b"", b"x" * 1000, bytes(range(256))]
+@pytest.mark.parametrize("longest", [0, 1, 100, 8000])  # up to 2 MB, in several messages
+def test_workers_gather_data_of_any_lengths(longest):
+    data = [b"", bytes(range(251)) * longest, bytes(range(256))]
     assert run_workers(3, lambda workers: workers.gather(data[workers.index])) == [data] * 3
 
 
