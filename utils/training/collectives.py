@@ -31,6 +31,7 @@ LOST = (
     tf.errors.InternalError,
     tf.errors.UnavailableError,
 )
+HEARTBEAT = "CoordinationService/Heartbeat"  # a call of worker 0
 TASK = re.compile(r"/job:(chief|worker)/replica:0/task:([0-9]+)")
 
 
@@ -137,6 +138,8 @@ def make_exchange(cluster: Cluster) -> Callable[[np.ndarray], np.ndarray]:
 def _lost(cluster: Cluster, error: tf.errors.OpError) -> JobError:
     """Returns an error that names the worker, if TensorFlow's does."""
     named = {(kind, int(number)) for kind, number in TASK.findall(str(error))}
+    if not named and HEARTBEAT in str(error):
+        named = {cluster.tasks[0]}  # does not answer heartbeats any more
     lost = [
         cluster.name(index)
         for index, task in enumerate(cluster.tasks)
