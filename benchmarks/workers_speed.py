@@ -23,6 +23,9 @@ from utils.errors import JobError
 
 WARM_UP = 3  # untimed calls
 TIMEOUT = 3600  # seconds for all workers
+# Small collective operations, counted in the graph of a step: sum, sum of squares, their gradients
+# and the count of each batch normalization; the positives and the terms of the loss.
+PER_NORM, PER_STEP = 5, 5
 FEW = 64  # numbers of a small collective operation
 
 
@@ -35,8 +38,9 @@ def main(args: argparse.Namespace) -> None:
     for count in args.workers:
         found = start(count)
         alone = rows[0]["step ms"] if rows else found["step ms"]
-        many = max(0, found["collectives"] - 1) * found["small all-reduce ms"]
-        found["model ms"] = alone + many + found["gradient all-reduce ms"]
+        many = found["collectives"] * found["small all-reduce ms"]
+        twice = 2 * found["gradient all-reduce ms"]  # in the step, and in Keras' optimizer
+        found["model ms"] = alone if count == 1 else alone + many + twice
         rows.append({"workers": count} | {k: round(v, 2) for k, v in found.items()})
     size = args.input_size
     report(f"{args.backbone} {args.yolo} at {size}, batch {args.batch_size}", rows, args.out)
@@ -71,7 +75,6 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     import keras
     import numpy as np
     import tensorflow as tf
-    from tensorflow.python.eager import context
 
     from nets.detector import Detector
     from utils.config import Recipe
@@ -100,18 +103,14 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
 
         return tf.function(lambda: strategy.run(add))
 
-    step(*batch)
-    context.enable_run_metadata()
-    step(*batch)
-    graphs = context.export_run_metadata().partition_graphs
-    context.disable_run_metadata()
-    collectives = sum(node.op.startswith("Collective") for graph in graphs for node in graph.node)
+    layers = detector._flatten_layers()
+    norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
     found = {
         "step ms": milliseconds(lambda: step(*batch)["box"].numpy(), args.steps),
         "gradient all-reduce ms": milliseconds(reduce_of(numbers), args.steps),
         "small all-reduce ms": milliseconds(reduce_of(FEW), 10 * args.steps),
         "exchange ms": milliseconds(lambda: devices.workers.agree(False, 8), 10 * args.steps),
-        "collectives": collectives,
+        "collectives": PER_NORM * norms + PER_STEP,
         "gradient MB": 4 * numbers / 1e6,
     }
     devices.workers.finish()

@@ -26,9 +26,9 @@ TASK = "/job:worker/replica:0/task:2"
     ],
 )
 def test_error_names_the_lost_worker(error, name):
-    with pytest.raises(JobError, match=rf"^{name}.* was lost: .*--resume") as caught:
-        with watching(cluster_of(3, 1)):
-            raise error
+    raises = pytest.raises(JobError, match=rf"^{name}.* was lost: .*--resume")
+    with raises as caught, watching(cluster_of(3, 1)):
+        raise error
     assert "\n" not in str(caught.value)
 
 
