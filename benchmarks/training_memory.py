@@ -62,8 +62,8 @@ def main(args: argparse.Namespace) -> None:
     class WatchedStream(BatchStream):
         """Records the memory when a batch is requested."""
 
-        def stream(self, *arguments) -> Iterator[tuple]:
-            for batch in super().stream(*arguments):
+        def padded(self, *arguments) -> Iterator[tuple]:
+            for batch in super().padded(*arguments):
                 if batch[0] % args.every == 0:
                     record(batch[0])
                 yield batch

@@ -25,6 +25,7 @@ from utils.data.dataset import BatchSettings, BatchStream
 from utils.data.imagesets import list_images
 from utils.run import RunDirectory
 from utils.training.progress import Progress
+from utils.training.strategies import Devices
 from utils.training.train_step import SKIPPED, make_train_step
 from utils.training.trained_weights import TrainedWeights
 from utils.training.trainer import Trainer
@@ -117,7 +118,8 @@ def step(strategy, samples, classes) -> tuple[np.ndarray, np.ndarray]:
     progress = Progress(recipe, stream.steps_per_epoch)
     with tempfile.TemporaryDirectory() as folder:
         state = RunDirectory(Path(folder)).state
-        Trainer(detector, stream, progress, state, strategy, show_progress=False).run([])
+        devices = Devices(strategy)
+        Trainer(detector, stream, progress, state, devices, show_progress=False).run([])
     return before, weights_of(detector)
 
 

@@ -86,10 +86,19 @@ def padded_counts(max_boxes: int) -> list[int]:
     return [*(count for count in smaller if SMALLEST_PADDED <= count < max_boxes), max_boxes]
 
 
-def _trimmed(batch: Batch) -> Batch:
-    """Shortens a batch to the smallest of `padded_counts` that holds its objects."""
+def most_objects(batch: Batch) -> int:
+    """Returns the most objects per image of a batch."""
+    return int((batch[2] >= 0).sum(axis=1).max())
+
+
+def trimmed(batch: Batch, needed: int) -> Batch:
+    """Shortens a batch to the smallest of `padded_counts` that holds a number of objects.
+
+    Args:
+        batch: A batch that is padded to the maximum.
+        needed: The most objects per image, at least those of the batch.
+    """
     images, boxes, labels = batch
-    needed = (labels >= 0).sum(axis=1).max()
     count = next(count for count in padded_counts(labels.shape[1]) if count >= needed)
     return images, boxes[:, :count], labels[:, :count]
 
@@ -114,18 +123,27 @@ class BatchStream:
         samples: The samples to draw from; may be fewer than a batch.
         settings: Size and content of the batches.
         workers: Number of threads of `stream`.
+        rows: The images of each batch that are prepared, by position; None for all. A process that
+            trains together with others prepares only its own part.
 
     Raises:
         UserError: There is no sample.
     """
 
-    def __init__(self, samples: Sequence[Sample], settings: BatchSettings, workers: int = DECODERS):
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        settings: BatchSettings,
+        workers: int = DECODERS,
+        rows: range | None = None,
+    ):
         if not samples:
             raise UserError("no image to train on: see the faults listed above")
         self._samples = list(samples)
         self._sizes = [(sample.height, sample.width) for sample in samples]
         self._settings = settings
         self._workers = workers
+        self._rows = range(settings.batch_size) if rows is None else rows
         self._reader = PatientReader(len(samples))
 
     @property
@@ -148,7 +166,7 @@ class BatchStream:
         for fill_image in self._tasks(step, mosaic, size):
             batch = fill_image()
         self._print_warnings()
-        return _trimmed(batch)
+        return trimmed(batch, most_objects(batch))
 
     def sources(self, step: int, mosaic: bool) -> list[Path]:
         """Returns the image files that a batch is made from."""
@@ -167,7 +185,18 @@ class BatchStream:
         mosaic: Callable[[int], bool],
         size: Callable[[int], tuple[int, int]] | None = None,
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-        """Yields (step, images, boxes, labels) without end; see `batch`.
+        """Yields (step, images, boxes, labels) without end; see `batch` and `padded`."""
+        with closing(self.padded(start_step, mosaic, size)) as batches:
+            for step, *batch in batches:
+                yield step, *trimmed(batch, most_objects(batch))
+
+    def padded(
+        self,
+        start_step: int,
+        mosaic: Callable[[int], bool],
+        size: Callable[[int], tuple[int, int]] | None = None,
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yields (step, images, boxes, labels) without end, padded to the maximum of objects.
 
         Close the generator to stop its threads.
 
@@ -181,17 +210,17 @@ class BatchStream:
             JobError: An image took longer than `DECODE_TIMEOUT`, or too many cannot be read; see
                 `PatientReader`.
         """
-        batch_size = self._settings.batch_size
+        count = len(self._rows)
         tasks = (
             task
             for step in itertools.count(start_step)
             for task in self._tasks(step, mosaic(step), size(step) if size else None)
         )
-        ahead = look_ahead(tasks, PREFETCH * batch_size, self._workers, DECODE_TIMEOUT)
+        ahead = look_ahead(tasks, PREFETCH * count, self._workers, DECODE_TIMEOUT)
         with closing(ahead):
             for step in itertools.count(start_step):
                 try:
-                    for _ in range(batch_size):
+                    for _ in range(count):
                         batch = next(ahead)
                 except TimeoutError as error:
                     raise JobError(
@@ -199,20 +228,21 @@ class BatchStream:
                         f"{self._samples[0].image.parent} on a disk or share that still responds?"
                     ) from error
                 self._print_warnings()
-                yield step, *_trimmed(batch)
+                yield step, *batch
 
     def _tasks(
         self, step: int, mosaic: bool, size: tuple[int, int] | None
     ) -> Iterator[Callable[[], Batch]]:
         """Yields one task per image of a batch. Each fills in its image and returns the batch."""
-        settings = self._settings
+        settings, count = self._settings, len(self._rows)
         batch = (
-            np.empty((settings.batch_size, *(size or settings.input_size), 3), np.uint8),
-            np.zeros((settings.batch_size, settings.max_boxes, 4), np.float32),
-            np.full((settings.batch_size, settings.max_boxes), -1, np.int32),
+            np.empty((count, *(size or settings.input_size), 3), np.uint8),
+            np.zeros((count, settings.max_boxes, 4), np.float32),
+            np.full((count, settings.max_boxes), -1, np.int32),
         )
-        for row in range(settings.batch_size):
-            yield partial(self._fill, batch, step, row, mosaic)
+        first = step * settings.batch_size
+        for place, row in enumerate(self._rows):
+            yield partial(self._fill, batch, place, first + row, mosaic)
 
     def _index(self, k: int) -> int:
         epoch, position = divmod(k, len(self._samples))
@@ -223,10 +253,9 @@ class BatchStream:
         augmentation = self._settings.augmentation
         return plan(rng, augmentation, self._index(k), self._sizes, size, mosaic)
 
-    def _fill(self, batch: Batch, step: int, row: int, mosaic: bool) -> Batch:
-        """Fills in one image of a batch, with its objects."""
-        k = step * self._settings.batch_size + row
-        image, boxes, labels = (array[row] for array in batch)
+    def _fill(self, batch: Batch, place: int, k: int, mosaic: bool) -> Batch:
+        """Fills in image k of the run, with its objects."""
+        image, boxes, labels = (array[place] for array in batch)
         first, *second = self._plan(k, mosaic, image.shape[:2])
         objects = self._draw(first, image)
         for picture in second:

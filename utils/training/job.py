@@ -1,12 +1,9 @@
 """The training job: builds the detector of a session, trains it and writes the results."""
 
-import contextlib
+import dataclasses
 import shlex
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -16,11 +13,11 @@ from utils.errors import JobError
 from utils.files import remove_parts
 from utils.run import RunDirectory, build_detector
 from utils.training.callbacks import Curves, EarlyStopping
+from utils.training.collectives import together
 from utils.training.epoch_weights import EpochWeights
 from utils.training.events import Events
 from utils.training.progress import Progress
 from utils.training.session import Session
-from utils.training.strategies import is_chief
 from utils.training.trainer import Trainer
 from utils.training.validation import Validation
 from utils.weights.loading import load_weights
@@ -35,81 +32,99 @@ def train(session: Session, started: float) -> None:
 
     Raises:
         UserError: The initial weights or the state do not fit the detector.
-        JobError: Steps or weights are not finite, or the time limit leaves no time for a step.
+        JobError: Steps or weights are not finite, the time limit leaves no time for a step, or
+            another worker was lost.
         KeyboardInterrupt: The user or the system requested a stop.
     """
-    config, data = session.config, session.data
-    recipe, path = config.recipe, session.directory.path
+    with together(session.devices.workers):
+        _train(session, started)
+
+
+def _train(session: Session, started: float) -> None:
+    config, data, directory = session.config, session.data, session.directory
+    recipe, path, workers = config.recipe, directory.path, session.devices.workers
+    workers.require_same(_what_must_be_equal(session))
     detector = _build(session)
-    with _own_directory(session) as directory:
-        settings = BatchSettings(
-            config.input_size,
-            recipe.batch_size,
-            boxes_needed(data.train, recipe.augmentation),
-            recipe.augmentation,
-            recipe.seed,
+    trainer = _make_trainer(session, detector, workers.from_chief(started))
+    progress = trainer.progress
+    if session.is_resumed:
+        _restore(session, trainer)
+        print(f"resuming {path} at step {progress.step}", file=sys.stderr)
+    if not progress.step and progress.share >= 1.0:
+        raise JobError(
+            f"the {recipe.max_minutes:g} minutes passed before the first step, "
+            "allow more with --max-minutes"
         )
-        stream = BatchStream(data.train, settings)
-        progress = Progress(recipe, stream.steps_per_epoch, started)
-        shown = is_chief(recipe.strategy)
-        trainer = Trainer(detector, stream, progress, directory.state, session.strategy, shown)
-        if session.is_resumed:
-            trainer.resume()
-            print(f"resuming {path} at step {progress.step}", file=sys.stderr)
-        if not progress.step and progress.share >= 1.0:
-            raise JobError(
-                f"the {recipe.max_minutes:g} minutes passed before the first step, "
-                "allow more with --max-minutes"
-            )
+    callbacks = [Validation(trainer, data.val, data.classes, directory), EarlyStopping(progress)]
+    if workers.is_chief:
+        remove_parts(path)
         directory.result.unlink(missing_ok=True)  # of a run that is extended
         directory.write_images(data.names)
         directory.describe(config, data.classes)
-        name = f"{config.backbone} {config.yolo.name}"
-        print(f"training {name}, run directory {path}", file=sys.stderr)
+        validation, early_stopping = callbacks
         callbacks = [
             EpochWeights(trainer, data.classes, directory),  # before the state of a new best
-            Validation(trainer, data.val, data.classes, directory),
+            validation,
             Curves(progress, directory),
-            EarlyStopping(progress),
-            Events(directory.path, write_graph=False),
+            early_stopping,
+            Events(path, write_graph=False),
         ]
-        try:
-            trainer.run(callbacks)
-        except KeyboardInterrupt:
-            command = f"python train.py --resume {shlex.quote(str(path))}"
-            print(f"stopped at step {progress.step}; continue with: {command}", file=sys.stderr)
-            raise
+    name = f"{config.backbone} {config.yolo.name}"
+    print(f"training {name}, run directory {path}", file=sys.stderr)
+    try:
+        trainer.run(callbacks)
+    except KeyboardInterrupt:
+        command = f"python train.py --resume {shlex.quote(str(path))}"
+        print(f"stopped at step {progress.step}; continue with: {command}", file=sys.stderr)
+        raise
+    if workers.is_chief:
         _report(session, progress, directory)
+
+
+def _what_must_be_equal(session: Session) -> dict[str, Any]:
+    """Returns what all workers must have in common, by what it is for the user."""
+    settings = dataclasses.asdict(session.config)
+    recipe = settings.pop("recipe")
+    del settings["data"]  # a path, which may differ
+    begins = None if session.state is None else session.state.name
+    return {**recipe, **settings, "classes": session.data.classes, "state": begins}
+
+
+def _make_trainer(session: Session, detector: Detector, started: float) -> Trainer:
+    config, data, workers = session.config, session.data, session.devices.workers
+    recipe = config.recipe
+    settings = BatchSettings(
+        config.input_size,
+        recipe.batch_size,
+        boxes_needed(data.train, recipe.augmentation),
+        recipe.augmentation,
+        recipe.seed,
+    )
+    stream = BatchStream(data.train, settings, rows=workers.rows(recipe.batch_size))
+    progress = Progress(recipe, stream.steps_per_epoch, started, workers.now)
+    return Trainer(
+        detector, stream, progress, session.directory.state, session.devices, workers.is_chief
+    )
+
+
+def _restore(session: Session, trainer: Trainer) -> None:
+    """Restores the state, which all workers read and only the chief moves."""
+    state, directory, workers = session.state, session.directory, session.devices.workers
+    if workers.is_chief and state != directory.state:  # the last one is damaged
+        state.replace(directory.state)
+    workers.update_time()  # waits until it is moved
+    trainer.resume()
+    workers.require_same({"step": trainer.progress.step})
 
 
 def _build(session: Session) -> Detector:
     """Builds the detector of a session; for a new run, loads the initial weights."""
     keras.utils.set_random_seed(session.config.recipe.seed)
-    with session.strategy.scope():
+    with session.devices.strategy.scope():
         detector = build_detector(session.config, len(session.data.classes))
         if not session.is_resumed:
             print(load_weights(detector, session.weights).message, file=sys.stderr)
     return detector
-
-
-@contextlib.contextmanager
-def _own_directory(session: Session) -> Iterator[RunDirectory]:
-    """Yields the run directory that this process writes to.
-
-    All workers compute the same results. All except the chief write them to a temporary directory.
-    """
-    directory, state = session.directory, session.state
-    if is_chief(session.config.recipe.strategy):
-        remove_parts(directory.path)
-        if state and state != directory.state:  # the last one is damaged
-            state.replace(directory.state)
-        yield directory
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        directory = RunDirectory(Path(folder))
-        if state:
-            shutil.copy(state, directory.state)
-        yield directory
 
 
 def _report(session: Session, progress: Progress, directory: RunDirectory) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from utils.config import Recipe
@@ -22,20 +22,29 @@ class Progress:
         budget: How the time of a run with a time limit is divided.
     """
 
-    def __init__(self, recipe: Recipe, steps_per_epoch: int, started: float | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        steps_per_epoch: int,
+        started: float | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         """Initializes the progress of a run that has not begun.
 
         Args:
             recipe: Limits of the run.
             steps_per_epoch: Number of steps per epoch.
-            started: `time.monotonic()` at the start of the job, so that a time limit includes the
+            started: Time on the clock at the start of the job, so that a time limit includes the
                 preparations; None for the current time.
+            clock: Returns the time in seconds; None for `time.monotonic`. Workers that train
+                together need a common one, because the schedule depends on the time.
         """
         self.recipe = recipe
         self.step = 0
         self.history: list[dict[str, float]] = []
         self._steps_per_epoch = steps_per_epoch
-        self._started = time.monotonic() if started is None else started
+        self._clock = clock or (lambda: time.monotonic())  # looked up at each call, for tests
+        self._started = self._clock() if started is None else started
         self._earlier_seconds = 0.0
         self.budget = TimeBudget(recipe.max_minutes and 60.0 * recipe.max_minutes)
         self._sums = dict.fromkeys((*TERMS, "steps", "skipped"), 0.0)  # over the current epoch
@@ -44,7 +53,7 @@ class Progress:
     @property
     def seconds(self) -> float:
         """Wall-clock time spent on the run, over all its sessions."""
-        return self._earlier_seconds + time.monotonic() - self._started
+        return self._earlier_seconds + self._clock() - self._started
 
     @property
     def share(self) -> float:
@@ -203,4 +212,4 @@ class Progress:
         self.budget.restore(document["budget"])
         self._sums = document["sums"]
         self._timed = document["timed"]
-        self._started = time.monotonic()
+        self._started = self._clock()

@@ -107,8 +107,6 @@ def override(recipe: Recipe, user: Overrides) -> Recipe:
     """
     if user.jit and user.strategy != "single":
         raise UserError("--jit compiles the step for one device, drop --jit or --strategy")
-    if user.max_minutes and user.strategy == "multiworker":
-        raise UserError("the clocks of several machines differ, use --epochs, not --max-minutes")
     epochs = user.epochs
     if epochs is None and user.max_minutes is None:
         epochs = recipe.epochs

@@ -44,6 +44,7 @@ def resume(settings: ResumeSettings) -> Iterator[Session | None]:
             print(_summary(directory, config))
             yield None
             return
+        devices = set_up_devices(config.recipe)  # first, so that an error ends all workers
         state = find_state(directory.state)
         weights = None if state else _initial_weights(directory, config)
         if settings.extends:
@@ -51,8 +52,10 @@ def resume(settings: ResumeSettings) -> Iterator[Session | None]:
             config = dataclasses.replace(config, recipe=extend(config.recipe, progress, settings))
         if settings.data:
             config = dataclasses.replace(config, data=str(settings.data))
+        if not devices.workers.is_chief:
+            settings = dataclasses.replace(settings, faults_file=None)
         data = _read_data(config, classes, settings)
-        yield Session(directory, config, data, set_up_devices(config.recipe), weights, state)
+        yield Session(directory, config, data, devices, weights, state)
 
 
 def _read_config(directory: RunDirectory) -> RunConfig:

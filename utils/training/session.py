@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow as tf
-
 from nets.devices import has_gpu
 from nets.versions import YoloVersion
 from utils.config import Recipe, RunConfig, Strategy
@@ -30,7 +28,7 @@ from utils.training.run_data import (
 )
 from utils.training.run_lock import locked
 from utils.training.settings import TrainingSettings
-from utils.training.strategies import STRATEGIES, is_chief
+from utils.training.strategies import Devices, find_devices, is_chief
 from utils.weights.loading import NONE, Weights, open_weights, resolve_backbone
 
 
@@ -42,7 +40,7 @@ class Session:
         directory: The run directory.
         config: The config of the run.
         data: Samples and classes.
-        strategy: Distribution strategy of the devices.
+        devices: The devices and processes that train together.
         weights: Initial weights of a run that starts; None if it continues from its state.
         state: The state from which it continues; None if it starts.
     """
@@ -50,7 +48,7 @@ class Session:
     directory: RunDirectory
     config: RunConfig
     data: RunData
-    strategy: tf.distribute.Strategy
+    devices: Devices
     weights: Weights | None
     state: Path | None = None
 
@@ -79,6 +77,8 @@ def _prepare(
     settings: TrainingSettings, directory: RunDirectory, weights: Weights, width: float
 ) -> Session:
     recipe = settings.recipe
+    recipe = dataclasses.replace(recipe, precision=find_precision(recipe.precision))
+    devices = set_up_devices(recipe)  # first, so that an error in one worker ends the others
     source = DataSource(
         folder=settings.data,
         train_set=settings.train_set,
@@ -86,15 +86,13 @@ def _prepare(
         seed=recipe.seed,
         held_out=settings.held_out,
         strict=settings.strict,
-        faults_file=settings.faults_file,
+        faults_file=settings.faults_file if devices.workers.is_chief else None,
     )
     classes = read_classes(settings.classes_file) if settings.classes_file else None
     data = read_run_data(source, classes, settings.version, settings.input_size)
     require_objects(data, settings.data)
     version = _with_anchors(settings, data.train)
 
-    recipe = dataclasses.replace(recipe, precision=find_precision(recipe.precision))
-    strategy = set_up_devices(recipe)
     if not weights.tensors and not settings.freeze_random_backbone:  # may download them
         recipe = dataclasses.replace(recipe, freeze_share=0.0)
     config = RunConfig(
@@ -111,29 +109,31 @@ def _prepare(
         images=data.digest,
         weights=weights.source if weights.tensors else NONE,
     )
-    return Session(directory, config, data, strategy, weights)
+    return Session(directory, config, data, devices, weights)
 
 
-def set_up_devices(recipe: Recipe) -> tf.distribute.Strategy:
+def set_up_devices(recipe: Recipe) -> Devices:
     """Sets the precision of the process and connects its devices.
 
     Call this before the first computation of TensorFlow. Afterwards, workers can no longer be
     connected, and `fast_float32` has no effect.
 
     Raises:
-        UserError: The batch size is not a multiple of the number of devices.
+        JobError: A worker does not join, or is lost.
+        UserError: The batch size is not a multiple of the number of devices, or TF_CONFIG cannot be
+            used.
     """
     use_precision(recipe.precision)
     if recipe.jit and not has_gpu():
         print("warning: --jit makes training on a CPU about five times slower", file=sys.stderr)
-    strategy = STRATEGIES[recipe.strategy]()
-    devices = strategy.num_replicas_in_sync
-    if recipe.batch_size % devices:
+    devices = find_devices(recipe.strategy)
+    count = devices.strategy.num_replicas_in_sync
+    if recipe.batch_size % count:
         raise UserError(
-            f"batch size {recipe.batch_size} cannot be divided among {devices} devices, "
+            f"batch size {recipe.batch_size} cannot be divided among {count} devices, "
             "use a multiple of their number"
         )
-    return strategy
+    return devices
 
 
 @contextlib.contextmanager

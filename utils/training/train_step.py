@@ -33,7 +33,8 @@ def make_train_step(detector: Detector, trained: TrainedWeights, recipe: Recipe)
 
     Returns:
         A function that takes NumPy arrays, images (B, H, W, 3), boxes (B, N, 4) and labels (B, N),
-        and returns the loss terms and `SKIPPED`, each a scalar.
+        and returns the loss terms and `SKIPPED`, each a scalar. B are the images of this process;
+        N must be equal on all workers.
     """
     optimizer, strategy = trained.optimizer, trained.strategy
     vectors = [vector for vector in trained.vectors if vector.trainable]
@@ -89,10 +90,10 @@ def make_train_step(detector: Detector, trained: TrainedWeights, recipe: Recipe)
         return {**terms, SKIPPED: 1.0 - tf.cast(is_finite, tf.float32)}
 
     def distribute(array: np.ndarray) -> tf.Tensor:
-        """Gives each replica its part of the batch."""
+        """Gives each replica of this process its part of the batch."""
 
         def part_of(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
-            first = context.replica_id_in_sync_group * per_replica
+            first = context.replica_id_in_sync_group * per_replica % len(array)
             return tf.convert_to_tensor(array[first : first + per_replica])
 
         return strategy.experimental_distribute_values_from_function(part_of)

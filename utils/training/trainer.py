@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from nets.detector import Detector
-from utils.data.dataset import BatchStream
+from utils.data.dataset import BatchStream, most_objects, trimmed
 from utils.errors import JobError
 from utils.training.checkpoint import collect_state, load_state
 from utils.training.display import Display
@@ -21,6 +20,7 @@ from utils.training.loss_reader import LossReader
 from utils.training.progress import Progress
 from utils.training.schedule import is_frozen, learning_rate, training_size, uses_mosaic
 from utils.training.state_writer import StateWriter
+from utils.training.strategies import Devices
 from utils.training.train_step import TrainStep, make_train_step
 from utils.training.trained_weights import TrainedWeights
 
@@ -48,6 +48,7 @@ class Trainer:
         progress: The progress of the run.
         recipe: How the detector is trained.
         optimizer: Optimizer of all weights, which it updates as a few vectors.
+        workers: The processes that train together. Only the chief saves states.
         seconds_to_save: How long training waited for the state to be saved the last time.
     """
 
@@ -57,17 +58,17 @@ class Trainer:
         stream: BatchStream,
         progress: Progress,
         state_path: Path,
-        strategy: tf.distribute.Strategy | None = None,
+        devices: Devices | None = None,
         show_progress: bool = True,
     ) -> None:
         """Creates the optimizer under the strategy of the detector.
 
         Args:
             detector: The detector, built inside `strategy.scope()`.
-            stream: Batches of `progress.recipe.batch_size` images.
+            stream: Batches of `progress.recipe.batch_size` images, or the part of this process.
             progress: Progress of the run, with its recipe.
             state_path: File that holds the state for resuming.
-            strategy: Devices to train on; None for TensorFlow's default, a single device.
+            devices: Devices to train on; None for TensorFlow's default, a single device.
             show_progress: Whether to show the progress on standard error.
         """
         self.detector = detector
@@ -81,8 +82,9 @@ class Trainer:
         self._stop = StopRequest()
         self._guard = StepGuard(progress, self._sources, state_path)
         self._phase: Phase | None = None
-        strategy = strategy or tf.distribute.get_strategy()
-        self._weights = TrainedWeights(detector, self.recipe, strategy)
+        devices = devices or Devices()
+        self.workers = devices.workers
+        self._weights = TrainedWeights(detector, self.recipe, devices.strategy)
         self.optimizer = self._weights.optimizer
         self.seconds_to_save = 0.0
         detector.optimizer = self.optimizer  # where Keras callbacks look for it
@@ -113,6 +115,7 @@ class Trainer:
         self.detector.stop_training = False
         self._phase = None
         if not progress.step:
+            self.workers.update_time()
             progress.budget.continue_from(0.0, progress.seconds)  # preparing is not training
             self.save()  # so that a run that is stopped early can be resumed
         listeners.on_train_begin()
@@ -136,6 +139,8 @@ class Trainer:
                 started = time.monotonic()
                 self.optimizer.learning_rate = learning_rate(self.recipe, share)
                 step, *batch = next(batches)
+                objects = self.workers.agree(self._stop.is_set, most_objects(batch))
+                batch = trimmed(batch, objects)
                 losses.put(step, phase.train_step(*batch))
                 progress.step = step + 1
                 shapes = batch[0].shape, batch[1].shape
@@ -178,7 +183,7 @@ class Trainer:
 
     def _save_or_stop(self, losses: LossReader) -> None:
         """Saves the state at regular intervals and before a requested stop."""
-        stop = self._stop.is_set
+        stop = self.workers.stops(self._stop.is_set)
         if stop or time.monotonic() - self._saved >= 60 * self.recipe.save_minutes:
             losses.flush()
             self._begin_to_save()
@@ -187,7 +192,7 @@ class Trainer:
             raise KeyboardInterrupt
 
     def save(self) -> None:
-        """Saves the state for resuming.
+        """Saves the state for resuming, if this process is the chief.
 
         Raises:
             JobError: A value is not finite; the last state is kept.
@@ -199,8 +204,9 @@ class Trainer:
         self.seconds_to_save = time.monotonic() - started
 
     def _begin_to_save(self) -> None:
-        variables, progress = self._weights.variables, self.progress.to_json()
-        self._writer.put(collect_state(self._state_path, variables, progress))
+        if self.workers.is_chief:
+            variables, progress = self._weights.variables, self.progress.to_json()
+            self._writer.put(collect_state(self._state_path, variables, progress))
         self._saved = time.monotonic()
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
@@ -212,7 +218,7 @@ class Trainer:
         return make_train_step(self.detector, self._weights, self.recipe)
 
     def _batches(self) -> Iterator[tuple]:
-        return self._stream.stream(self.progress.step, self._uses_mosaic, self._size)
+        return self._stream.padded(self.progress.step, self._uses_mosaic, self._size)
 
     def _uses_mosaic(self, step: int) -> bool:
         return uses_mosaic(self.recipe, self.progress.share_at(step))

@@ -1,7 +1,6 @@
 """Validation at the end of an epoch: mAP, loss, and the best weights."""
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +31,9 @@ class Validation(keras.callbacks.Callback):
     the state is saved, the run resumes from an older one and finds the earlier best weights. If it
     is killed between the two, the resumed run writes the best weights again: the moving average in
     the state is still the one that was validated.
+
+    Workers that train together share out the images. The chief computes mAP and writes the files;
+    the others get the same metrics, so that all decide alike.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class Validation(keras.callbacks.Callback):
         self._samples = samples
         self._classes = classes
         self._directory = directory
-        self._pass = ValidationPass(trainer.detector, samples)
+        self._workers = trainer.workers
+        self._pass = ValidationPass(trainer.detector, samples, trainer.workers)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Completes what a killed session left, and reserves time for the last validation.
@@ -71,7 +74,8 @@ class Validation(keras.callbacks.Callback):
         if budget.limit is None:
             return
         with progress.paused():
-            self._measure(self._samples[:1])  # traces the graph, which happens once per session
+            # Traces the graph, which happens once per session, on every worker.
+            self._measure(self._samples[: 1 + BATCH_SIZE * (self._workers.count - 1)])
             if budget.validation:  # known from an earlier session
                 return
             measured = self._expected_seconds()
@@ -95,28 +99,32 @@ class Validation(keras.callbacks.Callback):
         recipe, share = progress.recipe, progress.share
         if not validation_is_due(recipe, share, last, budget.spent, budget.validation):
             return
-        started = time.monotonic()
+        self._workers.update_time()
+        started = self._workers.now()
         row = progress.history[-1]
         with progress.paused(), self._trainer.averaged():
             measured = self._measure(self._samples)
         logs.update(measured)
         row.update(measured, measured_at=progress.share)
-        self._set_budget(time.monotonic() - started)
+        self._set_budget(self._workers.now() - started)
         budget.spent += budget.validation
         if progress.best is row:
             with progress.paused():
                 self._trainer.save()
                 self._save_best_weights()
+                self._workers.update_time()
 
     def _set_budget(self, measured: float) -> None:
         """Expects that the next validation takes as long as one that was measured."""
-        saving = 2 * self._trainer.seconds_to_save  # the state, and the best weights
+        # The state, and the best weights.
+        saving = 2 * self._workers.from_chief(self._trainer.seconds_to_save)
         self._progress.budget.validation = measured + saving
         self._progress.reserve(measured + saving + SECONDS_TO_FINISH)
 
     def _save_best_weights(self) -> None:
-        with self._trainer.averaged():
-            self._directory.save_best_weights(self.model, self._classes)
+        if self._workers.is_chief:
+            with self._trainer.averaged():
+                self._directory.save_best_weights(self.model, self._classes)
 
     def _measure(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Returns mAP and loss of the current weights on samples.
@@ -131,19 +139,22 @@ class Validation(keras.callbacks.Callback):
                 f"validation failed, the state is saved: {describe_read_error(error)}; restore the "
                 "image and continue with --resume"
             ) from error
-        metrics = evaluate(samples, found, self._classes).metrics
-        losses = {"loss": sum(losses.values()), **losses}
-        return {
-            **{f"val_{name}": value for name, value in losses.items() if math.isfinite(value)},
-            "map50": metrics["voc"]["map"] or 0.0,
-            "map": metrics["coco"]["map"] or 0.0,
-        }
+        measured = None
+        if self._workers.is_chief:
+            metrics = evaluate(samples, found, self._classes).metrics
+            losses = {"loss": sum(losses.values()), **losses}
+            measured = {
+                **{f"val_{name}": value for name, value in losses.items() if math.isfinite(value)},
+                "map50": metrics["voc"]["map"] or 0.0,
+                "map": metrics["coco"]["map"] or 0.0,
+            }
+        return self._workers.from_chief(measured)
 
     def _expected_seconds(self) -> float:
         """Estimates the seconds of a validation from images spread over the set."""
         sample = self._samples[:: max(1, len(self._samples) // SAMPLE)][:SAMPLE]
-        started = time.monotonic()
+        started = self._workers.now()
         with self._trainer.averaged():
             self._measure(sample)
-        batches = -(-len(self._samples) // BATCH_SIZE) / -(-len(sample) // BATCH_SIZE)
-        return (time.monotonic() - started) * batches
+        rounds = self._pass.rounds(len(self._samples)) / self._pass.rounds(len(sample))
+        return (self._workers.now() - started) * rounds

@@ -1,4 +1,7 @@
-"""One pass over the validation set, which yields the detections and the loss."""
+"""One pass over the validation set, which yields the detections and the loss.
+
+Workers that train together share out the batches of the pass.
+"""
 
 from collections.abc import Sequence
 
@@ -17,6 +20,8 @@ from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
 from utils.inference.detections import Detections
 from utils.inference.engines.keras import KerasEngine, to_detections
 from utils.inference.predictor import Predictor
+from utils.training.shared_results import PassResult, add, from_bytes, joined, to_bytes
+from utils.training.workers import Workers
 
 # Logit of an image that only fills up a batch. Its objectness and loss are 0 in float32.
 CERTAINLY_NOT = -200.0
@@ -29,17 +34,21 @@ class ValidationPass(Predictor):
     or on how they are divided into batches.
     """
 
-    def __init__(self, detector: Detector, samples: Sequence[Sample]) -> None:
+    def __init__(
+        self, detector: Detector, samples: Sequence[Sample], workers: Workers | None = None
+    ) -> None:
         """Initializes the pass.
 
         Args:
             detector: The detector, whose current weights are used in each pass.
             samples: The validation set, which determines the maximum number of boxes per image.
+            workers: The processes that share out the batches; None for this one alone.
         """
         super().__init__(KerasEngine(detector, THRESHOLDS, BATCH_SIZE))
         most = max((len(sample.boxes) for sample in samples), default=0)
         self._places = places_for(most)
         self._coming: list[Sample] = []
+        self._workers = workers or Workers()
 
         def detect(
             images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, count: tf.Tensor
@@ -65,24 +74,37 @@ class ValidationPass(Predictor):
         self._detect_and_compare = tf.function(detect, input_signature=signature, autograph=False)
 
     def measure(self, samples: Sequence[Sample]) -> tuple[list[Detections], dict[str, float]]:
-        """Runs the pass.
+        """Runs the pass, in which each worker takes some of the batches.
 
         Args:
             samples: Samples to validate on, at least one.
 
         Returns:
-            The detections of each sample, in pixels of the original image, and the loss terms.
+            The detections of each sample, in pixels of the original image, and the loss terms, on
+            all workers.
         """
+        batches = self._workers.rows(-(-len(samples) // BATCH_SIZE))
+        own = samples[batches.start * BATCH_SIZE : batches.stop * BATCH_SIZE]
+        result = self._run_on(own)
+        if self._workers.count > 1:
+            result = joined([*map(from_bytes, self._workers.gather(to_bytes(result)))])
+        positives = max(1.0, result.positives)
+        losses = {
+            term: total / (len(samples) if term == "objectness" else positives)
+            for term, total in result.sums.items()
+        }
+        return result.found, losses
+
+    def rounds(self, images: int) -> int:
+        """Returns how many batches follow one another in a pass over a number of images."""
+        return -(-images // (BATCH_SIZE * self._workers.count))
+
+    def _run_on(self, samples: Sequence[Sample]) -> PassResult:
         self._coming = list(samples)
         self._sums: dict[str, float] = {}
         self._positives = 0.0
         found = predict_samples(self, samples, progress=False)
-        positives = max(1.0, self._positives)
-        losses = {
-            term: total / (len(samples) if term == "objectness" else positives)
-            for term, total in self._sums.items()
-        }
-        return found, losses
+        return PassResult(found, self._sums, self._positives)
 
     def _run(self, fits: Sequence[Letterbox]) -> list[Detections]:
         batch, self._coming = self._coming[: len(fits)], self._coming[len(fits) :]
@@ -100,6 +122,5 @@ class ValidationPass(Predictor):
         for term in ("box", "objectness", "class"):
             # The loss divides by the positives and by the images of the batch.
             counted = BATCH_SIZE if term == "objectness" else max(1.0, positives)
-            total = float(result.pop(term)) * counted
-            self._sums[term] = self._sums.get(term, 0.0) + total
+            add(self._sums, {term: float(result.pop(term)) * counted})
         return to_detections(result, len(fits), THRESHOLDS.max_boxes)

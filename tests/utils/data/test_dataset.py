@@ -56,6 +56,16 @@ def assert_same(first, second):
         np.testing.assert_array_equal(one, other)
 
 
+def test_two_workers_prepare_the_two_halves_of_a_batch(samples):
+    settings = dataclasses.replace(SETTINGS, batch_size=4)
+    whole = BatchStream(samples, settings).batch(2, mosaic=True)
+    for rows in (range(2), range(2, 4)):
+        part = BatchStream(samples, settings, rows=rows)
+        ((step, *batch),) = take(part, 1, start_step=2)
+        assert step == 2
+        assert_same(batch, [array[rows.start : rows.stop] for array in whole])
+
+
 def test_shapes_types_and_ranges_of_a_batch(samples):
     images, boxes, labels = stream_of(samples, batch_size=7).batch(0, mosaic=True)
     assert (images.shape, images.dtype) == ((7, *SIZE, 3), np.uint8)

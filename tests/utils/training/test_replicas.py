@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.vocset import add_image, add_list
-from utils.training.strategies import is_chief
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,22 +35,6 @@ def test_one_step_is_equal_on_one_and_two_devices(tmp_path):
 def cluster(index, kind="worker", **jobs):
     """Returns the TF_CONFIG of one of several workers."""
     return json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        ("{}", True),
-        (cluster(0, worker=["a:1", "b:1"]), True),
-        (cluster(1, worker=["a:1", "b:1"]), False),
-        (cluster(0, chief=["a:1"], worker=["b:1"]), False),
-        (cluster(0, "chief", chief=["a:1"], worker=["b:1"]), True),
-    ],
-)
-def test_one_worker_is_chief(monkeypatch, config, expected):
-    monkeypatch.setenv("TF_CONFIG", config)
-    assert is_chief("multiworker") is expected
-    assert is_chief("single") and is_chief("mirrored")
 
 
 @pytest.mark.slow

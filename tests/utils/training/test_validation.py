@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from nets.assigner import GroundTruth
 from nets.versions import VERSIONS
+from tests.threaded_workers import run_workers
 from tests.tiny_run import CLASSES, RECIPE, make_trainer, resume_trainer
 from utils.data.images import read_image
 from utils.data.letterbox import letterbox
@@ -16,6 +17,7 @@ from utils.run import RunDirectory
 from utils.training.progress import Progress
 from utils.training.validation import Validation
 from utils.training.validation_pass import ValidationPass
+from utils.training.workers import Workers
 from utils.weights.tensorfiles import read_h5
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -119,6 +121,19 @@ def test_loss_is_that_of_the_set_as_one_batch_without_padding(samples, tmp_path,
     assert losses == pytest.approx({name: float(term) for name, term in expected.items()}, 1e-5)
 
 
+def test_workers_that_share_out_the_images_all_get_the_whole_result(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.training.validation_pass.BATCH_SIZE", 3)  # two of three have images
+    detector = make_trainer(samples, tmp_path).detector
+    found, losses = ValidationPass(detector, samples).measure(samples)
+    assert sum(map(len, found)) > 0
+    for share in run_workers(3, lambda w: ValidationPass(detector, samples, w).measure(samples)):
+        assert share[1] == pytest.approx(losses, rel=1e-6)
+        for one, other in zip(share[0], found, strict=True):
+            np.testing.assert_array_equal(one.boxes, other.boxes)
+            np.testing.assert_array_equal(one.scores, other.scores)
+            np.testing.assert_array_equal(one.labels, other.labels)
+
+
 def test_detections_are_those_of_a_predictor(samples, tmp_path):
     from utils.evaluation.evaluator import predict_samples
     from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
@@ -147,17 +162,19 @@ def clock(monkeypatch):
     return seconds
 
 
-def timed(samples, path, progress):
+def timed(samples, path, progress, workers=None, saved=None):
     """A validation callback whose trainer has no network."""
     detector = SimpleNamespace(input_size=(64, 64), anchors=VERSIONS["v4"].anchor_array)
     trainer = SimpleNamespace(
         detector=detector,
         progress=progress,
         seconds_to_save=1.0,
+        workers=workers or Workers(),
         averaged=nullcontext,
         save=lambda: None,
     )
-    directory = SimpleNamespace(save_best_weights=lambda *args: None)
+    save = (lambda *args: None) if saved is None else (lambda *args: saved.append(workers.index))
+    directory = SimpleNamespace(save_best_weights=save)
     return Validation(trainer, samples, CLASSES, directory)
 
 
@@ -200,6 +217,27 @@ def test_validation_takes_no_time_from_the_schedule(samples, tmp_path, clock):
     assert progress.share == pytest.approx(share)
     assert progress.history[0]["measured_at"] == pytest.approx(share)
     assert progress.budget.spent == 2.0 * 5 + 2.0  # 40 images by 8, and two files
+
+
+def test_workers_agree_on_the_time_and_only_the_chief_saves(samples, tmp_path, clock, monkeypatch):
+    monkeypatch.setattr("time.monotonic_ns", lambda: int(1e9 * clock[0]))
+    saved = []
+
+    def train(workers):
+        progress = Progress(TIMED, 10, workers.now(), workers.now)
+        validation = timed(samples, tmp_path, progress, workers, saved)
+        validation.set_model(None)
+        validation.on_train_begin()
+        if workers.is_chief:
+            clock[0] += 200.0
+        workers.update_time()
+        progress.end_epoch(0.1)
+        validation.on_epoch_end(0, {})
+        return progress.to_json()
+
+    chief, other = run_workers(2, train)
+    assert chief == other
+    assert saved == [0]
 
 
 def test_first_validation_waits_until_it_is_affordable(samples, tmp_path, clock):
