@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils.data.annotation import try_layout
 from utils.data.faults import (
     BOX_FROM_OUTLINE,
     LISTED_TWICE,
@@ -36,6 +35,7 @@ from utils.data.formats.records import (
 from utils.data.formats.rle import outline_box
 from utils.data.orientation import ImageLayout, find_frame, rotate_box
 from utils.data.parallel import read_all
+from utils.data.vocfolder import try_layout
 from utils.errors import UserError
 from utils.text import counted
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from utils.data.annotation import try_layout
 from utils.data.faults import (
     BOX_FROM_OUTLINE,
     LONE_ANNOTATION,
@@ -34,6 +33,7 @@ from utils.data.images import IMAGE_SUFFIXES, check_regular
 from utils.data.imagesets import find_files, read_text
 from utils.data.orientation import ImageLayout
 from utils.data.parallel import read_all
+from utils.data.vocfolder import try_layout
 from utils.errors import UserError
 from utils.text import counted, printable
 
