@@ -26,7 +26,7 @@ def main(args: argparse.Namespace) -> None:
     check_faults_file(args.faults)
     split = resolve_splits(args.data, args.train_set, args.val_set, args.seed)
     print(f"{args.data}: {split}", file=sys.stderr)
-    folders = VocFolders(is_cached=True)
+    folders = VocFolders(thorough=True)
     classes = read_classes(args.classes) if args.classes else find_classes(split.train, folders)
     lists, faults = {}, []
     for name, refs in (("train", split.train), ("val", split.val)):

@@ -11,7 +11,7 @@ from utils.data.faults import LONE_ANNOTATION, LONE_IMAGE, MISPLACED, NO_SUCH_IM
 from utils.data.imagesets import ImageRef
 from utils.data.objects import AnnotatedObject, find_plain_labels, usable_objects
 from utils.data.orientation import ImageLayout
-from utils.data.vocfolder import VocFolder, VocFolders
+from utils.data.vocfolder import VocFolder, VocFolders, group_by_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,20 +58,19 @@ def read_samples(
 ) -> tuple[list[Sample], list[Fault]]:
     """Reads annotations and image headers into samples, see `read_annotated`."""
     folders = folders or VocFolders()
-    plain: dict[ImageRef, Sample] = {}
-    for voc_dir, image_ids in _read(refs, folders).items():
-        plain |= _plain_samples(voc_dir, folders.folder(voc_dir), image_ids, classes)
-    samples, faults = [], []
     label_of = {name: label for label, name in enumerate(classes)}
-    for ref in refs:
-        sample = plain.get(ref)
-        if sample is None:
-            image, found = _judge(ref, folders.folder(ref.voc_dir), label_of)
-            sample = image and _to_sample(image)
-            faults += found
-        if sample is not None:
-            samples.append(sample)
-    return samples, faults
+    results: list[Sample | None] = [None] * len(refs)
+    faults_of: dict[int, list[Fault]] = {}
+    for voc_dir, indices in _read(refs, folders).items():
+        folder = folders.folder(voc_dir)
+        plain = _plain_samples(folder, [refs[index].image_id for index in indices], classes)
+        for index in indices:
+            results[index] = plain.get(refs[index].image_id)
+            if results[index] is None:
+                image, faults_of[index] = _judge(refs[index], folder, label_of)
+                results[index] = image and _to_sample(image)
+    samples = [sample for sample in results if sample is not None]
+    return samples, [fault for index in sorted(faults_of) for fault in faults_of[index]]
 
 
 def read_annotated(
@@ -101,20 +100,21 @@ def read_annotated(
     return images, [fault for _, found in results for fault in found]
 
 
-def _read(refs: Sequence[ImageRef], folders: VocFolders) -> dict[Path, list[str]]:
-    """Reads the files of images that have both of them; returns all ids by folder."""
-    groups = folders.grouped(refs)
-    for voc_dir, image_ids in groups.items():
+def _read(refs: Sequence[ImageRef], folders: VocFolders) -> dict[Path, list[int]]:
+    """Reads the files of images that have both of them; returns the indices by folder."""
+    groups = group_by_folder(refs)
+    for voc_dir, indices in groups.items():
+        image_ids = [refs[index].image_id for index in indices]
         images, annotations = folders.folder(voc_dir).images, folders.folder(voc_dir).annotations
-        images.read(each for each in image_ids if each in annotations.paths)
+        images.read(each for each in image_ids if each in annotations.names)
         annotations.read(each for each in image_ids if each in images.row_of)
     return groups
 
 
 def _plain_samples(
-    voc_dir: Path, folder: VocFolder, image_ids: Sequence[str], classes: Sequence[str]
-) -> dict[ImageRef, Sample]:
-    """Returns the samples of images in which `usable_objects` would find no fault.
+    folder: VocFolder, image_ids: Sequence[str], classes: Sequence[str]
+) -> dict[str, Sample]:
+    """Returns the samples by id of the images in which `usable_objects` would find no fault.
 
     These are nearly all images. One by one, they would take several times as long.
     """
@@ -128,9 +128,9 @@ def _plain_samples(
     samples = {}
     for i in np.flatnonzero(labels.is_plain).tolist():
         part = slice(starts[i], starts[i + 1])
-        samples[ImageRef(voc_dir, read[i])] = Sample(
+        samples[read[i]] = Sample(
             read[i],
-            folder.images.paths[read[i]],
+            folder.images.path(read[i]),
             boxes[part],
             labels.labels[part],
             difficult[part],
@@ -144,15 +144,18 @@ def _judge(
     ref: ImageRef, folder: VocFolder, label_of: Mapping[str, int]
 ) -> tuple[AnnotatedImage | None, list[Fault]]:
     """Finds the usable objects of an image whose files were read, and its faults."""
-    paths = folder.images.paths.get(ref.image_id), folder.annotations.paths.get(ref.image_id)
-    if paths == (None, None):
+    has_image, has_xml = (
+        ref.image_id in files.names for files in (folder.images, folder.annotations)
+    )
+    if not has_image and not has_xml:
         path = ref.voc_dir / "JPEGImages" / ref.image_id
         return None, [Fault(NO_SUCH_IMAGE, path, "listed, but there is no file of this name")]
-    image, xml = paths
-    if image is None:
-        return None, [Fault(LONE_ANNOTATION, xml)]
-    if xml is None:
+    if not has_image:
+        return None, [Fault(LONE_ANNOTATION, folder.annotations.path(ref.image_id))]
+    image = folder.images.path(ref.image_id)
+    if not has_xml:
         return None, [Fault(LONE_IMAGE, image)]
+    xml = folder.annotations.path(ref.image_id)
     layout = folder.layout(ref.image_id)
     if isinstance(layout, Fault):
         return None, [layout]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.data.imagesets import ImageRef, read_text
-from utils.data.vocfolder import VocFolders
+from utils.data.vocfolder import VocFolders, group_by_folder
 from utils.errors import UserError
 from utils.text import did_you_mean
 
@@ -43,8 +43,9 @@ def find_classes(refs: Sequence[ImageRef], folders: VocFolders | None = None) ->
     """
     folders = folders or VocFolders()
     names = set()
-    for voc_dir, image_ids in folders.grouped(refs).items():
+    for voc_dir, indices in group_by_folder(refs).items():
         annotations = folders.folder(voc_dir).annotations
+        image_ids = [refs[index].image_id for index in indices]
         annotations.read(image_ids)
         rows = [annotations.row_of[each] for each in image_ids if each in annotations.row_of]
         table = annotations.table.take(np.array(rows, int))

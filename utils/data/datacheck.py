@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.anchors import anchor_fit, box_sizes
 from utils.data.annotation import Sample, read_samples
 from utils.data.dataset import MAX_BOXES_PER_IMAGE
 from utils.data.faults import (
@@ -26,10 +25,11 @@ from utils.data.faults import (
 )
 from utils.data.images import read_image
 from utils.data.imagesets import ImageRef
+from utils.data.statistics import absent_classes, format_statistics
 from utils.data.vocfolder import VocFolder, VocFolders
 from utils.errors import UserError
 from utils.lookahead import read_ahead
-from utils.text import counted, first_few, format_table
+from utils.text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +40,13 @@ class DatasetCheck:
         samples: The usable samples by split.
         faults: All faults, one entry per file and kind of fault.
         table: Statistics and the first faults of each kind, as text.
+        statistics: The statistics with a row for every class, also if there are many.
     """
 
     samples: dict[str, list[Sample]]
     faults: list[Fault]
     table: str
+    statistics: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +118,8 @@ def check_dataset(
     faults = list(dict.fromkeys(faults))
     if settings.faults_file:
         write_faults(settings.faults_file, faults)
-    table = _table(usable, classes, settings.anchors, settings.input_size)
-    table += fault_lines(faults) + _absent_classes(usable, classes)
+    statistics = format_statistics(usable, classes, settings.anchors, settings.input_size)
+    table = statistics.short + fault_lines(faults) + absent_classes(usable, classes)
     if settings.strict and faults:
         raise UserError(
             f"{counted(len(faults), 'fault')} in the dataset: repair the files, or omit --strict "
@@ -127,7 +129,7 @@ def check_dataset(
         if not samples and split != "test":  # test is only checked for shared images
             reason = f"; the first fault: {faults[0]}" if faults else ""
             raise UserError(f"no usable image among the {len(splits[split])} of {split}{reason}")
-    return DatasetCheck(usable, faults, table)
+    return DatasetCheck(usable, faults, table, statistics.full)
 
 
 def decode_all(
@@ -145,16 +147,16 @@ def decode_all(
     """
     folders = folders or VocFolders()
     groups = defaultdict(list)
-    for sample in samples:
-        groups[os.path.dirname(sample.image)].append(sample)  # noqa: PTH120  much faster
-    digests: dict[Path, bytes | Fault] = {}
+    for index, sample in enumerate(samples):
+        groups[os.path.dirname(sample.image)].append(index)  # noqa: PTH120  much faster
+    digests: list[bytes | Fault] = [b""] * len(samples)
     for folder, members in groups.items():
-        image_ids = [sample.image_id for sample in members]
+        image_ids = [samples[index].image_id for index in members]
         found = folders.folder(Path(folder).parent).digests(image_ids, f"checking {split}")
-        digests |= zip((sample.image for sample in members), found, strict=True)
+        for index, digest in zip(members, found, strict=True):
+            digests[index] = digest
     usable, by_digest, faults = [], {}, []
-    for sample in samples:
-        digest = digests[sample.image]
+    for sample, digest in zip(samples, digests, strict=True):
         if isinstance(digest, Fault):
             faults.append(digest)
         else:
@@ -178,11 +180,11 @@ def _crowded_images(samples: list[Sample]) -> list[Fault]:
 
 def _unused_files(folder: VocFolder) -> list[Fault]:
     """Finds images and annotations that are without each other or share their name."""
-    images, annotations = folder.images.paths, folder.annotations.paths
-    lone_images = images.keys() - annotations.keys()
-    lone_annotations = annotations.keys() - images.keys()
-    faults = [Fault(LONE_IMAGE, images[image_id]) for image_id in sorted(lone_images)]
-    faults += [Fault(LONE_ANNOTATION, annotations[each]) for each in sorted(lone_annotations)]
+    images, annotations = folder.images, folder.annotations
+    lone_images = sorted(images.names.keys() - annotations.names.keys())
+    lone_annotations = sorted(annotations.names.keys() - images.names.keys())
+    faults = [Fault(LONE_IMAGE, images.path(each)) for each in lone_images]
+    faults += [Fault(LONE_ANNOTATION, annotations.path(each)) for each in lone_annotations]
     return faults + [
         Fault(SAME_NAME, path, f"{used.name} is used instead")
         for path, used in folder.unused.items()
@@ -206,71 +208,3 @@ def _shared_images(decoded: Mapping[str, DecodedSamples]) -> list[Fault]:
                 detail = f"in {one}, and in {other} as {second}"
                 faults.append(Fault(SAME_PIXELS, first, detail))
     return sorted(faults)
-
-
-def _absent_classes(samples: Mapping[str, list[Sample]], classes: Sequence[str]) -> str:
-    """Warns of classes that cannot be learned or validated: one line per split, or none."""
-    effects = {
-        "train": "so they cannot be learned",
-        "val": "so they do not count in the mAP that selects the best weights",
-    }
-    lines = []
-    for split, effect in effects.items():
-        # Difficult objects count: in training, and in COCO's mAP, which selects the best weights.
-        found = {label for sample in samples.get(split, ()) for label in sample.labels.tolist()}
-        absent = [name for label, name in enumerate(classes) if label not in found]
-        if absent and found:  # without any object, the caller reports an error
-            lines.append(
-                f"warning: {len(absent)} of {len(classes)} classes have no object in {split}, "
-                f"{effect}: {first_few(absent)}\n"
-            )
-    return "".join(lines)
-
-
-def _table(
-    samples: dict[str, list[Sample]],
-    classes: list[str],
-    anchors: np.ndarray,
-    input_size: tuple[int, int],
-) -> str:
-    images = [np.array([(s.width, s.height) for s in read]) for read in samples.values()]
-    counts = [_count_objects(read, len(classes)) for read in samples.values()]
-    boxes = [box_sizes(read, input_size) for read in samples.values()]
-    fits = [anchor_fit(sizes, anchors) for sizes in boxes]
-    empty = [sum(not len(sample.boxes) for sample in read) for read in samples.values()]
-    rows = [
-        ["", *samples],
-        ["images", *(str(len(read)) for read in samples.values())],
-        ["  without objects", *map(str, empty)],
-        *_size_rows(images),
-        ["objects (difficult)", *(_count_text(count.sum(axis=1)) for count in counts)],
-        *([f"  {name}", *(_count_text(c[:, i]) for c in counts)] for i, name in enumerate(classes)),
-        ["boxes at input {}x{}".format(*input_size)] + [""] * len(samples),
-        *_size_rows(boxes),
-        ["  best possible recall", *(f"{recall:.4f}" for recall, _ in fits)],
-        ["  mean IoU with the best anchor", *(f"{iou:.4f}" for _, iou in fits)],
-    ]
-    return format_table(rows)
-
-
-def _size_rows(splits: list[np.ndarray]) -> list[list[str]]:
-    """Rows with the smallest, median and largest width and height in each split."""
-    measures = {"smallest": np.min, "median": np.median, "largest": np.max}
-    return [
-        [f"  {name} width x height"]
-        + ["{:.0f}x{:.0f}".format(*of(sizes, axis=0)) if len(sizes) else "-" for sizes in splits]
-        for name, of in measures.items()
-    ]
-
-
-def _count_objects(samples: list[Sample], classes: int) -> np.ndarray:
-    """Counts all objects and the difficult ones per class: (2, classes)."""
-    labels = np.concatenate([np.zeros(0, np.int32), *(sample.labels for sample in samples)])
-    difficult = np.concatenate([np.zeros(0, bool), *(sample.difficult for sample in samples)])
-    return np.stack(
-        [np.bincount(labels[chosen], minlength=classes) for chosen in (difficult >= 0, difficult)]
-    )
-
-
-def _count_text(count: np.ndarray) -> str:
-    return f"{count[0]} ({count[1]})" if count[1] else str(count[0])

@@ -63,24 +63,23 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     Returns:
         Paths by name without suffix, sorted; names are in the composed form of Unicode (NFC).
     """
-    return {name: paths[0] for name, paths in files_by_name(folder, suffixes).items()}
+    return {stem: folder / names[0] for stem, names in names_by_stem(folder, suffixes).items()}
 
 
-def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
-    """Finds all files that `find_files` considers, those that it prefers first."""
+def names_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the names of all files that `find_files` considers, those that it prefers first."""
     ranks = {suffix: rank for rank, suffix in enumerate(suffixes)}
     found = defaultdict(list)
     if folder.is_dir():
         with os.scandir(folder) as entries:
             for entry in entries:
-                stem, dot, suffix = entry.name.rpartition(".")
+                name = entry.name
+                stem, dot, suffix = name.rpartition(".")
                 rank = ranks.get(dot + suffix.lower())
                 if rank is not None and not stem.startswith("."):
                     key = stem if stem.isascii() else unicodedata.normalize("NFC", stem)
-                    found[key].append((rank, entry.path))
-    return {
-        name: [Path(path) for _, path in sorted(files)] for name, files in sorted(found.items())
-    }
+                    found[key].append((rank, name))
+    return {stem: [name for _, name in sorted(found[stem])] for stem in sorted(found)}
 
 
 def image_files(voc_dir: Path) -> dict[str, Path]:

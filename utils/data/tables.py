@@ -88,13 +88,27 @@ class AnnotationTable(NamedTuple):
         )
 
 
-class ImageTable(NamedTuple):
-    """What was read from N image files.
+class ImageContent(NamedTuple):
+    """What was read from an image file.
 
     Attributes:
-        layouts: int32 (N, 3), height, width and orientation, see `ImageLayout`.
-        digests: uint8 (N, 16), digest of the pixels at an eighth of the size.
-        shapes: int32 (N, 2), height and width of these pixels; 0 if they were not decoded.
+        layout: Size and orientation.
+        digest: 16 bytes, digest of the pixels at an eighth of the size.
+        shape: Height and width of these pixels; 0 if they were not decoded.
+    """
+
+    layout: ImageLayout
+    digest: bytes = bytes(16)
+    shape: tuple[int, int] = (0, 0)
+
+
+class ImageTable(NamedTuple):
+    """What was read from N image files, see `ImageContent`.
+
+    Attributes:
+        layouts: int32 (N, 3), height, width and orientation.
+        digests: uint8 (N, 16).
+        shapes: int32 (N, 2).
     """
 
     layouts: np.ndarray
@@ -102,15 +116,15 @@ class ImageTable(NamedTuple):
     shapes: np.ndarray
 
     @classmethod
-    def of(cls, layouts: Sequence[ImageLayout]) -> "ImageTable":
-        """Makes the table of images that were not decoded."""
-        count = len(layouts)
+    def of(cls, images: Sequence[ImageContent]) -> "ImageTable":
+        """Makes the table of images."""
+        layouts = [
+            (each.layout.height, each.layout.width, each.layout.orientation) for each in images
+        ]
         return cls(
-            np.array(
-                [(each.height, each.width, each.orientation) for each in layouts], np.int32
-            ).reshape(-1, 3),
-            np.zeros((count, 16), np.uint8),
-            np.zeros((count, 2), np.int32),
+            np.array(layouts, np.int32).reshape(-1, 3),
+            np.frombuffer(b"".join(each.digest for each in images), np.uint8).reshape(-1, 16),
+            np.array([each.shape for each in images], np.int32).reshape(-1, 2),
         )
 
     def take(self, rows: np.ndarray) -> "ImageTable":

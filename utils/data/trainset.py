@@ -47,7 +47,7 @@ def read_training_samples(source: TrainSource) -> tuple[list[Sample], list[str]]
     split = resolve_splits(source.data, source.train_set, seed=source.seed)
     print(f"{source.data}: {split}", file=sys.stderr)
     path = source.classes_file
-    folders = VocFolders(is_cached=True)
+    folders = VocFolders(thorough=True)
     if path:
         classes = read_classes(path)
     else:

@@ -62,7 +62,7 @@ def parse_xml(path: Path) -> Element:
         root = _parse(data, declared)
     except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
         raise UserError(f"cannot read annotation {path}: {error}; repair or remove it") from error
-    if any("}" in node.tag for node in root.iter()):
+    if isinstance(data, str) or b"xmlns" in data or b"\0" in data:  # perhaps in UTF-16
         for node in root.iter():
             node.tag = node.tag.rpartition("}")[2]  # {http://example.org/voc}object
     if root.tag != ROOT:

@@ -33,7 +33,7 @@ def read_test_set(
     Raises:
         UserError: No image can be read, or no object has one of the classes.
     """
-    folders = VocFolders(is_cached=True)
+    folders = VocFolders(thorough=True)
     samples, faults = read_samples(refs, classes, folders)
     decoded = decode_all(samples, image_set, folders)
     folders.save()

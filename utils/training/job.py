@@ -13,7 +13,7 @@ import keras
 from nets.detector import Detector
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
 from utils.errors import JobError
-from utils.files import remove_parts
+from utils.files import remove_parts, written_whole
 from utils.run import RunDirectory, build_detector
 from utils.training.callbacks import Curves, EarlyStopping
 from utils.training.epoch_weights import EpochWeights
@@ -62,6 +62,8 @@ def train(session: Session, started: float) -> None:
                 "allow more with --max-minutes"
             )
         directory.result.unlink(missing_ok=True)  # of a run that is extended
+        with written_whole(directory.statistics) as (part,):
+            part.write_text(data.statistics, encoding="utf-8")
         directory.write_images(data.names)
         directory.describe(config, data.classes)
         name = f"{config.backbone} {config.yolo.name}"

@@ -55,12 +55,14 @@ class RunData:
         classes: Names of the classes, by label.
         train: Samples to train on.
         val: Samples to validate on.
+        statistics: Statistics of the data as text, with a row for every class.
     """
 
     split: str
     classes: list[str]
     train: list[Sample]
     val: list[Sample]
+    statistics: str
 
     @cached_property
     def names(self) -> dict[str, list[str]]:
@@ -119,7 +121,7 @@ def read_run_data(
     split = resolve_splits(
         source.folder, source.train_set, source.val_set, source.seed, source.held_out
     )
-    folders = VocFolders(is_cached=True)
+    folders = VocFolders(thorough=True)
     classes = list(classes or find_training_classes(split.train, source.folder, folders))
     print(split, file=sys.stderr)
     splits = {"train": split.train, "val": split.val}
@@ -130,7 +132,13 @@ def read_run_data(
     settings = CheckSettings(anchors, input_size, source.strict, source.faults_file)
     report = check_dataset(splits, classes, settings, folders)
     print(report.table, end="", file=sys.stderr)
-    return RunData(split.description, classes, report.samples["train"], report.samples["val"])
+    return RunData(
+        split.description,
+        classes,
+        report.samples["train"],
+        report.samples["val"],
+        report.statistics,
+    )
 
 
 def require_objects(data: RunData, folder: Path) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from vocset import add_image
 
-from utils.data import vocfolder
+from utils.data import file_contents, vocfolder
 from utils.data.annotation import read_samples
 from utils.data.annotation_cache import cache_path
 from utils.data.classes import find_classes
@@ -37,9 +38,9 @@ def voc(tmp_path, monkeypatch):
     return voc
 
 
-def read(voc, classes=("cat", "dog", "héron"), is_cached=True):
+def read(voc, classes=("cat", "dog", "héron"), thorough=True):
     """Returns everything that a job reads, as plain text."""
-    folders = VocFolders(is_cached)
+    folders = VocFolders(thorough)
     refs = [ImageRef(voc, name) for name in NAMES]
     found = find_classes(refs, folders)
     samples, faults = read_samples(refs, classes, folders)
@@ -65,26 +66,26 @@ def opened(monkeypatch):
     names = []
 
     def watch(function):
-        original = getattr(vocfolder, function)
+        original = getattr(file_contents, function)
 
-        def reading(path, *others):
-            names.append(path.name)
-            return original(path, *others)
+        def reading(*arguments):
+            names.extend(each.name for each in arguments if isinstance(each, Path))
+            return original(*arguments)
 
-        monkeypatch.setattr(vocfolder, function, reading)
+        monkeypatch.setattr(file_contents, function, reading)
 
-    for function in ("read_annotation", "read_image_header", "read_image"):
+    for function in ("read_annotation", "read_image_header", "read_image", "read_header"):
         watch(function)
     return names
 
 
 def test_results_are_the_same_with_and_without_a_cache(voc, opened):
-    plain = read(voc, is_cached=False)
+    plain = read(voc, thorough=False)
     assert read(voc) == plain
     opened.clear()
     assert read(voc) == plain
     assert set(opened) == {"broken.xml", "blank.png"}  # faults are found anew each time
-    assert read(voc, ["dog"]) == read(voc, ["dog"], is_cached=False)
+    assert read(voc, ["dog"]) == read(voc, ["dog"], thorough=False)
 
 
 def test_only_changed_files_are_read_again(voc, opened):
@@ -97,7 +98,7 @@ def test_only_changed_files_are_read_again(voc, opened):
     opened.clear()
     again = read(voc)
     assert set(opened) == {"plain.xml", "empty.xml", "empty.png", "broken.xml", "blank.png"}
-    assert again == read(voc, is_cached=False)
+    assert again == read(voc, thorough=False)
     opened.clear()
     assert read(voc) == again
     assert set(opened) == {"broken.xml", "blank.png"}
@@ -114,7 +115,7 @@ def test_files_that_changed_just_before_they_were_read_are_not_kept(voc, opened,
 def test_a_missing_file_is_forgotten(voc):
     read(voc)
     (voc / "Annotations" / "plain.xml").unlink()
-    assert read(voc) == read(voc, is_cached=False)
+    assert read(voc) == read(voc, thorough=False)
 
 
 @pytest.mark.parametrize("damage", ["cut", "bits", "text", "columns", "empty"])
@@ -149,7 +150,7 @@ def test_a_cache_of_python_objects_is_not_opened(voc, capsys):
 def test_a_cache_that_cannot_be_written_is_reported(voc, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert read(voc) == read(voc, is_cached=False)
+    assert read(voc) == read(voc, thorough=False)
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("note: cannot keep what was read from")
 

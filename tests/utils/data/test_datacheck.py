@@ -6,7 +6,7 @@ from vocset import add_image
 
 from nets.versions import VERSIONS
 from utils import lookahead
-from utils.data import vocfolder
+from utils.data import file_contents
 from utils.data.annotation import read_samples
 from utils.data.datacheck import CheckSettings, check_dataset, decode_all
 from utils.data.imagesets import ImageRef
@@ -201,7 +201,7 @@ def test_storage_that_does_not_respond_is_an_error(voc, monkeypatch):
     folders = VocFolders()
     samples, _ = read_samples([ImageRef(voc, "a")], ["cat", "dog"], folders)
     for function in ("read_image_header", "read_image"):
-        monkeypatch.setattr(vocfolder, function, lambda *arguments: release.wait(20))
+        monkeypatch.setattr(file_contents, function, lambda *arguments: release.wait(20))
     with pytest.raises(JobError, match=r"a\.png gave no data for 0\.05 s"):
         read_samples([ImageRef(voc, "a")], ["cat", "dog"])
     with pytest.raises(JobError, match=r"a\.png gave no data for 0\.05 s"):

@@ -21,6 +21,7 @@ from utils.data.faults import (
     UNREADABLE_ANNOTATION,
     Fault,
 )
+from utils.data.file_contents import try_layout
 from utils.data.formats.coco_files import CocoFile, find_coco_files, parse_coco
 from utils.data.formats.names import unique_names
 from utils.data.formats.records import (
@@ -35,7 +36,6 @@ from utils.data.formats.records import (
 from utils.data.formats.rle import outline_box
 from utils.data.orientation import ImageLayout, find_frame, rotate_box
 from utils.data.parallel import read_all
-from utils.data.vocfolder import try_layout
 from utils.errors import UserError
 from utils.text import counted
 

@@ -65,7 +65,7 @@ def read_voc(data: Path) -> BoxDataset:
         for name, file in set_lists(folder).items():
             lists[name] += read_set(folder, file)
         files = known_folders.folder(folder)
-        known = files.annotations.paths.keys() | files.images.paths.keys()
+        known = files.annotations.names.keys() | files.images.names.keys()
         refs |= dict.fromkeys(ImageRef(folder, name) for name in sorted(known))
         faults += [
             Fault(SAME_NAME, path, f"{path}: {used.name} is used instead")

@@ -18,6 +18,7 @@ from utils.data.faults import (
     UNREADABLE_OBJECT,
     Fault,
 )
+from utils.data.file_contents import try_layout
 from utils.data.formats.names import unique_names
 from utils.data.formats.records import (
     NO_LISTS,
@@ -33,7 +34,6 @@ from utils.data.images import IMAGE_SUFFIXES, check_regular
 from utils.data.imagesets import find_files, read_text
 from utils.data.orientation import ImageLayout
 from utils.data.parallel import read_all
-from utils.data.vocfolder import try_layout
 from utils.errors import UserError
 from utils.text import counted, printable
 
