@@ -17,6 +17,7 @@ from utils.data.datacheck import decode_all
 from utils.data.faults import check_faults_file, fault_lines, write_faults
 from utils.data.imagesets import set_lists, write_set_list
 from utils.data.splits import Split, resolve_splits
+from utils.data.vocfolder import VocFolders
 from utils.files import written_whole
 
 
@@ -25,16 +26,18 @@ def main(args: argparse.Namespace) -> None:
     check_faults_file(args.faults)
     split = resolve_splits(args.data, args.train_set, args.val_set, args.seed)
     print(f"{args.data}: {split}", file=sys.stderr)
-    classes = read_classes(args.classes) if args.classes else find_classes(split.train)
+    folders = VocFolders(thorough=True)
+    classes = read_classes(args.classes) if args.classes else find_classes(split.train, folders)
     lists, faults = {}, []
     for name, refs in (("train", split.train), ("val", split.val)):
-        samples, found = read_samples(refs, classes)
-        decoded = decode_all(samples, name)
+        samples, found = read_samples(refs, classes, folders)
+        decoded = decode_all(samples, name, folders)
         samples, faults = decoded.samples, faults + found + decoded.faults
         if any(" " in str(sample.image.resolve()) for sample in samples):
             print("warning: paths contain spaces, which some tools do not support", file=sys.stderr)
         for year, year_samples in by_year(samples).items():
             lists[args.out / f"{year}_{name}.txt"] = year_samples
+    folders.save()
     print(fault_lines(faults), end="", file=sys.stderr)
     if args.faults:
         write_faults(args.faults, faults)

@@ -66,6 +66,11 @@ class RunDirectory:
         return self.path / "images.txt"
 
     @property
+    def statistics(self) -> Path:
+        """The statistics of the data."""
+        return self.path / "data.txt"
+
+    @property
     def description(self) -> tuple[Path, Path, Path]:
         """The files with the classes, the anchors and the config."""
         return self.path / "classes.txt", self.path / "anchors.txt", self.path / CONFIG
@@ -93,7 +98,7 @@ class RunDirectory:
 
     def remove_unfinished_description(self) -> None:
         """Removes the files of a description that was interrupted before its config."""
-        for path in (self.images, self.path / "classes.txt", self.path / "anchors.txt"):
+        for path in (self.statistics, self.images, *self.description):
             path.unlink(missing_ok=True)
 
     def write_images(self, names: Mapping[str, Sequence[str]]) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 import utils.run
 from tests.media import read_video, save_image, save_video
+from utils.data.objects import read_objects
 from utils.data.orientation import ImageLayout
-from utils.data.vocxml import parse_xml, read_objects
+from utils.data.vocxml import parse_xml
 from utils.evaluation.boxfiles import read_box_files
 
 

@@ -12,8 +12,8 @@ import pytest
 from tests.browser import DESKTOP, PHONE
 from tests.colour_finder import CLASSES, colour_network, picture, save
 from tests.served import running
+from utils.data.objects import read_objects
 from utils.data.orientation import ImageLayout
-from utils.data.vocxml import read_objects
 from utils.inference.draw import class_colour
 
 RED, GREEN = (64, 32, 128, 96), (8, 8, 40, 40)

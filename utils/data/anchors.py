@@ -65,13 +65,20 @@ def box_sizes(samples: Sequence[Sample], input_size: tuple[int, int]) -> np.ndar
     Returns:
         float32 (N, 2) input pixels.
     """
-    sizes = [np.zeros((0, 2), np.float32)]
-    for sample in samples:
-        borders = (sample.width, sample.height) * 2
-        fit = Letterbox.fit((sample.height, sample.width), input_size)
-        boxes = fit.forward(np.clip(sample.boxes, 0, borders))
-        sizes.append(boxes[:, 2:] - boxes[:, :2])
-    return np.concatenate(sizes)
+    images = np.array([(sample.height, sample.width) for sample in samples], int).reshape(-1, 2)
+    counts = [len(sample.boxes) for sample in samples]
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(sample.boxes for sample in samples)])
+    image_of = np.repeat(np.arange(len(samples)), counts)
+    # One letterbox per size of image: large sets have few sizes.
+    unique, size_of = np.unique(images, axis=0, return_inverse=True)
+    order = np.argsort(size_of.reshape(-1)[image_of], kind="stable")
+    ends = np.cumsum(np.bincount(size_of.reshape(-1)[image_of], minlength=len(unique)))
+    sizes = np.zeros((len(boxes), 2), np.float32)
+    for (height, width), members in zip(unique.tolist(), np.split(order, ends[:-1]), strict=False):
+        fit = Letterbox.fit((height, width), input_size)
+        fitted = fit.forward(np.clip(boxes[members], 0, (width, height, width, height)))
+        sizes[members] = fitted[:, 2:] - fitted[:, :2]
+    return sizes
 
 
 def size_iou(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:

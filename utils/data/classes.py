@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from utils.data.imagesets import ImageRef, annotation_files, read_text
-from utils.data.parallel import read_all
-from utils.data.vocxml import class_name, parse_xml
+import numpy as np
+
+from utils.data.imagesets import ImageRef, read_text
+from utils.data.vocfolder import VocFolders, group_by_folder
 from utils.errors import UserError
 from utils.text import did_you_mean
 
@@ -28,8 +29,12 @@ def read_classes(path: Path) -> list[str]:
     return names
 
 
-def find_classes(refs: Sequence[ImageRef]) -> list[str]:
+def find_classes(refs: Sequence[ImageRef], folders: VocFolders | None = None) -> list[str]:
     """Finds the class names in the annotations of images.
+
+    Args:
+        refs: The images.
+        folders: The folders of the job, if it also reads other contents of their files.
 
     Returns:
         The names: in VOC's order if all of them are classes of VOC, otherwise sorted.
@@ -37,37 +42,37 @@ def find_classes(refs: Sequence[ImageRef]) -> list[str]:
     Raises:
         JobError: The disk or network folder does not respond.
     """
-    files = {path: annotation_files(path) for path in {ref.voc_dir for ref in refs}}
-    annotations = [
-        files[ref.voc_dir][ref.image_id] for ref in refs if ref.image_id in files[ref.voc_dir]
-    ]
-    names = set().union(*read_all(_names_in, annotations, "reading classes")) - {""}
+    folders = folders or VocFolders()
+    names = set()
+    for voc_dir, indices in group_by_folder(refs).items():
+        annotations = folders.folder(voc_dir).annotations
+        image_ids = [refs[index].image_id for index in indices]
+        annotations.read(image_ids)
+        rows = [annotations.row_of[each] for each in image_ids if each in annotations.row_of]
+        table = annotations.table.take(np.array(rows, int))
+        names |= {table.classes[index] for index in np.unique(table.class_of)}
+    names.discard("")
     voc = read_classes(VOC_CLASSES)
     return [name for name in voc if name in names] if names <= set(voc) else sorted(names)
 
 
-def find_training_classes(refs: Sequence[ImageRef], data: Path) -> list[str]:
+def find_training_classes(
+    refs: Sequence[ImageRef], data: Path, folders: VocFolders | None = None
+) -> list[str]:
     """Finds the classes to train on, see `find_classes`.
 
     Args:
         refs: The training images.
         data: The VOCdevkit, for the error message.
+        folders: The folders of the job, if it also reads other contents of their files.
 
     Raises:
         UserError: The annotations have no object.
         JobError: The disk or network folder does not respond.
     """
-    if classes := find_classes(refs):
+    if classes := find_classes(refs, folders):
         return classes
     raise UserError(f"no object in the annotations of {data}, draw some boxes first")
-
-
-def _names_in(annotation: Path) -> set[str]:
-    try:
-        root = parse_xml(annotation)
-    except (UserError, OSError):
-        return set()  # `read_samples` reports the file
-    return {class_name(node) for node in root.iterfind("object")}
 
 
 def find_labels(words: Iterable[str], classes: Sequence[str]) -> list[int]:

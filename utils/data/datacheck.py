@@ -1,15 +1,14 @@
 """Checks a whole dataset before training: its statistics and its faults."""
 
+import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import combinations
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
-from utils.data.anchors import anchor_fit, box_sizes
 from utils.data.annotation import Sample, read_samples
 from utils.data.dataset import MAX_BOXES_PER_IMAGE
 from utils.data.faults import (
@@ -19,19 +18,18 @@ from utils.data.faults import (
     SAME_NAME,
     SAME_PIXELS,
     TOO_MANY_OBJECTS,
-    UNREADABLE_IMAGE,
     Fault,
     check_faults_file,
     fault_lines,
     write_faults,
 )
 from utils.data.images import read_image
-from utils.data.imagesets import ImageRef, annotation_files, image_files, unused_images
-from utils.data.parallel import read_all
-from utils.data.reading import describe_read_error
+from utils.data.imagesets import ImageRef
+from utils.data.statistics import absent_classes, format_statistics
+from utils.data.vocfolder import VocFolder, VocFolders
 from utils.errors import UserError
 from utils.lookahead import read_ahead
-from utils.text import counted, first_few, format_table
+from utils.text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +40,31 @@ class DatasetCheck:
         samples: The usable samples by split.
         faults: All faults, one entry per file and kind of fault.
         table: Statistics and the first faults of each kind, as text.
+        statistics: The statistics with a row for every class, also if there are many.
     """
 
     samples: dict[str, list[Sample]]
     faults: list[Fault]
     table: str
+    statistics: str
+
+
+@dataclass(frozen=True, eq=False)
+class CheckSettings:
+    """How a dataset is checked.
+
+    Attributes:
+        anchors: (..., 2) width and height in input pixels.
+        input_size: Height and width of the network's input.
+        strict: Whether any fault is an error.
+        faults_file: File for the full list of faults, see `write_faults`; None for none. It is
+            written even if there is no fault, or if a fault is an error.
+    """
+
+    anchors: np.ndarray
+    input_size: tuple[int, int]
+    strict: bool = False
+    faults_file: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,43 +86,41 @@ class DecodedSamples:
 def check_dataset(
     splits: Mapping[str, Sequence[ImageRef]],
     classes: list[str],
-    anchors: np.ndarray,
-    input_size: tuple[int, int],
-    strict: bool = False,
-    faults_file: Path | None = None,
+    settings: CheckSettings,
+    folders: VocFolders | None = None,
 ) -> DatasetCheck:
     """Reads every annotation and decodes every image once.
 
     Args:
         splits: Images by the name of their split.
         classes: Names of the classes, by label.
-        anchors: (..., 2) width and height in input pixels.
-        input_size: Height and width of the network's input.
-        strict: Whether any fault is an error.
-        faults_file: File for the full list of faults, see `write_faults`; None for none. It is
-            written even if there is no fault, or if a fault is an error.
+        settings: How the data are checked.
+        folders: The folders of the job, if it has already read some of their files.
 
     Raises:
-        UserError: A split other than `test` has no usable image, `strict` is set and there is a
-            fault, or the folder of `faults_file` does not exist.
+        UserError: A split other than `test` has no usable image, faults are errors and there is
+            one, or the folder of the list of faults does not exist.
     """
-    check_faults_file(faults_file)
+    check_faults_file(settings.faults_file)
+    folders = folders or VocFolders()
     decoded: dict[str, DecodedSamples] = {}
     faults: list[Fault] = []
     for split, refs in splits.items():
-        samples, found = read_samples(refs, classes)
-        decoded[split] = decode_all(samples, split)
+        samples, found = read_samples(refs, classes, folders)
+        decoded[split] = decode_all(samples, split, folders)
         faults += found + decoded[split].faults
+    folders.save()
     usable = {split: result.samples for split, result in decoded.items()}
     faults += _crowded_images(usable.get("train", []))
-    faults += _unused_files({ref.voc_dir for refs in splits.values() for ref in refs})
+    used = {ref.voc_dir for refs in splits.values() for ref in refs}
+    faults += [fault for path in sorted(used) for fault in _unused_files(folders.folder(path))]
     faults += _shared_images(decoded)
     faults = list(dict.fromkeys(faults))
-    if faults_file:
-        write_faults(faults_file, faults)
-    table = _table(usable, classes, anchors, input_size)
-    table += fault_lines(faults) + _absent_classes(usable, classes)
-    if strict and faults:
+    if settings.faults_file:
+        write_faults(settings.faults_file, faults)
+    statistics = format_statistics(usable, classes, settings.anchors, settings.input_size)
+    table = statistics.short + fault_lines(faults) + absent_classes(usable, classes)
+    if settings.strict and faults:
         raise UserError(
             f"{counted(len(faults), 'fault')} in the dataset: repair the files, or omit --strict "
             f"to list and ignore faults; the first: {faults[0]}"
@@ -113,36 +129,40 @@ def check_dataset(
         if not samples and split != "test":  # test is only checked for shared images
             reason = f"; the first fault: {faults[0]}" if faults else ""
             raise UserError(f"no usable image among the {len(splits[split])} of {split}{reason}")
-    return DatasetCheck(usable, faults, table)
+    return DatasetCheck(usable, faults, table, statistics.full)
 
 
-def decode_all(samples: Sequence[Sample], split: str) -> DecodedSamples:
+def decode_all(
+    samples: Sequence[Sample], split: str, folders: VocFolders | None = None
+) -> DecodedSamples:
     """Decodes the image of every sample once, with a progress bar on standard error.
 
     Args:
-        samples: The samples.
+        samples: The samples of VOC folders.
         split: Name of the split, for the progress bar.
+        folders: The folders of the job, if it has already read some of their files.
 
     Raises:
         JobError: The disk or network folder does not respond.
     """
+    folders = folders or VocFolders()
+    groups = defaultdict(list)
+    for index, sample in enumerate(samples):
+        groups[os.path.dirname(sample.image)].append(index)  # noqa: PTH120  much faster
+    digests: list[bytes | Fault] = [b""] * len(samples)
+    for folder, members in groups.items():
+        image_ids = [samples[index].image_id for index in members]
+        found = folders.folder(Path(folder).parent).digests(image_ids, f"checking {split}")
+        for index, digest in zip(members, found, strict=True):
+            digests[index] = digest
     usable, by_digest, faults = [], {}, []
-    results = read_all(_digest, samples, f"checking {split}", attrgetter("image"))
-    for sample, result in zip(samples, results, strict=True):
-        if isinstance(result, Fault):
-            faults.append(result)
+    for sample, digest in zip(samples, digests, strict=True):
+        if isinstance(digest, Fault):
+            faults.append(digest)
         else:
             usable.append(sample)
-            by_digest.setdefault(result, sample)
+            by_digest.setdefault(digest, sample)
     return DecodedSamples(usable, by_digest, faults)
-
-
-def _digest(sample: Sample) -> bytes | Fault:
-    try:
-        small = read_image(sample.image, (1, 1), (sample.height, sample.width))
-    except (UserError, OSError) as error:
-        return Fault(UNREADABLE_IMAGE, sample.image, describe_read_error(error, sample.image))
-    return blake2b(small, digest_size=16).digest() + bytes(str(small.shape), "ascii")
 
 
 def _crowded_images(samples: list[Sample]) -> list[Fault]:
@@ -158,32 +178,27 @@ def _crowded_images(samples: list[Sample]) -> list[Fault]:
     ]
 
 
-def _unused_files(folders: set[Path]) -> list[Fault]:
+def _unused_files(folder: VocFolder) -> list[Fault]:
     """Finds images and annotations that are without each other or share their name."""
-    faults = []
-    for folder in sorted(folders):
-        images, annotations = image_files(folder), annotation_files(folder)
-        lone_images = images.keys() - annotations.keys()
-        lone_annotations = annotations.keys() - images.keys()
-        faults += [Fault(LONE_IMAGE, images[image_id]) for image_id in sorted(lone_images)]
-        faults += [
-            Fault(LONE_ANNOTATION, annotations[image_id]) for image_id in sorted(lone_annotations)
-        ]
-        faults += [
-            Fault(SAME_NAME, path, f"{used.name} is used instead")
-            for path, used in unused_images(folder).items()
-        ]
-    return faults
+    images, annotations = folder.images, folder.annotations
+    lone_images = sorted(images.names.keys() - annotations.names.keys())
+    lone_annotations = sorted(annotations.names.keys() - images.names.keys())
+    faults = [Fault(LONE_IMAGE, images.path(each)) for each in lone_images]
+    faults += [Fault(LONE_ANNOTATION, annotations.path(each)) for each in lone_annotations]
+    return faults + [
+        Fault(SAME_NAME, path, f"{used.name} is used instead")
+        for path, used in folder.unused.items()
+    ]
 
 
 def _shared_images(decoded: Mapping[str, DecodedSamples]) -> list[Fault]:
     """Finds images that are in two splits, as the same file or as two files with equal pixels."""
     faults = []
+    files = {
+        split: {sample.image for sample in result.samples} for split, result in decoded.items()
+    }
     for one, other in combinations(decoded, 2):
-        files, other_files = (
-            {sample.image for sample in decoded[split].samples} for split in (one, other)
-        )
-        for path in files & other_files:
+        for path in files[one] & files[other]:
             faults.append(Fault(SAME_ID, path, f"in {one} and in {other}"))
         digests, other_digests = decoded[one].by_digest, decoded[other].by_digest
         for digest in digests.keys() & other_digests.keys():
@@ -193,71 +208,3 @@ def _shared_images(decoded: Mapping[str, DecodedSamples]) -> list[Fault]:
                 detail = f"in {one}, and in {other} as {second}"
                 faults.append(Fault(SAME_PIXELS, first, detail))
     return sorted(faults)
-
-
-def _absent_classes(samples: Mapping[str, list[Sample]], classes: Sequence[str]) -> str:
-    """Warns of classes that cannot be learned or validated: one line per split, or none."""
-    effects = {
-        "train": "so they cannot be learned",
-        "val": "so they do not count in the mAP that selects the best weights",
-    }
-    lines = []
-    for split, effect in effects.items():
-        # Difficult objects count: in training, and in COCO's mAP, which selects the best weights.
-        found = {label for sample in samples.get(split, ()) for label in sample.labels.tolist()}
-        absent = [name for label, name in enumerate(classes) if label not in found]
-        if absent and found:  # without any object, the caller reports an error
-            lines.append(
-                f"warning: {len(absent)} of {len(classes)} classes have no object in {split}, "
-                f"{effect}: {first_few(absent)}\n"
-            )
-    return "".join(lines)
-
-
-def _table(
-    samples: dict[str, list[Sample]],
-    classes: list[str],
-    anchors: np.ndarray,
-    input_size: tuple[int, int],
-) -> str:
-    images = [np.array([(s.width, s.height) for s in read]) for read in samples.values()]
-    counts = [_count_objects(read, len(classes)) for read in samples.values()]
-    boxes = [box_sizes(read, input_size) for read in samples.values()]
-    fits = [anchor_fit(sizes, anchors) for sizes in boxes]
-    empty = [sum(not len(sample.boxes) for sample in read) for read in samples.values()]
-    rows = [
-        ["", *samples],
-        ["images", *(str(len(read)) for read in samples.values())],
-        ["  without objects", *map(str, empty)],
-        *_size_rows(images),
-        ["objects (difficult)", *(_count_text(count.sum(axis=1)) for count in counts)],
-        *([f"  {name}", *(_count_text(c[:, i]) for c in counts)] for i, name in enumerate(classes)),
-        ["boxes at input {}x{}".format(*input_size)] + [""] * len(samples),
-        *_size_rows(boxes),
-        ["  best possible recall", *(f"{recall:.4f}" for recall, _ in fits)],
-        ["  mean IoU with the best anchor", *(f"{iou:.4f}" for _, iou in fits)],
-    ]
-    return format_table(rows)
-
-
-def _size_rows(splits: list[np.ndarray]) -> list[list[str]]:
-    """Rows with the smallest, median and largest width and height in each split."""
-    measures = {"smallest": np.min, "median": np.median, "largest": np.max}
-    return [
-        [f"  {name} width x height"]
-        + ["{:.0f}x{:.0f}".format(*of(sizes, axis=0)) if len(sizes) else "-" for sizes in splits]
-        for name, of in measures.items()
-    ]
-
-
-def _count_objects(samples: list[Sample], classes: int) -> np.ndarray:
-    """Counts all objects and the difficult ones per class: (2, classes)."""
-    labels = np.concatenate([np.zeros(0, np.int32), *(sample.labels for sample in samples)])
-    difficult = np.concatenate([np.zeros(0, bool), *(sample.difficult for sample in samples)])
-    return np.stack(
-        [np.bincount(labels[chosen], minlength=classes) for chosen in (difficult >= 0, difficult)]
-    )
-
-
-def _count_text(count: np.ndarray) -> str:
-    return f"{count[0]} ({count[1]})" if count[1] else str(count[0])

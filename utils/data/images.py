@@ -110,7 +110,8 @@ def _header_of(image: Image.Image) -> tuple[tuple[int, int], int]:
     width, height = image.size
     if image.format == "TIFF":  # Pillow has already swapped the sides
         return (height, width), image.tag_v2.get(EXIF_ORIENTATION, 1)
-    orientation = _orientation(image.info.get("exif"))
+    exif = image.info.get("exif")
+    orientation = _orientation(exif) if exif else 1
     if orientation in SWAPS_SIDES:
         width, height = height, width
     return (height, width), orientation
@@ -171,7 +172,7 @@ def _why_unreadable(path: PurePath, start: bytes) -> str:
     return f"cannot read image {path}: damaged, truncated or not an image; replace or remove it"
 
 
-def _orientation(data: bytes | None) -> int:
+def _orientation(data: bytes) -> int:
     # `Image.getexif` would decode a whole PNG, and reads XMP, which OpenCV ignores.
     exif = Image.Exif()
     try:
@@ -214,7 +215,7 @@ def read_image(
     else:
         size = read_image_size(path)
     factor = reduction(size, min_size) if min_size else 1
-    image = decode_image(np.fromfile(path, np.uint8), path, factor)
+    image = decode_image(np.frombuffer(path.read_bytes(), np.uint8), path, factor)
     # Pillow and OpenCV can disagree on a file with two headers; boxes would be misplaced.
     if image.shape[:2] != tuple(-(-side // factor) for side in size):
         raise UserError(

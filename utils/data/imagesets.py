@@ -5,8 +5,8 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from utils.data.formats.detect import conversion_hint
 from utils.data.images import IMAGE_SUFFIXES
@@ -17,8 +17,7 @@ CLASS_COLUMN = ("-1", "0", "1")  # in lists of one class, such as cat_train.txt
 NOT_JUST_AN_ID = re.compile(r"[/\\.]|\s(?:-1|0|1)$")  # folder, suffix or second column
 
 
-@dataclass(frozen=True, order=True)
-class ImageRef:
+class ImageRef(NamedTuple):  # unlike a dataclass, fast in the sets of large lists
     """An image of a VOC folder.
 
     Attributes:
@@ -64,35 +63,28 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     Returns:
         Paths by name without suffix, sorted; names are in the composed form of Unicode (NFC).
     """
-    return {name: paths[0] for name, paths in _files_by_name(folder, suffixes).items()}
+    return {stem: folder / names[0] for stem, names in names_by_stem(folder, suffixes).items()}
 
 
-def _files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
-    """Finds all files that `find_files` considers, those that it prefers first."""
+def names_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the names of all files that `find_files` considers, those that it prefers first."""
     ranks = {suffix: rank for rank, suffix in enumerate(suffixes)}
     found = defaultdict(list)
     if folder.is_dir():
         with os.scandir(folder) as entries:
             for entry in entries:
-                stem, dot, suffix = entry.name.rpartition(".")
+                name = entry.name
+                stem, dot, suffix = name.rpartition(".")
                 rank = ranks.get(dot + suffix.lower())
                 if rank is not None and not stem.startswith("."):
-                    key = unicodedata.normalize("NFC", stem)
-                    found[key].append((rank, entry.path))
-    return {
-        name: [Path(path) for _, path in sorted(files)] for name, files in sorted(found.items())
-    }
+                    key = stem if stem.isascii() else unicodedata.normalize("NFC", stem)
+                    found[key].append((rank, name))
+    return {stem: [name for _, name in sorted(found[stem])] for stem in sorted(found)}
 
 
 def image_files(voc_dir: Path) -> dict[str, Path]:
     """Returns the image files of a VOC folder by id."""
     return find_files(voc_dir / "JPEGImages", IMAGE_SUFFIXES)
-
-
-def unused_images(voc_dir: Path) -> dict[Path, Path]:
-    """Returns the images that `image_files` leaves out, each with the one that it uses instead."""
-    by_name = _files_by_name(voc_dir / "JPEGImages", IMAGE_SUFFIXES)
-    return {path: used for used, *others in by_name.values() for path in others}
 
 
 def annotation_files(voc_dir: Path) -> dict[str, Path]:

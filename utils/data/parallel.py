@@ -1,8 +1,10 @@
 """Reads the files of a dataset in threads."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -11,6 +13,21 @@ from utils.lookahead import read_ahead
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+
+# Seconds that a thread reads on before it reports. Passing every small file between threads would
+# take as long as reading it.
+SLICE = 0.02
+
+
+@dataclass
+class _Slice:
+    """Some of the items, read by one thread.
+
+    Attributes:
+        item: The item that is being read.
+    """
+
+    item: Any
 
 
 def read_all(
@@ -33,8 +50,30 @@ def read_all(
     Raises:
         JobError: The disk or network folder does not respond.
     """
+    results: list[Any] = [None] * len(items)
+    numbered = iter(list(enumerate(items)))  # threads share this iterator
+    unread = len(items)
+
+    def read_some(part: _Slice) -> int:
+        count, end = 0, time.monotonic() + SLICE
+        for index, part.item in numbered:
+            results[index] = read(part.item)
+            count += 1
+            if time.monotonic() > end:
+                break
+        return count
+
+    def slices() -> Iterator[_Slice]:
+        while unread:
+            yield _Slice(items[-unread])  # until the thread has its first one
+
     with (
-        closing(read_ahead(read, items, 2 * DECODERS, DECODERS, name)) as results,
-        tqdm(results, description, len(items), delay=2, leave=False, disable=None) as progress,
+        closing(
+            read_ahead(read_some, slices(), 2 * DECODERS, DECODERS, lambda part: name(part.item))
+        ) as counts,
+        tqdm(None, description, len(items), delay=2, leave=False, disable=None) as progress,
     ):
-        return list(progress)
+        for count in counts:
+            unread -= count
+            progress.update(count)
+    return results

@@ -7,8 +7,9 @@ from pathlib import Path
 from nets.versions import VERSIONS
 from utils.data.annotation import Sample
 from utils.data.classes import find_training_classes, read_classes
-from utils.data.datacheck import check_dataset
+from utils.data.datacheck import CheckSettings, check_dataset
 from utils.data.splits import resolve_splits
+from utils.data.vocfolder import VocFolders
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ def read_training_samples(source: TrainSource) -> tuple[list[Sample], list[str]]
     split = resolve_splits(source.data, source.train_set, seed=source.seed)
     print(f"{source.data}: {split}", file=sys.stderr)
     path = source.classes_file
-    classes = read_classes(path) if path else find_training_classes(split.train, source.data)
-    report = check_dataset(
-        {"train": split.train},
-        classes,
-        VERSIONS["v4"].anchor_array,
-        source.input_size,
-        faults_file=source.faults_file,
+    folders = VocFolders(thorough=True)
+    if path:
+        classes = read_classes(path)
+    else:
+        classes = find_training_classes(split.train, source.data, folders)
+    settings = CheckSettings(
+        VERSIONS["v4"].anchor_array, source.input_size, faults_file=source.faults_file
     )
+    report = check_dataset({"train": split.train}, classes, settings, folders)
     print(report.table, end="", file=sys.stderr)
     return report.samples["train"], classes

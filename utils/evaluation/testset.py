@@ -12,6 +12,7 @@ from utils.data.classes import find_classes
 from utils.data.datacheck import decode_all
 from utils.data.faults import fault_lines
 from utils.data.imagesets import ImageRef
+from utils.data.vocfolder import VocFolders
 from utils.errors import UserError
 from utils.text import counted, first_few
 
@@ -32,8 +33,10 @@ def read_test_set(
     Raises:
         UserError: No image can be read, or no object has one of the classes.
     """
-    samples, faults = read_samples(refs, classes)
-    decoded = decode_all(samples, image_set)
+    folders = VocFolders(thorough=True)
+    samples, faults = read_samples(refs, classes, folders)
+    decoded = decode_all(samples, image_set, folders)
+    folders.save()
     samples, faults = decoded.samples, faults + decoded.faults
     if faults:
         print(fault_lines(faults), end="", file=sys.stderr)
@@ -42,7 +45,8 @@ def read_test_set(
     if not any(len(sample.labels) for sample in samples):
         raise UserError(
             f"set {image_set} of {data} has no object of the run's classes ({first_few(classes)}), "
-            f"it has {first_few(find_classes(refs)) or 'no objects'}; choose another set or run"
+            f"it has {first_few(find_classes(refs, folders)) or 'no objects'}; choose another set "
+            "or run"
         )
     return samples
 

@@ -10,7 +10,7 @@ import keras
 from nets.detector import Detector
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
 from utils.errors import JobError
-from utils.files import remove_parts
+from utils.files import remove_parts, written_whole
 from utils.run import RunDirectory, build_detector
 from utils.training.callbacks import Curves, EarlyStopping
 from utils.training.collectives import together
@@ -59,6 +59,8 @@ def _train(session: Session, started: float) -> None:
     if workers.is_chief:
         remove_parts(path)
         directory.result.unlink(missing_ok=True)  # of a run that is extended
+        with written_whole(directory.statistics) as (part,):
+            part.write_text(data.statistics, encoding="utf-8")
         directory.write_images(data.names)
         directory.describe(config, data.classes)
         validation, early_stopping = callbacks

@@ -14,9 +14,10 @@ from nets.versions import VERSIONS, YoloVersion, with_anchors
 from utils.data.anchors import anchor_fit, kmeans_anchors
 from utils.data.annotation import Sample
 from utils.data.classes import find_training_classes
-from utils.data.datacheck import check_dataset
+from utils.data.datacheck import CheckSettings, check_dataset
 from utils.data.imagesets import images_in_test, voc_dirs
 from utils.data.splits import HELD_OUT, resolve_splits
+from utils.data.vocfolder import VocFolders
 from utils.errors import UserError
 from utils.text import first_few
 
@@ -54,12 +55,14 @@ class RunData:
         classes: Names of the classes, by label.
         train: Samples to train on.
         val: Samples to validate on.
+        statistics: Statistics of the data as text, with a row for every class.
     """
 
     split: str
     classes: list[str]
     train: list[Sample]
     val: list[Sample]
+    statistics: str
 
     @cached_property
     def names(self) -> dict[str, list[str]]:
@@ -118,16 +121,24 @@ def read_run_data(
     split = resolve_splits(
         source.folder, source.train_set, source.val_set, source.seed, source.held_out
     )
-    classes = list(classes or find_training_classes(split.train, source.folder))
+    folders = VocFolders(thorough=True)
+    classes = list(classes or find_training_classes(split.train, source.folder, folders))
     print(split, file=sys.stderr)
     splits = {"train": split.train, "val": split.val}
     test_images = images_in_test(voc_dirs(source.folder))
     if test_images:  # only to find images that it shares with the other two
         splits["test"] = sorted(test_images)
     anchors = VERSIONS[version.name].anchor_array
-    report = check_dataset(splits, classes, anchors, input_size, source.strict, source.faults_file)
+    settings = CheckSettings(anchors, input_size, source.strict, source.faults_file)
+    report = check_dataset(splits, classes, settings, folders)
     print(report.table, end="", file=sys.stderr)
-    return RunData(split.description, classes, report.samples["train"], report.samples["val"])
+    return RunData(
+        split.description,
+        classes,
+        report.samples["train"],
+        report.samples["val"],
+        report.statistics,
+    )
 
 
 def require_objects(data: RunData, folder: Path) -> None:

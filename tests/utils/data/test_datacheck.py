@@ -6,10 +6,11 @@ from vocset import add_image
 
 from nets.versions import VERSIONS
 from utils import lookahead
-from utils.data import annotation, datacheck
+from utils.data import file_contents
 from utils.data.annotation import read_samples
-from utils.data.datacheck import check_dataset, decode_all
+from utils.data.datacheck import CheckSettings, check_dataset, decode_all
 from utils.data.imagesets import ImageRef
+from utils.data.vocfolder import VocFolders
 from utils.errors import JobError, UserError
 
 BOX = (10, 10, 50, 40)
@@ -18,7 +19,8 @@ BOX = (10, 10, 50, 40)
 def check(voc_dir, train="ab", val="cd", classes=("cat", "dog"), **options):
     splits = {"train": train, "val": val}
     refs = {split: [ImageRef(voc_dir, i) for i in names] for split, names in splits.items()}
-    return check_dataset(refs, list(classes), VERSIONS["v4"].anchor_array, (416, 416), **options)
+    settings = CheckSettings(VERSIONS["v4"].anchor_array, (416, 416), **options)
+    return check_dataset(refs, list(classes), settings)
 
 
 @pytest.fixture
@@ -196,11 +198,12 @@ def test_decoding_returns_samples_digests_and_faults(voc):
 def test_storage_that_does_not_respond_is_an_error(voc, monkeypatch):
     release = threading.Event()
     monkeypatch.setattr(lookahead, "READ_TIMEOUT", 0.05)
-    samples, _ = read_samples([ImageRef(voc, "a")], ["cat", "dog"])
-    for module, function in ((annotation, "read_image_header"), (datacheck, "read_image")):
-        monkeypatch.setattr(module, function, lambda *arguments: release.wait(20))
-    with pytest.raises(JobError, match=r"a gave no data for 0\.05 s"):
+    folders = VocFolders()
+    samples, _ = read_samples([ImageRef(voc, "a")], ["cat", "dog"], folders)
+    for function in ("read_image_header", "read_image"):
+        monkeypatch.setattr(file_contents, function, lambda *arguments: release.wait(20))
+    with pytest.raises(JobError, match=r"a\.png gave no data for 0\.05 s"):
         read_samples([ImageRef(voc, "a")], ["cat", "dog"])
     with pytest.raises(JobError, match=r"a\.png gave no data for 0\.05 s"):
-        decode_all(samples, "train")
+        decode_all(samples, "train", folders)
     release.set()

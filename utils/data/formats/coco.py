@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils.data.annotation import try_layout
 from utils.data.borders import MAX_CORNER
 from utils.data.faults import (
     BOX_FROM_OUTLINE,
@@ -24,6 +23,7 @@ from utils.data.faults import (
     UNREADABLE_ANNOTATION,
     Fault,
 )
+from utils.data.file_contents import try_layout
 from utils.data.formats.coco_files import CocoFile, find_coco_files, parse_coco
 from utils.data.formats.names import unique_names
 from utils.data.formats.records import (

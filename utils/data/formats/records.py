@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from utils.data.borders import clip_box
 from utils.data.faults import CLIPPED, HANDLING, OBJECT_LEFT_OUT, Fault
+from utils.data.objects import box_fault
 from utils.data.orientation import ImageLayout
-from utils.data.vocxml import box_fault
 from utils.errors import UserError
 
 DECIMALS = 6  # of pixels; a millionth is far below what anyone can annotate

@@ -29,14 +29,12 @@ from utils.data.formats.records import (
 )
 from utils.data.imagesets import (
     ImageRef,
-    annotation_files,
-    image_files,
     read_set,
     set_lists,
-    unused_images,
     voc_dirs,
     write_set_list,
 )
+from utils.data.vocfolder import VocFolders
 from utils.data.vocxml import CROWD
 from utils.errors import UserError
 from utils.text import counted, first_few
@@ -61,19 +59,21 @@ def read_voc(data: Path) -> BoxDataset:
     """
     folders = voc_dirs(data)
     refs, faults = dict[ImageRef, None](), []
+    known_folders = VocFolders()  # without a cache: nothing outside the output is written
     lists = defaultdict[str, list[ImageRef]](list)
     for folder in folders:
         for name, file in set_lists(folder).items():
             lists[name] += read_set(folder, file)
-        known = annotation_files(folder).keys() | image_files(folder).keys()
+        files = known_folders.folder(folder)
+        known = files.annotations.names.keys() | files.images.names.keys()
         refs |= dict.fromkeys(ImageRef(folder, name) for name in sorted(known))
         faults += [
             Fault(SAME_NAME, path, f"{path}: {used.name} is used instead")
-            for path, used in unused_images(folder).items()
+            for path, used in files.unused.items()
         ]
     refs |= dict.fromkeys(ref for members in lists.values() for ref in members)
-    classes, notes = _classes(data, list(refs))
-    found, more = read_annotated(list(refs), classes)
+    classes, notes = _classes(data, list(refs), known_folders)
+    found, more = read_annotated(list(refs), classes, known_folders)
     if not found:
         raise UserError(f"no image of {data} can be read: {next(iter([*more, *faults]), 'empty')}")
     names, renamed = unique_names([each.image for each in found], data)
@@ -91,9 +91,11 @@ def read_voc(data: Path) -> BoxDataset:
     return BoxDataset(classes, images, sets, [*faults, *more, *renamed], notes)
 
 
-def _classes(data: Path, refs: Sequence[ImageRef]) -> tuple[list[str], list[str]]:
+def _classes(
+    data: Path, refs: Sequence[ImageRef], folders: VocFolders
+) -> tuple[list[str], list[str]]:
     """Returns the classes in the order of `classes.txt`, and notes about others."""
-    found = find_training_classes(refs, data)
+    found = find_training_classes(refs, data, folders)
     file = data / CLASSES
     if not file.is_file():
         return found, []

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from utils.data.annotation import try_layout
 from utils.data.faults import (
     BOX_FROM_OUTLINE,
     LONE_ANNOTATION,
@@ -19,6 +18,7 @@ from utils.data.faults import (
     UNREADABLE_OBJECT,
     Fault,
 )
+from utils.data.file_contents import try_layout
 from utils.data.formats.names import unique_names
 from utils.data.formats.records import (
     NO_LISTS,
