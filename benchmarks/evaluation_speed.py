@@ -1,9 +1,9 @@
 """Measures how long an evaluation takes: `python -m benchmarks.evaluation_speed --run DIR`.
 
-First measures the seconds and the peak memory of `evaluate` on synthetic detections, with each
-repeat in its own process. With --run, also measures the prediction part of get_map.py, from files
-to boxes. It is compared with the network alone at several batch sizes, with weights as constants,
-on random batches in memory. One column is the ratio to the fastest of these.
+First measures the seconds and the peak memory of `evaluate` on synthetic detections, in sets of
+several sizes, with each repeat in its own process. With --run, also measures the prediction part of
+get_map.py, from files to boxes. It is compared with the network alone at several batch sizes, with
+weights as constants, on random batches in memory. One column is the ratio to the fastest of these.
 """
 
 import argparse
@@ -32,7 +32,7 @@ BARE_IMAGES = 32  # images per round and batch size of the bare network
 
 def main(args: argparse.Namespace) -> None:
     """Measures `evaluate` and, if there is a run, its predictions."""
-    rows = [evaluate_row(args.images, args.detections, args.repeats)]
+    rows = [evaluate_row(images, args.detections, args.repeats) for images in args.images]
     title = f"{args.repeats} repeats, medians"
     if args.run:
         rows += prediction_rows(args.run, args.data, args.set, args.repeats)
@@ -53,10 +53,11 @@ def evaluate_row(images: int, detections: int, repeats: int) -> dict[str, object
     """
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         jobs = [pool.submit(measure_evaluate, images, detections, seed) for seed in range(repeats)]
-        seconds, before, peaks = zip(*(job.result() for job in jobs), strict=True)
+        seconds, cpu, before, peaks = zip(*(job.result() for job in jobs), strict=True)
     return {
         "what": f"metrics of {images} images with {detections} detections each",
         "seconds": round(statistics.median(seconds), 2),
+        "CPU seconds": round(statistics.median(cpu), 2),
         "images/s": round(images / statistics.median(seconds)),
         "ratio to the best bare network": "",
         "peak GiB": round(max(peaks), 2),
@@ -64,22 +65,22 @@ def evaluate_row(images: int, detections: int, repeats: int) -> dict[str, object
     }
 
 
-def measure_evaluate(images: int, detections: int, seed: int) -> tuple[float, float, float]:
+def measure_evaluate(images: int, detections: int, seed: int) -> tuple[float, float, float, float]:
     """Scores a synthetic set once.
 
     Returns:
-        Seconds, and the memory peaks in GiB before and after. Before, only libraries, ground truth
-        and detections take memory.
+        Seconds, seconds of the processor, and the memory peaks in GiB before and after. Before,
+        only libraries, ground truth and detections take memory.
     """
     from utils.evaluation.metrics import evaluate
 
     samples, detected = synthetic_set(images, detections, seed)
     classes = [str(label) for label in range(CLASSES)]
     before = peak_gib(resource.getrusage(resource.RUSAGE_SELF))
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     evaluate(samples, detected, classes)
-    seconds = time.perf_counter() - start
-    return seconds, before, peak_gib(resource.getrusage(resource.RUSAGE_SELF))
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return seconds, cpu, before, peak_gib(resource.getrusage(resource.RUSAGE_SELF))
 
 
 def synthetic_set(
@@ -161,6 +162,7 @@ def prediction_rows(
         {
             "what": name,
             "seconds": round(len(samples) * median, 2),
+            "CPU seconds": "",
             "images/s": round(1 / median, 1),
             "ratio to the best bare network": round(median_ratio(seconds_per_image, name, best), 2),
             "peak GiB": "",
@@ -196,7 +198,13 @@ def build_parser() -> cli.Parser:
     add("--run", type=Path, help="run directory, to also measure its predictions")
     add("--data", type=Path, default=Path("VOCdevkit"), help=f"VOC devkit folder {default}")
     add("--set", default="test", help=f"image set {default}")
-    add("--images", type=cli.positive, default=8000, help=f"synthetic images {default}")
+    add(
+        "--images",
+        type=cli.positive,
+        nargs="+",
+        default=[8000, 50_000],
+        help=f"numbers of synthetic images {default}",
+    )
     add("--detections", type=cli.positive, default=100, help=f"detections per image {default}")
     add("--repeats", type=cli.positive, default=5, help=f"repeats {default}")
     add("--out", type=Path, help="also write the table to this JSON file")

@@ -21,7 +21,7 @@ from utils.data.orientation import ImageLayout
 from utils.data.vocfolder import VocFolder, VocFolders, group_by_folder
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Sample:
     """An image and its annotated objects.
 

@@ -148,7 +148,7 @@ def decode_all(
     folders = folders or VocFolders()
     groups = defaultdict(list)
     for index, sample in enumerate(samples):
-        groups[os.path.dirname(sample.image)].append(index)  # noqa: PTH120  much faster
+        groups[str(sample.image).rpartition(os.sep)[0]].append(index)  # faster than `parent`
     digests: list[bytes | Fault] = [b""] * len(samples)
     for folder, members in groups.items():
         image_ids = [samples[index].image_id for index in members]

@@ -63,23 +63,35 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     Returns:
         Paths by name without suffix, sorted; names are in the composed form of Unicode (NFC).
     """
-    return {stem: folder / names[0] for stem, names in names_by_stem(folder, suffixes).items()}
+    return {stem: folder / name for stem, name in choose_files(folder, suffixes)[0].items()}
 
 
-def names_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, list[str]]:
-    """Returns the names of all files that `find_files` considers, those that it prefers first."""
+def choose_files(
+    folder: Path, suffixes: Iterable[str]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Returns the names of the files that `find_files` finds, and of others with the same stem."""
     ranks = {suffix: rank for rank, suffix in enumerate(suffixes)}
-    found = defaultdict(list)
+    used: dict[str, str] = {}
+    others = defaultdict(list)
     if folder.is_dir():
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
                 stem, dot, suffix = name.rpartition(".")
-                rank = ranks.get(dot + suffix.lower())
-                if rank is not None and not stem.startswith("."):
-                    key = stem if stem.isascii() else unicodedata.normalize("NFC", stem)
-                    found[key].append((rank, name))
-    return {stem: [name for _, name in sorted(found[stem])] for stem in sorted(found)}
+                if dot + suffix.lower() not in ranks or stem.startswith("."):
+                    continue
+                key = stem if stem.isascii() else unicodedata.normalize("NFC", stem)
+                if used.setdefault(key, name) != name:
+                    others[key].append(name)
+
+    def preference(name: str) -> tuple[int, str]:
+        return ranks["." + name.rpartition(".")[2].lower()], name
+
+    for stem, names in others.items():
+        used[stem], *others[stem] = sorted([used[stem], *names], key=preference)
+    return {stem: used[stem] for stem in sorted(used)}, {
+        stem: others[stem] for stem in sorted(others)
+    }
 
 
 def image_files(voc_dir: Path) -> dict[str, Path]:

@@ -92,7 +92,8 @@ def absent_classes(samples: Mapping[str, list[Sample]], classes: Sequence[str]) 
     lines = []
     for split, effect in effects.items():
         # Difficult objects count: in training, and in COCO's mAP, which selects the best weights.
-        found = {label for sample in samples.get(split, ()) for label in sample.labels.tolist()}
+        counts = _count_objects(samples.get(split, []), len(classes))[0]
+        found = set(np.flatnonzero(counts).tolist())
         absent = [name for label, name in enumerate(classes) if label not in found]
         if absent and found:  # without any object, the caller reports an error
             lines.append(

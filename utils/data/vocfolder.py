@@ -12,7 +12,7 @@ from utils.data.faults import Fault
 from utils.data.file_contents import try_annotation, try_header, try_pixels, try_whole
 from utils.data.folder_files import FolderFiles
 from utils.data.images import IMAGE_SUFFIXES
-from utils.data.imagesets import ImageRef, names_by_stem
+from utils.data.imagesets import ImageRef, choose_files
 from utils.data.objects import annotated_frame
 from utils.data.orientation import FrameCounts, ImageLayout
 from utils.data.parallel import read_all
@@ -38,15 +38,14 @@ class VocFolder:
     def __init__(self, voc_dir: Path, cache: FolderCache, decodes: bool):
         self._voc_dir = voc_dir
         folder = voc_dir / "JPEGImages"
-        names = names_by_stem(folder, IMAGE_SUFFIXES)
+        names, others = choose_files(folder, IMAGE_SUFFIXES)
         self.unused = {
-            folder / name: folder / used for used, *others in names.values() for name in others
+            folder / other: folder / names[stem] for stem in others for other in others[stem]
         }
-        names = {stem: used for stem, (used, *_) in names.items()}
-        read, what = (try_whole, "checking images") if decodes else (try_header, "reading headers")
-        self.images = FolderFiles(folder, names, cache.images, read, what)
+        read = try_whole if decodes else try_header
+        self.images = FolderFiles(folder, names, cache.images, read, "reading images")
         folder = voc_dir / "Annotations"
-        names = {stem: used for stem, (used, *_) in names_by_stem(folder, (".xml",)).items()}
+        names, _ = choose_files(folder, (".xml",))
         self.annotations = FolderFiles(
             folder, names, cache.annotations, try_annotation, "reading annotations"
         )
