@@ -108,7 +108,7 @@ def test_docs_need_no_other_host(client):
     assert "http" not in page.text.replace("OpenAPI", "")
     assert "'none'" in page.headers["content-security-policy"]
     assert "/v2/models/{name}/infer" in client.get("/openapi.json").json()["paths"]
-    assert 'href="docs"' in client.get("/").text
+    assert 'href="./docs"' in client.get("/").text
 
 
 def test_metrics(client):
