@@ -88,7 +88,7 @@ def kill_again_and_again(folder, kills, seed):
 
 @pytest.mark.parametrize(
     ("kills", "seed"),
-    [(5, 0), *(pytest.param(20, seed, marks=pytest.mark.slow) for seed in range(1, 11))],
+    [(3, 0), *(pytest.param(20, seed, marks=pytest.mark.slow) for seed in range(1, 11))],
 )
 def test_killed_runs_end_as_if_they_had_never_been_killed(whole, kills, seed):
     kill_again_and_again(whole, kills, seed)
