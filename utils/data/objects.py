@@ -160,8 +160,9 @@ def find_plain_labels(
     # NaN compares as False, and what is infinite or far away is not near its clipped box.
     is_near = (np.abs(inside - table.boxes) <= BORDER_SLACK).all(axis=1)
     is_large = np.ones(len(labels), bool)
-    for boxes in (inside, table.boxes):
-        is_large &= (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1)
+    with np.errstate(invalid="ignore"):  # infinite minus infinite
+        for boxes in (inside, table.boxes):
+            is_large &= (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1)
     is_plain = np.isnan(table.sizes[:, 0]) | (table.sizes == layouts[:, :2]).all(axis=1)
     is_plain &= ~np.isin(layouts[:, 2], (*SWAPS_SIDES, *MIRRORS_X, *MIRRORS_Y))
     is_plain &= (layouts[:, :2] <= MAX_PLAIN_SIDE).all(axis=1)

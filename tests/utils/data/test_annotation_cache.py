@@ -30,7 +30,7 @@ def voc(tmp_path, monkeypatch):
     add_image(voc, "plain", [("cat", (1.1, 2, 30.7, 40)), ("dog", (5, 5, 20, 20), 1)])
     add_image(voc, "empty")
     add_image(voc, "turned", [("cat", (30, 30, 10, 10))], (40, 50))
-    add_image(voc, "beyond", [("cat", (-9, 10, 90, 50)), ("cat", ("nan", 1, "", 9))])
+    add_image(voc, "beyond", [("cat", (-9, 10, 90, 50)), ("cat", ("nan", 1, "inf", 9))])
     add_image(voc, "unnamed", [("", (1, 1, 20, 20)), ("bird", (1, 1, 20, 20))])
     add_image(voc, "héron", [("héron", (1, 1, 20, 20))])
     add_image(voc, "broken")[1].write_text("no xml")
