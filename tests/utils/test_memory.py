@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 
 from utils import memory
@@ -32,3 +34,10 @@ def test_container_without_limit(system):
 def test_unknown_system(system):
     (system / "meminfo").unlink()
     assert memory.available_memory() is None
+
+
+def test_garbage_collection_is_restored():
+    with pytest.raises(ValueError), memory.without_garbage_collection():
+        assert not gc.isenabled()
+        raise ValueError
+    assert gc.isenabled()

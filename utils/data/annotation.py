@@ -125,28 +125,28 @@ def _plain_samples(
 
     These are nearly all images. One by one, they would take several times as long.
     """
-    rows_of = folder.images.row_of, folder.annotations.row_of
+    image_row_of, row_of = folder.images.row_of, folder.annotations.row_of
     read = [
-        each
-        for each in image_ids
-        if all(each in row_of for row_of in rows_of) and _fits_a_line(each)
+        each for each in image_ids if each in image_row_of and each in row_of and _fits_a_line(each)
     ]
-    image_rows, rows = (np.array([row_of[each] for each in read], int) for row_of in rows_of)
-    layouts, table = folder.images.table.layouts[image_rows], folder.annotations.table.take(rows)
-    labels = find_plain_labels(table, layouts, classes)
+    image_rows = np.array([image_row_of[each] for each in read], int)
+    layouts = folder.images.table.layouts[image_rows]
+    table = folder.annotations.table.take(np.array([row_of[each] for each in read], int))
+    is_plain, labels = find_plain_labels(table, layouts, classes)
     boxes, difficult = table.boxes.astype(np.float32), table.difficult
-    starts, sizes = table.starts.tolist(), layouts[:, :2].tolist()
+    starts, path = table.starts.tolist(), folder.images.path
+    heights, widths = layouts[:, 0].tolist(), layouts[:, 1].tolist()
     samples = {}
-    for i in np.flatnonzero(labels.is_plain).tolist():
-        part = slice(starts[i], starts[i + 1])
-        samples[read[i]] = Sample(
-            read[i],
-            folder.images.path(read[i]),
+    for i in np.flatnonzero(is_plain).tolist():
+        image_id, part = read[i], slice(starts[i], starts[i + 1])
+        samples[image_id] = Sample(
+            image_id,
+            path(image_id),
             boxes[part],
-            labels.labels[part],
+            labels[part],
             difficult[part],
-            width=sizes[i][1],
-            height=sizes[i][0],
+            widths[i],
+            heights[i],
         )
     return samples
 

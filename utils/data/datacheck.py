@@ -1,7 +1,5 @@
 """Checks a whole dataset before training: its statistics and its faults."""
 
-import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -26,7 +24,7 @@ from utils.data.faults import (
 from utils.data.images import read_image
 from utils.data.imagesets import ImageRef
 from utils.data.statistics import absent_classes, format_statistics
-from utils.data.vocfolder import VocFolder, VocFolders
+from utils.data.vocfolder import VocFolder, VocFolders, group_by_folder
 from utils.errors import UserError
 from utils.lookahead import read_ahead
 from utils.text import counted
@@ -112,7 +110,7 @@ def check_dataset(
     folders.save()
     usable = {split: result.samples for split, result in decoded.items()}
     faults += _crowded_images(usable.get("train", []))
-    used = {ref.voc_dir for refs in splits.values() for ref in refs}
+    used = {voc_dir for refs in splits.values() for voc_dir in group_by_folder(refs)}
     faults += [fault for path in sorted(used) for fault in _unused_files(folders.folder(path))]
     faults += _shared_images(decoded)
     faults = list(dict.fromkeys(faults))
@@ -146,13 +144,16 @@ def decode_all(
         JobError: The disk or network folder does not respond.
     """
     folders = folders or VocFolders()
-    groups = defaultdict(list)
-    for index, sample in enumerate(samples):
-        groups[str(sample.image).rpartition(os.sep)[0]].append(index)  # faster than `parent`
+    by_folder: dict[Path, list[int]] = {}
+    if folder := folders.only:
+        by_folder[folder] = list(range(len(samples)))
+    else:
+        for index, sample in enumerate(samples):
+            by_folder.setdefault(sample.image.parents[1], []).append(index)
     digests: list[bytes | Fault] = [b""] * len(samples)
-    for folder, members in groups.items():
+    for folder, members in by_folder.items():
         image_ids = [samples[index].image_id for index in members]
-        found = folders.folder(Path(folder).parent).digests(image_ids, f"checking {split}")
+        found = folders.folder(folder).digests(image_ids, f"checking {split}")
         for index, digest in zip(members, found, strict=True):
             digests[index] = digest
     usable, by_digest, faults = [], {}, []
@@ -194,11 +195,14 @@ def _unused_files(folder: VocFolder) -> list[Fault]:
 def _shared_images(decoded: Mapping[str, DecodedSamples]) -> list[Fault]:
     """Finds images that are in two splits, as the same file or as two files with equal pixels."""
     faults = []
-    files = {
-        split: {sample.image for sample in result.samples} for split, result in decoded.items()
-    }
+    ids = {split: {each.image_id for each in result.samples} for split, result in decoded.items()}
     for one, other in combinations(decoded, 2):
-        for path in files[one] & files[other]:
+        shared = ids[one] & ids[other]  # perhaps in different folders; faster than sets of paths
+        files, other_files = (
+            {each.image for each in decoded[split].samples if shared and each.image_id in shared}
+            for split in (one, other)
+        )
+        for path in files & other_files:
             faults.append(Fault(SAME_ID, path, f"in {one} and in {other}"))
         digests, other_digests = decoded[one].by_digest, decoded[other].by_digest
         for digest in digests.keys() & other_digests.keys():

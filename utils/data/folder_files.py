@@ -47,7 +47,7 @@ class FolderFiles:
         self.row_of: dict[str, int] = {}
         self.faults: dict[str, Fault] = {}
         self.news = 0
-        self._folder = str(folder)
+        self._folder = folder
         self._stamps = np.zeros((0, 3), np.int64)
         self._cached = cached
         self._cached_row = {name: row for row, name in enumerate(cached.names)}
@@ -56,7 +56,7 @@ class FolderFiles:
 
     def path(self, image_id: str) -> Path:
         """Returns the file of an image."""
-        return Path(f"{self._folder}{os.sep}{self.names[image_id]}")
+        return self._folder / self.names[image_id]
 
     def read(self, image_ids: Iterable[str]) -> None:
         """Reads the files of images, except those that are missing or were read before.
@@ -64,10 +64,12 @@ class FolderFiles:
         Raises:
             JobError: The disk or network folder does not respond.
         """
+        names, row_of, faults = self.names, self.row_of, self.faults
+        unique = dict.fromkeys(image_ids)
+        if unique.keys() <= row_of.keys():
+            return
         wanted = [
-            each
-            for each in dict.fromkeys(image_ids)
-            if each in self.names and each not in self.row_of and each not in self.faults
+            each for each in unique if each in names and each not in row_of and each not in faults
         ]
         if not wanted:
             return
@@ -75,14 +77,15 @@ class FolderFiles:
         stamps = self._stamps_of(wanted)
         stamps[~settled(stamps)] = NO_STAMP
         unchanged, rows = self._unchanged(wanted, stamps)
-        self._add([wanted[i] for i in unchanged], self._cached.table.take(rows), stamps[unchanged])
-        changed = np.setdiff1d(np.arange(len(wanted)), unchanged, assume_unique=True)
+        same = [wanted[i] for i in unchanged] if len(unchanged) < len(wanted) else wanted
+        self._add(same, self._cached.table.take(rows), stamps[unchanged])
+        changed = np.setdiff1d(np.arange(len(wanted)), unchanged, assume_unique=True).tolist()
         paths = [self.path(wanted[i]) for i in changed]
         results = read_all(self._read, paths, self._description)
         usable, contents = [], []
         for i, result in zip(changed, results, strict=True):
             if isinstance(result, Fault):
-                self.faults[wanted[i]] = result
+                faults[wanted[i]] = result
             else:
                 usable.append(i)
                 contents.append(result)
@@ -90,7 +93,7 @@ class FolderFiles:
         self.news += len(usable)
 
     def _stamps_of(self, image_ids: Sequence[str]) -> np.ndarray:
-        folder, names = self._folder + os.sep, self.names
+        folder, names = str(self._folder) + os.sep, self.names
         chunks = [image_ids[i : i + CHUNK] for i in range(0, len(image_ids), CHUNK)]
         found = read_all(
             lambda chunk: [_stamp_of(folder + names[each]) for each in chunk],
@@ -106,7 +109,8 @@ class FolderFiles:
         """Returns the indices of unchanged files, and their rows in the table of the cache."""
         if not self._cached_row:
             return np.zeros(0, int), np.zeros(0, int)
-        rows = np.array([self._cached_row.get(self.names[each], -1) for each in image_ids])
+        row_of, names = self._cached_row, self.names
+        rows = np.array([row_of.get(names[each], -1) for each in image_ids])
         is_same = (rows >= 0) & (stamps == self._cached.stamps[rows]).all(axis=1)
         is_same &= (stamps != NO_STAMP).all(axis=1)
         return np.flatnonzero(is_same), rows[is_same]
