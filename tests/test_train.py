@@ -61,7 +61,7 @@ def test_run_directory_is_complete(run_train, tmp_path):
     assert result["backbone"] == "mobilenetv1" and result["yolo"] == "v3" and result["epochs"] == 2
     assert result["images_per_second"] > 0 and result["train_seconds"] > 0
     assert 0 <= result["best_map"] <= result["best_map50"] <= 1
-    for name in ("config.json", "anchors.txt", "last.npz", "history.csv"):
+    for name in ("config.json", "anchors.txt", "data.txt", "last.npz", "history.csv"):
         assert (path / name).stat().st_size > 0
     for name in ("epoch_loss.png", "epoch_map.png"):
         assert (path / name).read_bytes().startswith(b"\x89PNG")

@@ -13,7 +13,6 @@ any time.
 import os
 import sys
 import time
-import zipfile
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +21,10 @@ import numpy as np
 
 from utils.data.tables import AnnotationTable, ImageTable
 from utils.files import written_whole
+from utils.npz import DAMAGE
 
 FORMAT = 1  # increase it if the meaning of the columns, or of what the readers return, changes
 SETTLED = 2 * 10**9  # nanoseconds; the coarsest clock, of FAT
-DAMAGED = (ValueError, LookupError, EOFError, zipfile.BadZipFile, OSError, MemoryError)
 
 Stamp = tuple[int, int, int]  # size, time of modification, ctime
 
@@ -95,7 +94,7 @@ def load_cache(voc_dir: Path) -> FolderCache:
         if columns["format"].tolist() != [FORMAT]:
             return empty_cache()
         return _from_columns(columns)
-    except DAMAGED as error:
+    except (*DAMAGE, LookupError) as error:
         print(
             f"note: {path} is damaged ({error}), so all files of {voc_dir} are read again",
             file=sys.stderr,

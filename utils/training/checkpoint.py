@@ -5,10 +5,7 @@ The state before the last one is kept, in case that the last one is damaged.
 
 import contextlib
 import json
-import struct
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,25 +16,9 @@ from numpy.lib.npyio import NpzFile
 
 from utils.errors import JobError, UserError
 from utils.files import flush, written_whole
+from utils.npz import DAMAGE
 
 REMEDY = "it cannot be resumed; start a new run"
-
-# What zipfile and NumPy raise for a file with changed bytes: besides `BadZipFile`, errors about
-# flags and methods of compression that are unknown, and about sizes beyond the file or the memory.
-DAMAGE = (
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 Variables = Mapping[str, Sequence[keras.Variable]]
 
