@@ -9,6 +9,7 @@ import numpy as np
 from utils.data.faults import UNREADABLE_ANNOTATION, UNREADABLE_IMAGE, Fault
 from utils.data.images import (
     IMAGE_SUFFIXES,
+    LIMIT_DIVISORS,
     MAX_PIXELS,
     decode_image,
     read_header,
@@ -22,7 +23,9 @@ from utils.data.tables import ImageContent
 from utils.data.vocxml import Annotation, read_annotation
 from utils.errors import UserError
 
-MAX_AT_ONCE = 2**26  # bytes of an image file; of a larger one, the header is read first
+# Of larger images, the header is read first, by a function that knows the limit of each format.
+MAX_AT_ONCE = 2**26  # bytes of a file
+MAX_PIXELS_AT_ONCE = MAX_PIXELS // max(LIMIT_DIVISORS.values())
 
 
 def try_layout(image: Path) -> ImageLayout | Fault:
@@ -59,18 +62,19 @@ def try_header(path: Path) -> ImageContent | Fault:
 def try_whole(path: Path) -> ImageContent | Fault:
     """Reads the header and the pixels of an image at once.
 
-    If the pixels are damaged, the content is that of the header.
+    If the pixels are damaged, or of another size than the header says, the content is that of the
+    header.
     """
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_AT_ONCE:
             data = path.read_bytes()
             (height, width), orientation = read_header(data, path)
-            if height * width <= MAX_PIXELS:
-                small = decode_image(
-                    np.frombuffer(data, np.uint8), path, reduction((height, width), (1, 1))
-                )
-                return _content(_layout_of((height, width), orientation), small)
+            if height * width <= MAX_PIXELS_AT_ONCE:
+                factor = reduction((height, width), (1, 1))
+                small = decode_image(np.frombuffer(data, np.uint8), path, factor)
+                if small.shape[:2] == (-(-height // factor), -(-width // factor)):
+                    return _content(_layout_of((height, width), orientation), small)
     except (UserError, OSError):
         pass  # `try_header` and `try_pixels` find out which of the two is damaged, and how
     return try_header(path)
