@@ -4,7 +4,8 @@ Trains the default recipe and variants that differ from it in one setting, on th
 seeds, and compares their mAP on validation images. Does not read the test set. Each run uses one
 core, and its length is a number of images, so the load of the machine does not matter. Steps with a
 frozen backbone or smaller images are cheaper, so variants with more of them train on more images.
-Finished runs are not repeated.
+Variants of `STEP_COSTS` train as long as the default, not on as many images. Finished runs are
+not repeated.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from queue import SimpleQueue
 from tqdm import tqdm
 
 from benchmarks.data_sets import DataSet, parse_set
-from benchmarks.recipe_variants import DEFAULT, VARIANTS
+from benchmarks.recipe_variants import DEFAULT, STEP_COSTS, VARIANTS
 from benchmarks.timing import keep_settings, report
 from benchmarks.train_and_score import preset_of
 from nets.versions import VERSIONS
@@ -125,7 +126,7 @@ def run_job(args: argparse.Namespace, job: Job, cores: SimpleQueue[int]) -> None
     command = [
         *("taskset", "-c", str(core), sys.executable, "-m", "benchmarks.recipe_search"),
         f"{data_set.name}={data_set.data}@{data_set.size}",
-        *("--child", job.variant, "--seeds", str(job.seed), "--out", str(folder)),
+        *("--child", job.variant, "--seed", str(job.seed), "--out", str(folder)),
         *("--backbone", args.backbone, "--yolo", args.yolo, "--weights", args.weights),
         *("--images", str(args.images)),
     ]
@@ -139,11 +140,12 @@ def run_job(args: argparse.Namespace, job: Job, cores: SimpleQueue[int]) -> None
 
 
 def train_variant(args: argparse.Namespace) -> None:
-    """Trains one variant in this process; `--seeds` is the seed and `--out` the run directory."""
+    """Trains one variant in this process; `--out` is the run directory."""
     (data_set,) = args.sets
     base, preset = RECIPES[DEFAULT], VARIANTS[args.child](RECIPES[DEFAULT])
     size = cli.parse_size(data_set.size)
     images = args.images * cost(base.recipe, size) / cost(preset.recipe, size)
+    images /= STEP_COSTS.get(args.child, 1.0)
     cli.import_tensorflow()
     from utils.data.annotation import read_samples
     from utils.data.classes import find_classes
@@ -151,7 +153,7 @@ def train_variant(args: argparse.Namespace) -> None:
     from utils.training.job import train
     from utils.training.session import prepare
 
-    refs = resolve_splits(data_set.data, seed=args.seeds, held_out=VALIDATION_FRACTION).train
+    refs = resolve_splits(data_set.data, seed=args.seed, held_out=VALIDATION_FRACTION).train
     samples, _ = read_samples(refs, find_classes(refs))
     settings = TrainingSettings(
         backbone=args.backbone,
@@ -161,7 +163,7 @@ def train_variant(args: argparse.Namespace) -> None:
             preset.recipe,
             epochs=images / len(samples),
             validations=VALIDATIONS,
-            seed=args.seeds,
+            seed=args.seed,
         ),
         cluster_anchors=preset.cluster_anchors,
         data=data_set.data,
@@ -223,6 +225,7 @@ def build_parser() -> cli.Parser:
     )
     add("--out", type=Path, default=Path("logs/recipe-search"), help="default %(default)s")
     add("--child", help=argparse.SUPPRESS)
+    add("--seed", type=cli.seed, help=argparse.SUPPRESS)
     return parser
 
 

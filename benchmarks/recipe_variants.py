@@ -87,8 +87,13 @@ VARIANTS: dict[str, Change] = {
     "neck of 96": version(neck_channels=(96, 96, 96)),
     "neck of 96, 5x5": version(neck_channels=(96, 96, 96), kernel_size=5),
     "v4-lite": version(**LITE),
+    "v4-lite, as long as v4": version(**LITE),
     "v4-lite, 3x3": version(**LITE | {"kernel_size": 3}),
     "v4-lite, neck width 2/3": version(**LITE, neck_width=2 / 3),
     "v4-lite, neck width 4/3": version(**LITE, neck_width=4 / 3),
     "v4-lite, head of 192": version(**LITE | {"head_expansion": 2}),
 }
+
+# Time of a training step relative to the default's, from benchmarks/training_speed.py, for variants
+# that are compared after equal times instead of equal numbers of images.
+STEP_COSTS = {"v4-lite, as long as v4": 0.55}
