@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from utils import cli
+from utils.precision import AUTO, PRECISIONS
 
 
 def training_parser(description: str) -> cli.Parser:
@@ -14,5 +15,6 @@ def training_parser(description: str) -> cli.Parser:
     add("--yolo", default="v4", help="default %(default)s")
     add("--input-size", default="416", help="N or HxW, default %(default)s")
     add("--batch-size", type=cli.positive, default=8, help="default %(default)s")
+    add("--precision", choices=PRECISIONS, default=AUTO, help="default %(default)s")
     add("--out", type=Path, help="also write the table to this JSON file")
     return parser

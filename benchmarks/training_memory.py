@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
     from utils.data.classes import find_classes
     from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
     from utils.data.splits import resolve_splits
-    from utils.precision import use_precision
+    from utils.precision import find_precision, use_precision
     from utils.run import RunDirectory
     from utils.training.callbacks import Curves
     from utils.training.progress import Progress
@@ -73,7 +73,9 @@ def main(args: argparse.Namespace) -> None:
     classes = find_classes(split.train)
     (train, _), (val, _) = (read_samples(refs, classes) for refs in (split.train, split.val))
     preset = RECIPES["default"]
-    recipe = dataclasses.replace(preset.recipe, batch_size=args.batch_size)
+    recipe = dataclasses.replace(
+        preset.recipe, batch_size=args.batch_size, precision=args.precision
+    )
     use_precision(recipe.precision)
     needed = boxes_needed(train, recipe.augmentation)
     settings = BatchSettings(size, args.batch_size, needed, recipe.augmentation, seed=0)
@@ -97,8 +99,8 @@ def main(args: argparse.Namespace) -> None:
     growth = rows[-1]["resident MiB"] - settled["resident MiB"]
     title = (
         f"{args.backbone} {args.yolo} at {size[0]}x{size[1]}, batch {args.batch_size}, "
-        f"{args.data}: peak {rows[-1]['peak GiB']} GiB, growth {growth} MiB from step "
-        f"{settled['step']} to the end"
+        f"{find_precision(args.precision)}, {args.data}: peak {rows[-1]['peak GiB']} GiB, "
+        f"growth {growth} MiB from step {settled['step']} to the end"
     )
     report(title, rows, args.out)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.timing import interleaved, report
 from benchmarks.training_flags import training_parser
 from utils import cli
-from utils.precision import AUTO, PRECISIONS, find_precision, use_precision
+from utils.precision import find_precision, use_precision
 
 STARTED = time.monotonic()
 WARM_UP = 5  # untimed steps per block, until the batches prepared in advance are used up
@@ -141,7 +141,6 @@ def build_parser() -> cli.Parser:
     """Builds the parser of the flags."""
     parser = training_parser(__doc__)
     add = parser.add_argument
-    add("--precision", choices=PRECISIONS, default=AUTO, help="default %(default)s")
     add(
         "--mosaic",
         type=cli.fraction,
