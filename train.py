@@ -184,7 +184,7 @@ def settings_from(flags: argparse.Namespace) -> TrainingSettings:
         width=flags.width,
         version=version,
         input_size=parse_size(flags.input_size),
-        recipe=override(preset.recipe, overrides),
+        recipe=override(preset.recipe, overrides, version),
         cluster_anchors=preset.cluster_anchors,
         data=flags.data or DEVKIT,
         train_set=flags.train_set,

@@ -155,13 +155,15 @@ def train_variant(args: argparse.Namespace) -> None:
 
     refs = resolve_splits(data_set.data, seed=args.seed, held_out=VALIDATION_FRACTION).train
     samples, _ = read_samples(refs, find_classes(refs))
+    version = preset.adapt(VERSIONS[args.yolo])
     settings = TrainingSettings(
         backbone=args.backbone,
-        version=preset.adapt(VERSIONS[args.yolo]),
+        version=version,
         input_size=size,
         recipe=dataclasses.replace(
             preset.recipe,
             epochs=images / len(samples),
+            learning_rate=preset.recipe.learning_rate * version.learning_rate_scale,
             validations=VALIDATIONS,
             seed=args.seed,
         ),

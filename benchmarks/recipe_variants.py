@@ -91,9 +91,16 @@ VARIANTS: dict[str, Change] = {
     "v4-lite, 3x3": version(**LITE | {"kernel_size": 3}),
     "v4-lite, neck width 2/3": version(**LITE, neck_width=2 / 3),
     "v4-lite, neck width 4/3": version(**LITE, neck_width=4 / 3),
-    "v4-lite, head of 192": version(**LITE | {"head_expansion": 2}),
+    "v4-lite, head of 96": version(**LITE | {"head_expansion": 1}),
+    "v4-lite, head of 384": version(**LITE | {"head_expansion": 4}),
+    "v4-lite, learning rate 1e-3": version(**LITE | {"learning_rate_scale": 1.0}),
+    "v4-lite, learning rate 2e-3": version(**LITE | {"learning_rate_scale": 2.0}),
+    "v4-lite, learning rate 8e-3": version(**LITE | {"learning_rate_scale": 8.0}),
+    "v4-lite, head of 96, learning rate 8e-3": version(
+        **LITE | {"head_expansion": 1, "learning_rate_scale": 8.0}
+    ),
 }
 
-# Time of a training step relative to the default's, from benchmarks/training_speed.py, for variants
+# Time of a training step relative to the default's, from benchmarks/version_speed.py, of variants
 # that are compared after equal times instead of equal numbers of images.
-STEP_COSTS = {"v4-lite, as long as v4": 0.55}
+STEP_COSTS = {"v4-lite, as long as v4": 0.6}

@@ -1,6 +1,6 @@
 """Necks: (feat1, feat2, feat3) -> pyramid maps at strides 8, 16 and 32, or 16 and 32 if tiny.
 
-The topologies are Darknet's, except `lite_panet`. efficientnet-yolo3-keras (`fpn`) and
+The topologies are Darknet's, except `residual_panet`. efficientnet-yolo3-keras (`fpn`) and
 mobilenet-yolov4-keras (`spp_panet`) use the same topologies with other channels and convolutions.
 These are arguments here, so that weights of all three projects can be imported.
 """
@@ -82,17 +82,18 @@ def spp_panet(features: Features, channels: Sequence[int], blocks: ConvBlocks) -
     return p3, p4, p5
 
 
-def lite_panet(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyramid:
-    """Path aggregation with one block per fusion, as light as the backbones.
+def residual_panet(features: Features, channels: Sequence[int], blocks: ConvBlocks) -> Pyramid:
+    """Path aggregation with one residual block per fusion, as light as the backbones.
 
-    Follows NanoDet-Plus and PicoDet (Yu et al. 2021, arXiv 2111.00902). Arguments and return value
-    are those of `fpn`.
+    Like the necks of NanoDet-Plus and PicoDet (Yu et al. 2021, arXiv 2111.00902), it has one block
+    where `spp_panet` has five convolutions. Arguments and return value are those of `fpn`.
     """
     feat1, feat2, feat3 = features
     n3, n4, n5 = channels
 
-    p5 = _pool(blocks.conv1x1(feat3, n5, "neck_feat3"))
-    p5 = blocks.conv1x1(p5, n5, "neck_spp")
+    p5 = blocks.conv1x1(feat3, n5, "neck_feat3")
+    pooled = blocks.conv1x1(_pool(p5), n5, "neck_spp")
+    p5 = layers.Add(name="neck_spp_add")([p5, pooled])
     up = layers.UpSampling2D(name="neck_p5_up")(p5)
     p4 = blocks.conv1x1(feat2, n4, "neck_feat2")
     p4 = _fuse(p4, up, n4, "neck_p4_top_down", blocks)
@@ -142,7 +143,7 @@ def _fuse(
 ) -> KerasTensor:
     x = layers.Concatenate(name=f"{name}_concat")([a, b])
     x = blocks.conv1x1(x, filters, f"{name}_1")
-    return blocks.spatial_conv(x, filters, f"{name}_2")
+    return layers.Add(name=f"{name}_add")([x, blocks.spatial_conv(x, filters, f"{name}_2")])
 
 
 NECKS = {
@@ -150,5 +151,5 @@ NECKS = {
     "spp_fpn": spp_fpn,
     "spp_panet": spp_panet,
     "tiny_fpn": tiny_fpn,
-    "lite_panet": lite_panet,
+    "residual_panet": residual_panet,
 }

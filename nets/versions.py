@@ -72,6 +72,8 @@ class YoloVersion:
             backbone.
         kernel_size: Side of the spatial convolutions in neck and head.
         head_expansion: Channels of the head per channel of the neck.
+        learning_rate_scale: Factor of the default learning rate. With Adam, the weights of narrow
+            layers need larger steps (Yang et al. 2022, arXiv 2203.03466).
 
     Raises:
         ValueError: A field has an unknown value, or `anchors` and `scale_xy` have different numbers
@@ -79,7 +81,7 @@ class YoloVersion:
     """
 
     name: str
-    neck: Literal["fpn", "spp_fpn", "spp_panet", "tiny_fpn", "lite_panet"]
+    neck: Literal["fpn", "spp_fpn", "spp_panet", "tiny_fpn", "residual_panet"]
     conv: Conv
     activation: Literal["leaky_relu", "relu6"]
     anchors: Anchors
@@ -94,7 +96,8 @@ class YoloVersion:
     class_weight: float = 4.0
     neck_width: float = 1.0
     kernel_size: Literal[3, 5] = 3
-    head_expansion: Literal[1, 2] = 2
+    head_expansion: Literal[1, 2, 3, 4] = 2
+    learning_rate_scale: float = 1.0
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -144,14 +147,16 @@ _V3_TINY = replace(
     objectness_balance=(1.0, 0.4),
 )
 # Not from Darknet: one width and one block per fusion, with 5x5 depthwise convolutions, as in
-# NanoDet-Plus and PicoDet (arXiv 2111.00902). docs/recipes.md compares other necks.
+# NanoDet-Plus and PicoDet (arXiv 2111.00902). The head is wide, because with Adam the logits learn
+# faster the more channels they sum. docs/recipes.md compares other necks, heads and rates.
 _V4_LITE = replace(
     _V4,
     name="v4-lite",
-    neck="lite_panet",
+    neck="residual_panet",
     neck_channels=(96, 96, 96),
     kernel_size=5,
-    head_expansion=1,
+    head_expansion=3,
+    learning_rate_scale=4.0,
 )
 
 # All but v4-lite are from the files of the same names in Darknet's cfg/: yolov3.cfg and so on.

@@ -99,8 +99,13 @@ class Overrides:
     strategy: Strategy = "single"
 
 
-def override(recipe: Recipe, user: Overrides) -> Recipe:
+def override(recipe: Recipe, user: Overrides, version: YoloVersion) -> Recipe:
     """Returns the recipe of a preset with the user's values in it.
+
+    Args:
+        recipe: Recipe of the preset.
+        user: The user's values.
+        version: Version of the detector, which scales the default learning rate.
 
     Raises:
         UserError: Values contradict each other.
@@ -121,7 +126,7 @@ def override(recipe: Recipe, user: Overrides) -> Recipe:
         max_minutes=user.max_minutes,
         freeze_share=_freeze_share(recipe, user.freeze_epochs, epochs),
         batch_size=user.batch_size or recipe.batch_size,
-        learning_rate=user.learning_rate or recipe.learning_rate,
+        learning_rate=user.learning_rate or recipe.learning_rate * version.learning_rate_scale,
         patience=patience,
         save_every=user.save_every,
         save_minutes=user.save_minutes or recipe.save_minutes,
