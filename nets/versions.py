@@ -72,8 +72,8 @@ class YoloVersion:
             backbone.
         kernel_size: Side of the spatial convolutions in neck and head.
         head_expansion: Channels of the head per channel of the neck.
-        learning_rate_scale: Factor of the default learning rate. With Adam, the weights of narrow
-            layers need larger steps (Yang et al. 2022, arXiv 2203.03466).
+        learning_rate_scale: Factor of the default learning rate of AdamW, with which narrow layers
+            need larger steps (Yang et al. 2022, arXiv 2203.03466).
 
     Raises:
         ValueError: A field has an unknown value, or `anchors` and `scale_xy` have different numbers

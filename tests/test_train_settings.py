@@ -26,6 +26,9 @@ def test_fast_recipe_has_few_epochs_by_default(flags, epochs):
         (("--optimizer", "sgd"), ("sgd", 0.1, 5e-4)),
         (("--optimizer", "sgd", "--lr", "0.03"), ("sgd", 0.03, 5e-4)),
         (("--recipe", "classic", "--optimizer", "adamw"), ("adamw", 1e-3, 0.05)),
+        (("--yolo", "v4-lite"), ("adamw", 4e-3, 0.05)),
+        (("--yolo", "v4-lite", "--lr", "0.002"), ("adamw", 0.002, 0.05)),
+        (("--yolo", "v4-lite", "--optimizer", "sgd"), ("sgd", 0.1, 5e-4)),
     ],
 )
 def test_optimizer_brings_its_learning_rate_and_decay(flags, expected):

@@ -152,13 +152,14 @@ def test_v4_lite_has_the_parameters_of_its_topology():
     def conv1x1(inputs, outputs):
         return inputs * outputs + 4 * outputs  # with the 4 values of batch norm per channel
 
-    def separable(channels):  # a depthwise 5x5 convolution and a 1x1 one
-        return 25 * channels + 4 * channels + conv1x1(channels, channels)
+    def separable(channels, outputs):  # a depthwise 5x5 convolution and a 1x1 one
+        return 25 * channels + 4 * channels + conv1x1(channels, outputs)
 
     n = 96
     features = conv1x1(32, n) + conv1x1(96, n) + conv1x1(320, n)  # MobileNetV2's channels
-    pooling, fusions, down = conv1x1(4 * n, n), 4 * (conv1x1(2 * n, n) + separable(n)), separable(n)
-    head = 3 * (separable(n) + (n + 1) * 3 * (5 + CLASSES))
+    pooling, down = conv1x1(4 * n, n), separable(n, n)
+    fusions = 4 * (conv1x1(2 * n, n) + separable(n, n))
+    head = 3 * (separable(n, 3 * n) + (3 * n + 1) * 3 * (5 + CLASSES))
     detector = Detector("mobilenetv2", CLASSES, version="v4-lite", input_size=SIZE)
     expected = features + pooling + fusions + 2 * down + head
     assert detector.count_params() - detector.backbone.count_params() == expected
@@ -172,7 +173,7 @@ def test_v4_lite_has_the_parameters_of_its_topology():
 def test_the_width_of_the_neck_is_a_factor_of_its_own(version, channels):
     version = dataclasses.replace(VERSIONS[version], neck_width=0.5)
     detector = Detector("mobilenetv1", CLASSES, version, input_size=SIZE, width=0.25)
-    expansion = 1 if version.name == "v4-lite" else 2
+    expansion = 3 if version.name == "v4-lite" else 2
     for level, expected in zip((3, 4, 5), channels, strict=True):
         assert detector.get_layer(f"head_p{level}_logits").input.shape[-1] == expansion * expected
 

@@ -105,7 +105,7 @@ def override(recipe: Recipe, user: Overrides, version: YoloVersion) -> Recipe:
     Args:
         recipe: Recipe of the preset.
         user: The user's values.
-        version: Version of the detector, which scales the default learning rate.
+        version: Version of the detector, which scales the default learning rate of AdamW.
 
     Raises:
         UserError: Values contradict each other.
@@ -120,13 +120,14 @@ def override(recipe: Recipe, user: Overrides, version: YoloVersion) -> Recipe:
     if user.optimizer not in (None, recipe.optimizer):
         defaults = OPTIMIZER_DEFAULTS[user.optimizer]
         recipe = dataclasses.replace(recipe, optimizer=user.optimizer, **defaults)
+    scale = version.learning_rate_scale if recipe.optimizer == "adamw" else 1.0
     return dataclasses.replace(
         recipe,
         epochs=epochs,
         max_minutes=user.max_minutes,
         freeze_share=_freeze_share(recipe, user.freeze_epochs, epochs),
         batch_size=user.batch_size or recipe.batch_size,
-        learning_rate=user.learning_rate or recipe.learning_rate * version.learning_rate_scale,
+        learning_rate=user.learning_rate or scale * recipe.learning_rate,
         patience=patience,
         save_every=user.save_every,
         save_minutes=user.save_minutes or recipe.save_minutes,
