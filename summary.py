@@ -95,15 +95,16 @@ def count_flops(layers: Iterable["Layer"]) -> int:
     # kernel has one filter per channel.
     return sum(
         2 * math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)
-        for layer in _innermost(layers)
+        for layer in innermost(layers)
         if hasattr(layer, "kernel")
     )
 
 
-def _innermost(layers: Iterable["Layer | Model"]) -> Iterator["Layer"]:
+def innermost(layers: Iterable["Layer | Model"]) -> Iterator["Layer"]:
+    """Iterates over layers, with the layers of a model instead of the model."""
     for layer in layers:
         if hasattr(layer, "layers"):
-            yield from _innermost(layer.layers)
+            yield from innermost(layer.layers)
         else:
             yield layer
 

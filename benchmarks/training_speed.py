@@ -7,17 +7,15 @@ Those of a frozen step are one forward pass of the backbone and three of neck an
 """
 
 import argparse
-import dataclasses
 import itertools
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from benchmarks.timing import interleaved, report
 from benchmarks.training_flags import training_parser
+from benchmarks.training_setup import set_up
 from utils import cli
-from utils.precision import find_precision, use_precision
+from utils.precision import find_precision
 
 STARTED = time.monotonic()
 WARM_UP = 5  # untimed steps per block, until the batches prepared in advance are used up
@@ -30,45 +28,23 @@ def main(args: argparse.Namespace) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from nets.detector import Detector
-    from nets.versions import VERSIONS
     from summary import count_flops
-    from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
-    from utils.data.trainset import TrainSource, read_training_samples
-    from utils.run import RunDirectory
-    from utils.training.progress import Progress
-    from utils.training.recipes import RECIPES
-    from utils.training.trainer import Trainer
 
-    size = cli.parse_size(args.input_size)
-    preset = RECIPES["default"]
-    settings = {"epochs": 1000, "batch_size": args.batch_size, "precision": args.precision}
-    recipe = dataclasses.replace(preset.recipe, **settings)
-    use_precision(recipe.precision)
-    augmentation = dataclasses.replace(recipe.augmentation, mosaic=args.mosaic)
-    samples, classes = read_training_samples(TrainSource(args.data, size))
-    version = preset.adapt(VERSIONS[args.yolo])
-    detector = Detector(args.backbone, len(classes), version=version, input_size=size)
-    needed = boxes_needed(samples, augmentation)
-    batches = BatchSettings(size, args.batch_size, needed, augmentation, seed=0)
-    stream = BatchStream(samples, batches)
-    progress = Progress(recipe, stream.steps_per_epoch)
-    with tempfile.TemporaryDirectory() as folder:
-        state = RunDirectory(Path(folder)).state
-        trainer = Trainer(detector, stream, progress, state, show_progress=False)
-        steps = {}
-        batches = stream.stream(0, lambda step: True)
-        fixed = next(batches)[1:]
-        for name, trainable in (("trained", True), ("frozen", False)):
-            detector.backbone.trainable = trainable
-            steps[name] = trainer.make_step()
-            start = time.monotonic()
-            steps[name](*fixed)["box"].numpy()
-            traced = time.monotonic()
-            print(
-                f"first step, backbone {name}: {traced - start:.1f} s, "
-                f"{traced - STARTED:.1f} s after the start"
-            )
+    setup = set_up(args, args.mosaic)
+    detector, trainer, size = setup.detector, setup.trainer, setup.size
+    steps = {}
+    batches = setup.batches()
+    fixed = next(batches)[1:]
+    for name, trainable in (("trained", True), ("frozen", False)):
+        detector.backbone.trainable = trainable
+        steps[name] = trainer.make_step()
+        start = time.monotonic()
+        steps[name](*fixed)["box"].numpy()
+        traced = time.monotonic()
+        print(
+            f"first step, backbone {name}: {traced - start:.1f} s, "
+            f"{traced - STARTED:.1f} s after the start"
+        )
 
     def run(step: Callable, source: Callable[[], tuple]) -> Callable[[], float]:
         def block() -> float:
@@ -81,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
         return block
 
     def pipeline() -> float:
-        produced = itertools.islice(stream.stream(0, lambda step: True), WARM_UP + 4 * args.steps)
+        produced = itertools.islice(setup.batches(), WARM_UP + 4 * args.steps)
         for number, _ in enumerate(produced, start=1):
             if number == WARM_UP:
                 start = time.perf_counter()

@@ -5,56 +5,34 @@ first version is the reference of the ratios.
 """
 
 import argparse
-import dataclasses
-import tempfile
+import contextlib
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.timing import report
 from benchmarks.training_flags import training_parser
-from nets.versions import VERSIONS
+from benchmarks.training_setup import set_up
 from utils import cli
-from utils.precision import find_precision, use_precision
+from utils.precision import find_precision
 
+MOSAIC = 0.3
 WARM_UP = 1  # untimed steps per block, since the block before has filled the caches
 
 
 def main(args: argparse.Namespace) -> None:
     """Times the steps in turn and prints the medians over the rounds."""
     cli.import_tensorflow()
-    from nets.detector import Detector
-    from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
-    from utils.data.trainset import TrainSource, read_training_samples
-    from utils.run import RunDirectory
-    from utils.training.progress import Progress
-    from utils.training.recipes import RECIPES
-    from utils.training.trainer import Trainer
-
-    size = cli.parse_size(args.input_size)
-    preset = RECIPES["default"]
-    settings = {"epochs": 1, "batch_size": args.batch_size, "precision": args.precision}
-    recipe = dataclasses.replace(preset.recipe, **settings)
-    use_precision(recipe.precision)
-    samples, classes = read_training_samples(TrainSource(args.data, size))
-    needed = boxes_needed(samples, recipe.augmentation)
-    batches = BatchSettings(size, args.batch_size, needed, recipe.augmentation, seed=0)
-    stream = BatchStream(samples, batches)
-    source = stream.stream(0, lambda step: True)
-    batch = next(source)[1:]
-    source.close()
-    with tempfile.TemporaryDirectory() as folder:
-        state = RunDirectory(Path(folder)).state
-        steps: dict[str, Callable] = {}
-        for name in args.yolo.split(","):
-            version = preset.adapt(VERSIONS[name])
-            detector = Detector(args.backbone, len(classes), version=version, input_size=size)
-            progress = Progress(recipe, stream.steps_per_epoch)
-            trainer = Trainer(detector, stream, progress, state, show_progress=False)
-            steps[name] = trainer.make_step()
-            steps[name](*batch)["box"].numpy()
+    steps: dict[str, Callable] = {}
+    batch = None
+    for name in args.yolo.split(","):
+        setup = set_up(argparse.Namespace(**vars(args) | {"yolo": name}), MOSAIC)
+        if batch is None:
+            with contextlib.closing(setup.batches()) as batches:
+                batch = next(batches)[1:]
+        steps[name] = setup.trainer.make_step()
+        steps[name](*batch)["box"].numpy()
     speeds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(args.rounds):
         for name, step in steps.items():
@@ -74,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
             }
         )
     title = (
-        f"{args.backbone} at {size[0]}x{size[1]}, {find_precision(args.precision)}, "
+        f"{args.backbone} at {args.input_size}, {find_precision(args.precision)}, "
         f"batch {args.batch_size}, {args.rounds} rounds of {args.steps} steps, {args.data}"
     )
     report(title, rows, args.out)

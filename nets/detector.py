@@ -119,7 +119,8 @@ class Detector(keras.Model):
         size = tuple(images.shape[1:3])
         check_input_size(size)
         logits = self(tf.cast(images, tf.float32), training=True)
-        return self.loss_of(logits, GroundTruth(boxes, labels), size)[0]
+        with tf.name_scope("loss"):
+            return self.loss_of(logits, GroundTruth(boxes, labels), size)[0]
 
     def loss_of(
         self, logits: tf.Tensor, truth: GroundTruth, size: tuple[int, int]

@@ -11,6 +11,7 @@ from keras import KerasTensor
 import nets.keras_settings  # noqa: F401
 from nets.devices import has_gpu
 from nets.products import normalized_product, pointwise_conv
+from nets.scopes import named_after_layer
 
 # Minimum growth of the channels at which normalizing a product through its factors is not slower.
 WIDENING = 4
@@ -230,6 +231,7 @@ def _depthwise_stride2(
 
     @tf.custom_gradient
     def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        @named_after_layer
         def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             batch, height, width, channels = upstream.shape
             cells = tf.reshape(upstream, (batch, height, 1, width, 1, channels))

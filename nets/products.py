@@ -5,11 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from nets.scopes import named_after_layer
+
 
 @tf.custom_gradient
 def pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """1x1 convolution (B, H, W, C) -> (B, H, W, D) with a kernel (1, 1, C, D)."""
 
+    @named_after_layer
     def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         grad_x = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1)
         grad_kernel = tf.reshape(_pixel_products(x, upstream), kernel.shape)
@@ -71,6 +74,7 @@ def normalized_product(
         offset = beta - tf.linalg.matvec(matrix, rest, transpose_a=True) * scale
         outputs = tf.nn.bias_add(tf.nn.conv2d(centred, scaled, 1, "SAME"), tf.cast(offset, x.dtype))
 
+        @named_after_layer
         def gradients(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # A column of ones makes the product also sum the upstream gradient.
             with_one = tf.concat([centred, tf.ones_like(centred[..., :1])], axis=-1)

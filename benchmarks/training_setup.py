@@ -1,0 +1,72 @@
+"""The detector, step and batches that benchmarks of the training step have in common."""
+
+import argparse
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils import cli
+from utils.precision import use_precision
+
+if TYPE_CHECKING:  # --help must not wait for TensorFlow
+    from nets.detector import Detector
+    from utils.data.dataset import BatchStream
+    from utils.training.trainer import Trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSetup:
+    """What the default recipe trains.
+
+    Attributes:
+        detector: The detector, with random weights.
+        stream: The batches.
+        trainer: Makes the steps.
+        size: Height and width of the images.
+    """
+
+    detector: "Detector"
+    stream: "BatchStream"
+    trainer: "Trainer"
+    size: tuple[int, int]
+
+    def batches(self) -> Iterator[tuple]:
+        """Returns the batches of the stream, all with mosaics if the recipe has them."""
+        return self.stream.stream(0, lambda step: True)
+
+
+def set_up(args: argparse.Namespace, mosaic: float) -> TrainingSetup:
+    """Builds detector, batches and trainer of the default recipe.
+
+    Args:
+        args: Values of the flags in `benchmarks.training_flags`.
+        mosaic: Probability of a mosaic.
+    """
+    from nets.detector import Detector
+    from nets.versions import VERSIONS
+    from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
+    from utils.data.trainset import TrainSource, read_training_samples
+    from utils.run import RunDirectory
+    from utils.training.progress import Progress
+    from utils.training.recipes import RECIPES
+    from utils.training.trainer import Trainer
+
+    size = cli.parse_size(args.input_size)
+    preset = RECIPES["default"]
+    settings = {"epochs": 1000, "batch_size": args.batch_size, "precision": args.precision}
+    recipe = dataclasses.replace(preset.recipe, **settings)
+    use_precision(recipe.precision)
+    augmentation = dataclasses.replace(recipe.augmentation, mosaic=mosaic)
+    samples, classes = read_training_samples(TrainSource(args.data, size))
+    version = preset.adapt(VERSIONS[args.yolo])
+    detector = Detector(args.backbone, len(classes), version=version, input_size=size)
+    needed = boxes_needed(samples, augmentation)
+    batches = BatchSettings(size, args.batch_size, needed, augmentation, seed=0)
+    stream = BatchStream(samples, batches)
+    progress = Progress(recipe, stream.steps_per_epoch)
+    with tempfile.TemporaryDirectory() as folder:  # nothing is saved
+        state = RunDirectory(Path(folder)).state
+        trainer = Trainer(detector, stream, progress, state, show_progress=False)
+    return TrainingSetup(detector, stream, trainer, size)
