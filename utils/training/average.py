@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from nets.fusion import fused
 from utils.training.vectors import WeightVector
 
 
@@ -46,8 +45,7 @@ class MovingAverage:
         rate = tf.maximum(1.0 - self._momentum, 9.0 / (10.0 + steps))
         rate = tf.where(moves, rate, 0.0)
         for average, vector in zip(self.averages, self._vectors, strict=True):
-            values = map(tf.convert_to_tensor, (average.value, vector.joined.value))
-            average.assign(_moved(*values, rate))
+            average.assign_add(rate * (vector.joined - average))
 
     @contextlib.contextmanager
     def in_place(self, strategy: tf.distribute.Strategy) -> Iterator[None]:
@@ -63,9 +61,3 @@ class MovingAverage:
         for vector, value in zip(self._vectors, values, strict=True):
             vector.joined.assign(value)
             vector.scatter(strategy)
-
-
-@fused
-def _moved(average: tf.Tensor, target: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    """Moves an average. Fused because as single operations it reads and writes 8 arrays, not 3."""
-    return average + rate * (target - average)

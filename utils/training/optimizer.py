@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from nets.fusion import fused
 from utils.config import Optimizer, Recipe
 from utils.training.vectors import WeightVector
 
@@ -18,20 +17,7 @@ SGD_MOMENTUM = 0.937  # YOLOv3 and v4 use 0.9 to 0.949; this is the predecessors
 
 
 class FusedAdamW(keras.optimizers.AdamW):
-    """AdamW that updates a variable in two passes over the memory.
-
-    The first pass decays the variable, the second one is a TensorFlow kernel.
-    """
-
-    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
-        # Keras' own reads and writes five arrays per variable instead of two.
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            super()._apply_weight_decay(variables)
-            return
-        rate = tf.cast(self.weight_decay * self.learning_rate, tf.float32)
-        for variable in variables:
-            if self._use_weight_decay(variable):
-                variable.assign(_decayed(tf.convert_to_tensor(variable.value), rate))
+    """AdamW that updates a variable by one TensorFlow kernel, in one pass over the memory."""
 
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
@@ -62,11 +48,6 @@ class FusedAdamW(keras.optimizers.AdamW):
             epsilon=self.epsilon,
             grad=gradient,
         )
-
-
-@fused
-def _decayed(value: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    return value - rate * value
 
 
 class NesterovSGD(keras.optimizers.SGD):
