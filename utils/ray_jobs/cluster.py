@@ -66,9 +66,14 @@ def connected(address: str | None) -> Iterator[None]:
             ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE, **options)
         else:
             _connect(address or os.environ["RAY_ADDRESS"], options)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors of workers are raised here
     try:
-        with _interruptible():
+        # Ray prints there that workers died.
+        with (
+            _interruptible(),
+            Path(os.devnull).open("w") as devnull,
+            contextlib.redirect_stdout(devnull),
+        ):
             yield
     finally:
         ray.shutdown()

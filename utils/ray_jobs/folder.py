@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import remove_parts
+from utils.files import PART, remove_parts
 from utils.inference.job import JobFile, JobSettings, note_unfinished
 from utils.inference.sources import SourceList
 from utils.ray_jobs.manifest import Manifest
 from utils.ray_jobs.parts import PartList
+from utils.text import counted
 
 
 def check_folder(path: Path, sources: SourceList, resume: bool) -> None:
@@ -72,5 +73,11 @@ def open_folder(
         except BaseException:
             note_unfinished(manifest.sources, parts.number_of_sources, path)
             raise
-        remove_parts(path)  # left behind by workers that died
+        deaths = len([*path.glob(f"{PART}*")])
+        if deaths:
+            print(
+                f"note: workers died {counted(deaths, 'time')}, others have written their parts",
+                file=sys.stderr,
+            )
+            remove_parts(path)
         job.write(settings, complete=True)

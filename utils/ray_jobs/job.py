@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.errors import JobError, UserError
 from utils.inference.job import JobSettings
 from utils.inference.json_lines import report_records
 from utils.inference.sources import SourceList
@@ -17,7 +16,7 @@ from utils.ray_jobs.folder import open_folder
 from utils.ray_jobs.manifest import Manifest
 from utils.ray_jobs.part_file import suffix_of
 from utils.ray_jobs.parts import PartList, PartRecord
-from utils.ray_jobs.worker import Prediction, Worker, WorkerSettings
+from utils.ray_jobs.worker import Prediction, Worker, WorkerSettings, record_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,6 @@ def _process(parts: PartList, numbers: list[int], settings: WorkerSettings) -> I
         settings: Settings of each worker.
     """
     import ray
-    from ray.exceptions import RayError
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
@@ -95,11 +93,8 @@ def _process(parts: PartList, numbers: list[int], settings: WorkerSettings) -> I
         **resources,
     )
     del rows
-    try:
-        for row in results.iter_rows():
-            yield PartRecord(**row)
-    except RayError as error:
-        raise _cause_of(error) from error
+    for row in results.iter_rows():
+        yield record_of(row)
 
 
 def _share(available: dict[str, float], settings: WorkerSettings) -> tuple[dict[str, float], int]:
@@ -110,14 +105,3 @@ def _share(available: dict[str, float], settings: WorkerSettings) -> tuple[dict[
     if gpus and settings.model.run:  # TensorFlow takes all memory of a GPU
         return {"num_cpus": threads, "num_gpus": 1}, gpus
     return {"num_cpus": threads}, cpus // threads
-
-
-def _cause_of(error: Exception) -> Exception:
-    """Returns the error of a worker, which Ray wraps, or one that says that workers died."""
-    each = error
-    while each is not None:
-        cause = getattr(each, "cause", None)
-        if isinstance(cause, UserError | JobError | OSError):
-            return cause
-        each = cause or each.__cause__
-    return error

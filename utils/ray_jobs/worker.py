@@ -1,5 +1,6 @@
 """A worker of a job: an actor of Ray that predicts on one part after another."""
 
+import json
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -8,17 +9,21 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.errors import JobError
+from utils.cli import describe_os_error
+from utils.errors import JobError, UserError
 from utils.inference.job import digest_files
 from utils.inference.thresholds import Thresholds
 from utils.models import ModelSource, open_model
 from utils.ray_jobs.part_file import describe, open_part
-from utils.ray_jobs.parts import Part
+from utils.ray_jobs.parts import Part, PartRecord
 
 if TYPE_CHECKING:  # OpenCV is imported only by workers
     from utils.inference.runner import Runner
     from utils.inference.sinks import Sink
     from utils.inference.tracking import TrackingSettings
+
+
+RECORD = "record"  # kind of a row without an error
 
 
 @dataclass(frozen=True)
@@ -78,27 +83,39 @@ class Worker:
     def __init__(self, settings: WorkerSettings):
         self._settings = settings
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Writes the file of a part.
+    def __call__(self, row: dict[str, Any]) -> dict[str, str]:
+        """Writes the file of a part; called by Ray.
 
         Args:
             row: The fields of a `Part`.
 
         Returns:
-            The fields of its `PartRecord`.
+            A row for `record_of`. Errors that users can correct are in it, too, since Ray adds text
+            of its own to exceptions.
+        """
+        try:
+            return {"kind": RECORD, "text": json.dumps(asdict(self.write(Part(**row))))}
+        except OSError as error:
+            if error.errno is None:  # raised by a library, not by the file system
+                raise
+            return {"kind": JobError.__name__, "text": describe_os_error(error)}
+        except (UserError, JobError) as error:
+            return {"kind": type(error).__name__, "text": str(error)}
+
+    def write(self, part: Part) -> PartRecord:
+        """Writes the file of a part.
 
         Raises:
             UserError: The model is missing or damaged.
             JobError: The model is not that of the job, or computes NaN.
             OSError: The file cannot be written.
         """
+        start = self._start
         from utils.inference.json_lines import JsonLines
 
-        part = Part(**row)
-        start = self._start
         with open_part(self._settings.folder / part.name) as file:
             start([JsonLines(file, lambda: False)]).process(part.sources())
-        return asdict(describe(file, part))
+        return describe(file, part)
 
     @cached_property
     def _start(self) -> "Callable[[Sequence[Sink]], Runner]":
@@ -122,6 +139,22 @@ class Worker:
             always_skip=True,
         )
         return partial(Runner, predictor, model.classes, settings=runner)
+
+
+def record_of(row: dict[str, str]) -> PartRecord:
+    """Returns what a worker has written.
+
+    Args:
+        row: What `Worker` returned.
+
+    Raises:
+        UserError: The worker found an error of the input.
+        JobError: The worker failed.
+    """
+    kind, text = row["kind"], row["text"]
+    if kind == RECORD:
+        return PartRecord(**json.loads(text))
+    raise UserError(text) if kind == UserError.__name__ else JobError(text)
 
 
 def set_up_process(directory: Path, threads: int) -> None:
