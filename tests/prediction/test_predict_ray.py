@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import sys
 from itertools import chain
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.brightness_model import record_of, write_grey_images, write_model
 from tests.jobs import read_records
+from tests.media import save_image
 from tests.ray_driver import Driver
 from utils.ray_jobs.manifest import NAME
 
@@ -37,6 +39,41 @@ def job(tmp_path):
 
 def read_parts(folder="out"):
     return list(chain(*(read_records(path) for path in sorted(Path(folder).glob("part-*")))))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--workers", "ray"], "--workers applies only to --jsonl FILE"),
+        (["--jsonl", "out", "--ray-address", "auto"], "--ray-address applies only to --workers"),
+        (["--jsonl", "out", "--workers", "spark"], "invalid choice"),
+        (["--jsonl", "out.parquet"], "out.parquet would be no Parquet: add --workers ray"),
+    ],
+)
+def test_flags_that_do_not_fit_are_usage_errors(run, tmp_path, flags, words):
+    save_image("pics/0.png")
+    code, out, err = run("pics", *flags)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert os.listdir(tmp_path) == ["pics"]
+
+
+def test_missing_ray_is_reported_before_the_model_is_opened(run, monkeypatch):
+    save_image("pics/0.png")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, _, err = run("pics", "--model", "m.onnx", "--jsonl", "out", "--workers", "ray")
+    assert (code, err) == (
+        2,
+        "error: --workers ray needs ray, which is not installed: "
+        "pip install -r requirements-ray.txt\n",
+    )
+
+
+def test_live_source_cannot_be_divided(run, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    code, _, err = run("rtsp://cam.local/1", "--jsonl", "out", "--workers", "ray")
+    assert code == 2
+    assert "rtsp://cam.local/1 is live and cannot be given to one of many" in err
 
 
 @needs_ray
