@@ -14,6 +14,19 @@ TIMEOUT = 300  # seconds
 PAUSE = 0.005  # seconds between two looks at the folder
 
 
+def running():
+    """Returns the parent of each process that has not ended, by id."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, *_ = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+        if state != "Z":
+            parents[int(path.parent.name)] = int(parent)
+    return parents
+
+
 class Driver:
     """A running job.
 
@@ -75,14 +88,7 @@ class Driver:
 
     def processes(self):
         """Returns the ids of the processes of the job: those of the cluster are its descendants."""
-        parents = {}
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = path.read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):  # it has ended
-                continue
-            if fields[0] != "Z":
-                parents[int(path.parent.name)] = int(fields[1])
+        parents = running()
         found, new = set(), {self._process.pid}
         while new:
             found |= new

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import sys
 from itertools import chain
 from pathlib import Path
@@ -46,8 +45,8 @@ def read_parts(folder="out"):
     [
         (["--workers", "ray"], "--workers applies only to --jsonl FILE"),
         (["--jsonl", "out", "--ray-address", "auto"], "--ray-address applies only to --workers"),
-        (["--jsonl", "out", "--workers", "spark"], "invalid choice"),
-        (["--jsonl", "out.parquet"], "out.parquet would be no Parquet: add --workers ray"),
+        (["--jsonl", "out", "--workers", "spark"], "unknown value 'spark', did you mean ray?"),
+        (["--jsonl", "out.parquet"], "out.parquet would have lines of JSON: add --workers ray"),
     ],
 )
 def test_flags_that_do_not_fit_are_usage_errors(run, tmp_path, flags, words):
@@ -55,7 +54,7 @@ def test_flags_that_do_not_fit_are_usage_errors(run, tmp_path, flags, words):
     code, out, err = run("pics", *flags)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
-    assert os.listdir(tmp_path) == ["pics"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pics"]
 
 
 def test_missing_ray_is_reported_before_the_model_is_opened(run, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.brightness_model import record_of, write_grey_images, write_model
 from tests.jobs import read_records
-from tests.ray_driver import Driver
+from tests.ray_driver import Driver, running
 from utils.ray_jobs.manifest import NAME
 
 pytestmark = [
@@ -55,8 +55,9 @@ def records_of(folder):
 
 def wait_for_end(pids):
     end = time.monotonic() + GRACE
-    while alive := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < end, alive
+    while alive := pids & running().keys():
+        names = [Path(f"/proc/{pid}/cmdline").read_text() for pid in alive]
+        assert time.monotonic() < end, names
         time.sleep(0.1)
 
 

@@ -61,22 +61,20 @@ def connected(address: str | None) -> Iterator[None]:
         # Workers on other machines run the code of this process.
         "runtime_env": {"py_modules": [str(ROOT / package) for package in ("nets", "utils")]},
     }
-    with silent_stderr():  # Ray says in which variable it found its log level
-        if is_new:
-            ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE, **options)
-        else:
-            _connect(address or os.environ["RAY_ADDRESS"], options)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors of workers are raised here
-    try:
-        # Ray prints there that workers died.
-        with (
-            _interruptible(),
-            Path(os.devnull).open("w") as devnull,
-            contextlib.redirect_stdout(devnull),
-        ):
-            yield
-    finally:
-        ray.shutdown()
+    # Ray prints there, up to its end, that workers died.
+    with Path(os.devnull).open("w") as devnull, contextlib.redirect_stdout(devnull):
+        with silent_stderr():  # Ray says in which variable it found its log level
+            if is_new:
+                new = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+                ray.init("local", **new, **options)
+            else:
+                _connect(address or os.environ["RAY_ADDRESS"], options)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised here
+        try:
+            with _interruptible():
+                yield
+        finally:
+            ray.shutdown()
 
 
 def _configure(is_new: bool) -> None:

@@ -122,7 +122,7 @@ def test_resume_without_a_folder_begins(folder, capsys):
 def test_folders_that_cannot_be_used_are_named(folder, half):
     with pytest.raises(UserError, match="already exists, continue it with --resume"):
         check_folder(folder, SOURCES, resume=False)
-    with pytest.raises(UserError, match="no folder .* for out"):
+    with pytest.raises(UserError, match=r"no folder .* for out"):
         check_folder(folder / "no" / "out", SOURCES, resume=False)
     with pytest.raises(UserError, match="is not a folder"):
         check_folder(folder / NAME, SOURCES, resume=True)
