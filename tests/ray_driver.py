@@ -10,7 +10,7 @@ from pathlib import Path
 
 import predict
 
-TIMEOUT = 300  # seconds
+TIMEOUT = 1500  # seconds for a job
 PAUSE = 0.005  # seconds between two looks at the folder
 
 

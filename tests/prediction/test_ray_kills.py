@@ -15,6 +15,7 @@ from utils.ray_jobs.manifest import NAME
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs requirements-ray.txt"),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]

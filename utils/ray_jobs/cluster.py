@@ -15,8 +15,8 @@ from utils.inference.engines.session import missing_package
 from utils.streams import silent_stderr
 
 REQUIREMENTS = "requirements-ray.txt"
-# Parts and their entries in the manifest are small, see `utils.ray_jobs.parts`.
 ROOT = Path(__file__).parents[2]
+# Through it go only the addresses of the sources and the entries of the manifest.
 OBJECT_STORE = 100_000_000  # bytes; Ray needs at least 75 MB
 
 

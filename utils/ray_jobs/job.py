@@ -99,7 +99,7 @@ def _process(parts: PartList, numbers: list[int], settings: WorkerSettings) -> I
 
 def _share(available: dict[str, float], settings: WorkerSettings) -> tuple[dict[str, float], int]:
     """Returns the resources of each worker, and how many workers there are."""
-    cpus = int(available.get("CPU", 1))
+    cpus = max(1, int(available.get("CPU", 1)))
     threads = min(settings.threads, cpus)
     gpus = int(available.get("GPU", 0))
     if gpus and settings.model.run:  # TensorFlow takes all memory of a GPU
