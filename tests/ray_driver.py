@@ -45,6 +45,7 @@ class Driver:
             command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
         self._folder = Path(cwd, folder)
+        self._killed = set()
         self._end = time.monotonic() + TIMEOUT
 
     def end(self):
@@ -75,8 +76,9 @@ class Driver:
             unfinished = [*self._folder.glob(".part.*.part-*")]
             if unfinished and len([*self._folder.glob("part-*")]) >= after:
                 pid = int(random.choice(unfinished).name.split(".part-")[0].rpartition(".")[2])
-                if pid in self.processes():
+                if pid not in self._killed and pid in self.processes():
                     os.kill(pid, signal.SIGKILL)
+                    self._killed.add(pid)
                     return pid
             self._wait()
         return None
