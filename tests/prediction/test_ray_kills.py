@@ -67,7 +67,7 @@ def test_workers_that_die_lose_nothing_and_repeat_nothing(start, out):
     random.seed(7)
     driver = start(out)
     moments = sorted(random.sample(range(PARTS - 4), KILLS))
-    assert all([driver.kill_worker(after) for after in moments])
+    assert all(driver.kill_worker(after) for after in moments)
     code, text, _ = driver.end()
     assert (code, text) == (0, f"{out}: {COUNT} sources\n")
     assert records_of(out) == [record_of(i) for i in range(COUNT)]
