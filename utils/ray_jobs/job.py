@@ -86,9 +86,9 @@ def _process(parts: PartList, numbers: list[int], settings: WorkerSettings) -> I
     results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         Worker,
         fn_constructor_args=(settings,),
-        # Another part that waits for a worker would wait in vain at the end of the job.
+        # A second part waits at each worker, so that it never waits for the next one.
         compute=ray.data.ActorPoolStrategy(
-            size=min(count, len(rows)), max_tasks_in_flight_per_actor=1
+            size=min(count, len(rows)), max_tasks_in_flight_per_actor=2
         ),
         **resources,
     )
