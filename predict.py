@@ -5,23 +5,23 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils import cli
 from utils.errors import UserError
-from utils.inference.line_counter import parse_line
 from utils.job_flags import add_job_flags
 from utils.models import Model, ModelSource, add_model_flags, add_threshold_flags, open_model
+from utils.output_flags import OUT, add_output_flags
 
 if TYPE_CHECKING:  # --help must not import OpenCV and TensorFlow
+    from utils.inference.job import JobSettings
     from utils.inference.predictor import Predictor
     from utils.inference.runner import Runner
     from utils.inference.sinks import Sink
     from utils.inference.sources import SourceList
     from utils.inference.tracking import TrackingSettings
+    from utils.ray_jobs.worker import Prediction
 
-OUT = Path("img_out")
 # What --jsonl cannot write: it could not be continued, or would fill the memory.
 NOT_WITH_JSONL = ("count", "crop", "fps_test", "heatmap", "json", "out", "save", "show")
 
@@ -37,7 +37,6 @@ def build_parser() -> cli.Parser:
         help="image, folder, glob, video, camera number or stream (default: asks for file names)",
     )
     add_model_flags(parser)
-    add("--out", type=Path, help=f"folder for the results (default: {OUT})")
     add_threshold_flags(parser)
     add(
         "--batch-size",
@@ -58,37 +57,14 @@ def build_parser() -> cli.Parser:
         metavar="N",
         help="only process every Nth frame of a video, beginning with the first (default: 1)",
     )
-    add(
-        "--save",
-        action="append",
-        choices=("voc", "txt", "csv"),
-        help="also write the detections as OUT/voc/*.xml, OUT/txt/*.txt or OUT/detections.csv; "
-        "can be repeated",
-    )
-    add("--crop", action="store_true", help="also write each object to OUT/img_crop")
-    add("--count", action="store_true", help="also print the number of objects per class")
-    add("--heatmap", action="store_true", help="also write heat maps of the scores")
-    add("--json", action="store_true", help="print the detections as one JSON document")
+    add_output_flags(parser)
     add_job_flags(parser)
-    add(
-        "--track",
-        action="store_true",
-        help="also give the objects of a video ids that stay with them, and draw their trails",
-    )
-    add(
-        "--count-line",
-        type=parse_line,
-        metavar="X1,Y1,X2,Y2",
-        help="also count the tracked objects that cross this line, in pixels of the video, by "
-        "class and direction",
-    )
     add(
         "--fps-test",
         type=cli.at_most(cli.MAX_RUNS),
         metavar="N",
         help="only time N runs on the first image",
     )
-    add("--show", action="store_true", help="also show the results in a window; press q to quit")
     return parser
 
 
@@ -101,6 +77,10 @@ def main(args: argparse.Namespace) -> None:
     if args.jsonl:
         _check_records(args, sources)
     tracking = _tracking(args)
+    if args.workers and not args.model:
+        from utils.ray_jobs.cluster import leave_gpus
+
+        leave_gpus()
     model = open_model(source)
 
     from utils.data.classes import find_labels
@@ -113,7 +93,14 @@ def main(args: argparse.Namespace) -> None:
     batch_size = 1 if args.fps_test else args.batch_size
     labels = find_labels(args.classes, model.classes) if args.classes else None
     conf = tracking.detector_confidence if tracking else args.conf
-    predictor = model.predictor(Thresholds(conf, args.iou, args.max_boxes), batch_size, labels)
+    thresholds = Thresholds(conf, args.iou, args.max_boxes)
+    if args.workers:
+        from utils.ray_jobs.worker import Prediction
+
+        how = Prediction(thresholds, batch_size, labels, args.every, tracking)
+        _spread_records(args, model, sources, how)
+        return
+    predictor = model.predictor(thresholds, batch_size, labels)
     if args.fps_test:
         try:
             print_speed(predictor, sources, args.fps_test, args.json)
@@ -149,11 +136,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _check_flags(args: argparse.Namespace) -> None:
-    """Checks that the flags fit together.
-
-    Raises:
-        UserError: They do not.
-    """
+    """Checks that the flags fit together."""
     if not args.sources and (args.jsonl or not sys.stdin.isatty()):
         raise UserError("no SOURCE given, specify an image, folder, video, camera or stream")
     has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
@@ -166,16 +149,24 @@ def _check_flags(args: argparse.Namespace) -> None:
     for name in NOT_WITH_JSONL if args.jsonl else ():
         if getattr(args, name):
             raise UserError(f"--jsonl only writes its FILE, remove --{name.replace('_', '-')}")
-    for name in () if args.jsonl else ("resume", "shard"):
+    for name in () if args.jsonl else ("resume", "shard", "workers"):
         if getattr(args, name):
             raise UserError(f"--{name} applies only to --jsonl FILE, add that or remove --{name}")
+    if args.ray_address and not args.workers:
+        raise UserError("--ray-address applies only to --workers ray, add that or remove it")
 
 
 def _check_records(args: argparse.Namespace, sources: "SourceList") -> None:
-    """Checks the file of `--jsonl`; see `utils.inference.record_file.check_records`."""
-    from utils.inference.record_file import check_records
+    """Checks the file of `--jsonl`, or its folder with `--workers`."""
+    if args.workers:
+        from utils.ray_jobs.cluster import require_ray
+        from utils.ray_jobs.folder import check_folder as check
 
-    check_records(args.jsonl, sources, args.resume)
+        require_ray()
+    else:
+        from utils.inference.record_file import check_records as check
+
+    check(args.jsonl, sources, args.resume)
 
 
 def _write_records(
@@ -184,22 +175,42 @@ def _write_records(
     sources: "SourceList",
     start: "Callable[[Sequence[Sink]], Runner]",
 ) -> None:
-    """Predicts on the sources of the shard that the file of `--jsonl` does not contain yet.
-
-    Args:
-        args: The flags.
-        model: The model.
-        sources: The sources of all shards.
-        start: Returns a runner for sinks.
-    """
-    from utils.inference.job import JobSettings, digest_files
+    """Predicts on the sources of the shard that the file of `--jsonl` does not contain yet."""
     from utils.inference.json_lines import JsonLines
     from utils.inference.record_file import open_records
     from utils.training.interrupts import StopRequest
     from utils.training.terminal import survive_closed_terminal
 
+    survive_closed_terminal()
+    stop, shard = StopRequest("image"), _shard(args, sources)
+    settings = _job_settings(args, model, sources)
+    with stop.listening(), open_records(args.jsonl, settings, shard, args.resume) as file:
+        runner = start([JsonLines(file, lambda: stop.is_set)])
+        runner.process(file.rest)
+    runner.finish()
+
+
+def _spread_records(
+    args: argparse.Namespace, model: Model, sources: "SourceList", how: "Prediction"
+) -> None:
+    """Does the same on a Ray cluster."""
+    from utils.ray_jobs.job import Job, run_job
+    from utils.training.terminal import survive_closed_terminal
+
+    survive_closed_terminal()
+    run = None if args.model else model.path
+    source = ModelSource(run, args.model, args.threads, args.precision)
+    settings = _job_settings(args, model, sources)
+    job = Job(args.jsonl, _shard(args, sources), settings, source, how)
+    run_job(job, args.resume, args.ray_address)
+
+
+def _job_settings(args: argparse.Namespace, model: Model, sources: "SourceList") -> "JobSettings":
+    """Returns everything on which the records of a long job depend."""
+    from utils.inference.job import JobSettings, digest_files
+
     line, (number, count) = args.count_line, args.shard or (1, 1)
-    settings = JobSettings(
+    return JobSettings(
         model=digest_files(model.files),
         sources=sources.digest(),
         number_of_sources=len(sources),
@@ -213,20 +224,15 @@ def _write_records(
         track=args.track,
         count_line=line and (*line.start, *line.end),
     )
-    survive_closed_terminal()
-    stop, shard = StopRequest("image"), sources[number - 1 :: count]
-    with stop.listening(), open_records(args.jsonl, settings, shard, args.resume) as file:
-        runner = start([JsonLines(file, lambda: stop.is_set)])
-        runner.process(file.rest)
-    runner.finish()
+
+
+def _shard(args: argparse.Namespace, sources: "SourceList") -> "SourceList":
+    number, count = args.shard or (1, 1)
+    return sources[number - 1 :: count]
 
 
 def _find(words: Sequence[str], is_tracked: bool) -> "SourceList":
-    """Finds the sources; see `utils.inference.sources.find_sources`.
-
-    Raises:
-        UserError: A source cannot be found, or it is a still image and `is_tracked`.
-    """
+    """Finds the sources, of which none may be a still image if objects are tracked."""
     from utils.inference.sources import find_sources
 
     sources = find_sources(words)
@@ -237,11 +243,7 @@ def _find(words: Sequence[str], is_tracked: bool) -> "SourceList":
 
 
 def _tracking(args: argparse.Namespace) -> "TrackingSettings | None":
-    """Returns how objects are tracked; None without `--track`.
-
-    Raises:
-        UserError: A package that tracking needs is not installed.
-    """
+    """Returns how objects are tracked; None without `--track`."""
     if not args.track:
         return None
     from utils.inference.tracking import TrackingSettings  # imports Matplotlib, takes two seconds

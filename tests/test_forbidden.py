@@ -11,6 +11,7 @@ SOURCES = [*ROOT.glob("*.py"), *(path for each in FOLDERS for path in (ROOT / ea
 # By file: the kind, and why it is safe.
 EXCEPTIONS = {
     "benchmarks/int8_loss.py": {"process": "starts the scripts of this project"},
+    "benchmarks/ray_jobs.py": {"process": "starts the scripts of this project"},
     "benchmarks/recipe_search.py": {"process": "starts the scripts of this project"},
     "benchmarks/serving.py": {"process": "starts the service and its load on this machine"},
     "benchmarks/serving_clients.py": {"network": "connects to the service on this machine"},

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import shutil
 import stat
 import tempfile
@@ -128,14 +129,15 @@ def written_whole(
     Args:
         *paths: The final paths, in existing folders.
         durable: Whether to flush the files to disk, so that they survive a power failure.
-        shared: Whether other processes may write the same paths at the same time.
+        shared: Whether other processes, also on other machines, may write the same paths at the
+            same time.
 
     Raises:
         OSError: A path cannot be written. The error names the final path instead of the temporary
             one. If a disk is full or fails, errors that libraries raise in other forms become one.
     """
     # The suffix stays the same, since many writers choose the format by it.
-    prefix = f"{PART}.{os.getpid()}" if shared else PART
+    prefix = f"{PART}.{platform.node()}.{os.getpid()}" if shared else PART
     parts = [path if _is_stream(path) else _beside(path, prefix) for path in paths]
     temporary = {part: path for part, path in zip(parts, paths, strict=True) if part != path}
     try:

@@ -3,14 +3,18 @@
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from utils.config import read_json
 from utils.errors import UserError
+from utils.file_lock import file_locked
 from utils.files import written_whole
+from utils.text import counted
 
 FORMAT = 1  # of the file; changes if older ones cannot be continued
 REMEDY = "choose another file, or move both away to begin again"
@@ -63,10 +67,10 @@ def digest_files(paths: Iterable[Path]) -> str:
 
 @dataclass(frozen=True)
 class JobFile:
-    """The file `RECORDS.job.json` beside a file of records.
+    """The file `RECORDS.job.json` beside a file or folder of records.
 
     Attributes:
-        records: The file of records.
+        records: The file or folder of records.
     """
 
     records: Path
@@ -75,6 +79,17 @@ class JobFile:
     def path(self) -> Path:
         """The file itself."""
         return self.records.with_name(f"{self.records.name}.job.json")
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keeps other processes from writing the records inside a `with` block.
+
+        Raises:
+            UserError: Another process writes them.
+        """
+        path = self.records
+        busy = f"{path} is being written by another process, wait until it ends or choose another"
+        lock = path.with_name(f".{path.name}.lock")
+        return file_locked(lock, path, lambda: f"{busy} path", "writes there")
 
     def write(self, settings: JobSettings, complete: bool) -> None:
         """Writes the file.
@@ -119,6 +134,21 @@ class JobFile:
                 f"{self.records} was begun with {difference}: use the same, or {REMEDY}"
             )
         return document.get("complete") is True
+
+
+def note_unfinished(done: int, total: int, path: Path) -> None:
+    """Says on standard error how to continue a job.
+
+    Args:
+        done: Number of sources whose records are written.
+        total: Number of all its sources.
+        path: The file or folder of records.
+    """
+    print(
+        f"note: {done} of {counted(total, 'source')} are in {path}; to continue, run the same "
+        "command with --resume",
+        file=sys.stderr,
+    )
 
 
 def _describe_difference(written: dict[str, Any], wanted: dict[str, Any]) -> str | None:

@@ -1,14 +1,35 @@
 """Writes the records of a long job: one line of JSON per image or frame."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 from utils.errors import JobError
 from utils.inference.frames import Frame
-from utils.inference.record_file import RecordFile
+from utils.inference.record_file import Progress
 from utils.inference.sinks import Sink, entry_of
 from utils.inference.sources import Source
 from utils.text import counted
+
+
+class Records(Protocol):
+    """Where records are written to: `RecordFile`, or a part of a job.
+
+    Attributes:
+        path: The file.
+        progress: What it contains.
+    """
+
+    path: Path
+    progress: Progress
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Writes a record."""
+        ...
+
+    def end(self, index: int) -> None:
+        """Notes that all records of a source are written."""
+        ...
 
 
 class JsonLines(Sink):
@@ -18,11 +39,11 @@ class JsonLines(Sink):
     `index`. A source that cannot be read, or ends early, has a record with its `error`.
 
     Args:
-        file: The file of records.
+        file: Where the records are written to.
         is_stopped: Returns whether the job has to stop. It is called after each record.
     """
 
-    def __init__(self, file: RecordFile, is_stopped: Callable[[], bool]):
+    def __init__(self, file: Records, is_stopped: Callable[[], bool]):
         self._file = file
         self._is_stopped = is_stopped
 
@@ -59,14 +80,28 @@ class JsonLines(Sink):
         Raises:
             JobError: It contains errors.
         """
-        path, progress = self._file.path, self._file.progress
-        print(f"{path}: {counted(progress.done, 'source')}")
-        if progress.errors:
-            raise JobError(
-                f"{progress.errors} of {counted(progress.done, 'source')} could not be read, see "
-                f'the records with "error" in {path}'
-            )
+        progress = self._file.progress
+        report_records(self._file.path, progress.done, progress.errors)
 
     def _stop_if_requested(self) -> None:
         if self._is_stopped():
             raise KeyboardInterrupt
+
+
+def report_records(path: Path, sources: int, errors: int) -> None:
+    """Prints what a job has written.
+
+    Args:
+        path: The file or folder of records.
+        sources: Number of sources.
+        errors: Number of records with an error.
+
+    Raises:
+        JobError: There are errors.
+    """
+    print(f"{path}: {counted(sources, 'source')}")
+    if errors:
+        raise JobError(
+            f"{errors} of {counted(sources, 'source')} could not be read, see the records with "
+            f'"error" in {path}'
+        )

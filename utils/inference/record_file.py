@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.file_lock import file_locked
 from utils.files import flush
-from utils.inference.job import JobFile, JobSettings
+from utils.inference.job import JobFile, JobSettings, note_unfinished
 from utils.inference.sources import SourceList
-from utils.text import counted
 
 
 @dataclass
@@ -109,9 +107,7 @@ def open_records(
     """
     check_records(path, sources, resume)
     job = JobFile(path)
-    lock = path.with_name(f".{path.name}.lock")
-    busy = f"{path} is being written by another process, wait until it ends or choose another path"
-    with file_locked(lock, path, lambda: busy, "writes this file"):
+    with job.locked():
         is_new = not path.exists()
         if is_new:
             if resume:
@@ -127,11 +123,7 @@ def open_records(
             try:
                 yield file
             except BaseException:
-                print(
-                    f"note: {progress.done} of {counted(len(sources), 'source')} are in {path}; "
-                    "to continue, run the same command with --resume",
-                    file=sys.stderr,
-                )
+                note_unfinished(progress.done, len(sources), path)
                 raise
         flush(path)
         job.write(settings, complete=True)
@@ -151,6 +143,10 @@ def check_records(path: Path, sources: SourceList, resume: bool) -> None:
     live = sources.find_live()
     if resume and live:
         raise UserError(f"{live} is live and cannot be continued, remove --resume")
+    if path.suffix == ".parquet":
+        raise UserError(
+            f"{path} would have lines of JSON: add --workers ray or choose a .jsonl file"
+        )
     if not path.parent.is_dir():
         raise UserError(f"no folder {path.parent} for {path.name}, create it first")
     if path.exists() and not path.is_file():

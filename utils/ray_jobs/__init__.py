@@ -1,0 +1,1 @@
+"""Prediction jobs on a cluster of Ray."""

@@ -1,0 +1,124 @@
+"""Starts a cluster of Ray on this machine, or connects to one."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from utils.cli import import_tensorflow
+from utils.errors import UserError
+from utils.inference.engines.session import missing_package
+from utils.streams import silent_stderr
+
+REQUIREMENTS = "requirements-ray.txt"
+ROOT = Path(__file__).parents[2]
+# Through it go only the addresses of the sources and the entries of the manifest.
+OBJECT_STORE = 100_000_000  # bytes; Ray needs at least 75 MB
+
+
+def require_ray() -> None:
+    """Checks that Ray is installed, without the second that its import takes.
+
+    Raises:
+        UserError: It is not.
+    """
+    for package in ("ray", "pyarrow"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_package("--workers ray", package, REQUIREMENTS)
+
+
+def leave_gpus() -> None:
+    """Keeps this process from taking the memory of the GPUs, which the workers need."""
+    import_tensorflow()
+    import tensorflow
+
+    tensorflow.config.set_visible_devices([], "GPU")
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Connects to a cluster inside a `with` block.
+
+    Args:
+        address: Address of a cluster; None for that of RAY_ADDRESS, or else a new one on this
+            machine, which ends with the block.
+
+    Raises:
+        UserError: There is no cluster at the address.
+    """
+    is_new = not address and not os.environ.get("RAY_ADDRESS")
+    _configure(is_new)
+    import ray.data
+
+    options = {
+        # Workers report in the records and by exceptions. What they print is in Ray's log files.
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        # Workers on other machines run the code of this process.
+        "runtime_env": {"py_modules": [str(ROOT / package) for package in ("nets", "utils")]},
+    }
+    # Ray prints there, up to its end, that workers died.
+    with Path(os.devnull).open("w") as devnull, contextlib.redirect_stdout(devnull):
+        with silent_stderr():  # Ray says in which variable it found its log level
+            if is_new:
+                new = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+                ray.init("local", **new, **options)
+            else:
+                _connect(address or os.environ["RAY_ADDRESS"], options)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised here
+        try:
+            with _interruptible():
+                yield
+        finally:
+            ray.shutdown()
+
+
+def _configure(is_new: bool) -> None:
+    """Sets the variables that Ray reads when it is imported, and passes to its processes."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no network unless asked
+    # Ray restarts workers that died. It writes many lines about that, and about what could happen.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if is_new:
+        # Whoever can connect can run code. So only this machine can, and only with this token.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # lets Ray listen on loopback only
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _connect(address: str, options: dict[str, object]) -> None:
+    import ray
+
+    if "://" in address:
+        raise UserError(f"{address} is no address of a Ray cluster, specify HOST:PORT or auto")
+    try:
+        ray.init(address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"cannot connect to the Ray cluster {address}, check the address and that its version "
+            f"is {ray.__version__}: {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP interrupt the job as Ctrl-C does; Ray handles SIGTERM otherwise."""
+
+    def interrupt(number: int, frame: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # they are often sent twice
+        raise KeyboardInterrupt
+
+    signals = [signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        signals.append(hangup)
+    before = {number: signal.signal(number, interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
