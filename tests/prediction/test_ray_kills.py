@@ -23,7 +23,7 @@ pytestmark = [
 COUNT = 640
 PARTS = 20
 KILLS = 6
-# Until the processes of a killed driver have ended. Workers end at once, two agents of Ray much later.
+# Until the processes of a killed driver have ended; two agents of Ray end last.
 GRACE = 300  # seconds
 
 
