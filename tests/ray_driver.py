@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import predict
+from utils.ray_jobs.manifest import NAME
 
 TIMEOUT = 1500  # seconds for a job
 PAUSE = 0.005  # seconds between two looks at the folder
@@ -67,14 +68,14 @@ class Driver:
         self._process.terminate()
 
     def kill_worker(self, after=0):
-        """Kills a worker while it writes a part, once a number of parts is complete.
+        """Kills a worker while it writes a part, once a number of parts is in the manifest.
 
         Returns:
             Its process id; None if the job ended before.
         """
         while self._process.poll() is None:
             unfinished = [*self._folder.glob(".part.*.part-*")]
-            if unfinished and len([*self._folder.glob("part-*")]) >= after:
+            if unfinished and self._manifest_lines() >= after:
                 pid = int(random.choice(unfinished).name.split(".part-")[0].rpartition(".")[2])
                 if pid not in self._killed and pid in self.processes():
                     os.kill(pid, signal.SIGKILL)
@@ -112,6 +113,10 @@ class Driver:
             for line in Path("/proc/net", table).read_text().splitlines()[1:]
         ]
         return {line[1].split(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets}
+
+    def _manifest_lines(self):
+        path = self._folder / NAME
+        return path.read_bytes().count(b"\n") if path.exists() else 0
 
     def _wait(self):
         if time.monotonic() > self._end:
