@@ -33,7 +33,7 @@ from utils import cli
 from utils.config import Recipe
 from utils.errors import JobError, UserError
 from utils.text import did_you_mean
-from utils.training.recipes import RECIPES
+from utils.training.recipes import RECIPES, learning_rate_for
 from utils.training.schedule import is_frozen, training_size
 from utils.training.settings import TrainingSettings
 
@@ -163,7 +163,7 @@ def train_variant(args: argparse.Namespace) -> None:
         recipe=dataclasses.replace(
             preset.recipe,
             epochs=images / len(samples),
-            learning_rate=preset.recipe.learning_rate * version.learning_rate_scale,
+            learning_rate=learning_rate_for(preset.recipe, version),
             validations=VALIDATIONS,
             seed=args.seed,
         ),

@@ -120,14 +120,13 @@ def override(recipe: Recipe, user: Overrides, version: YoloVersion) -> Recipe:
     if user.optimizer not in (None, recipe.optimizer):
         defaults = OPTIMIZER_DEFAULTS[user.optimizer]
         recipe = dataclasses.replace(recipe, optimizer=user.optimizer, **defaults)
-    scale = version.learning_rate_scale if recipe.optimizer == "adamw" else 1.0
     return dataclasses.replace(
         recipe,
         epochs=epochs,
         max_minutes=user.max_minutes,
         freeze_share=_freeze_share(recipe, user.freeze_epochs, epochs),
         batch_size=user.batch_size or recipe.batch_size,
-        learning_rate=user.learning_rate or scale * recipe.learning_rate,
+        learning_rate=user.learning_rate or learning_rate_for(recipe, version),
         patience=patience,
         save_every=user.save_every,
         save_minutes=user.save_minutes or recipe.save_minutes,
@@ -136,6 +135,12 @@ def override(recipe: Recipe, user: Overrides, version: YoloVersion) -> Recipe:
         jit=user.jit,
         strategy=user.strategy,
     )
+
+
+def learning_rate_for(recipe: Recipe, version: YoloVersion) -> float:
+    """Returns the default peak learning rate of a recipe for a version of the detector."""
+    scale = version.learning_rate_scale if recipe.optimizer == "adamw" else 1.0
+    return scale * recipe.learning_rate
 
 
 def _freeze_share(recipe: Recipe, freeze_epochs: int | None, epochs: float | None) -> float:
