@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from benchmarks.timing import interleaved, report
 from benchmarks.training_flags import training_parser
-from benchmarks.training_setup import set_up
+from benchmarks.training_setup import images_per_second, set_up
 from utils import cli
 from utils.precision import find_precision
 
@@ -47,14 +47,7 @@ def main(args: argparse.Namespace) -> None:
         )
 
     def run(step: Callable, source: Callable[[], tuple]) -> Callable[[], float]:
-        def block() -> float:
-            for number in range(WARM_UP + args.steps):
-                if number == WARM_UP:
-                    start = time.perf_counter()
-                step(*source())["box"].numpy()
-            return args.steps * args.batch_size / (time.perf_counter() - start)
-
-        return block
+        return lambda: images_per_second(step, source, args.batch_size, args.steps, WARM_UP)
 
     def pipeline() -> float:
         produced = itertools.islice(setup.batches(), WARM_UP + 4 * args.steps)

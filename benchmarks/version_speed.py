@@ -6,14 +6,13 @@ first version is the reference of the ratios.
 
 import argparse
 import contextlib
-import time
 from collections.abc import Callable
 
 import numpy as np
 
 from benchmarks.timing import report
 from benchmarks.training_flags import training_parser
-from benchmarks.training_setup import set_up
+from benchmarks.training_setup import images_per_second, set_up
 from utils import cli
 from utils.precision import find_precision
 
@@ -36,11 +35,9 @@ def main(args: argparse.Namespace) -> None:
     speeds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(args.rounds):
         for name, step in steps.items():
-            for number in range(WARM_UP + args.steps):
-                if number == WARM_UP:
-                    start = time.perf_counter()
-                step(*batch)["box"].numpy()
-            speeds[name].append(args.steps * args.batch_size / (time.perf_counter() - start))
+            speeds[name].append(
+                images_per_second(step, lambda: batch, args.batch_size, args.steps, WARM_UP)
+            )
     rows = []
     for name, own in speeds.items():
         ratios = np.array(own) / next(iter(speeds.values()))

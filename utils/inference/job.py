@@ -91,6 +91,35 @@ class JobFile:
         lock = path.with_name(f".{path.name}.lock")
         return file_locked(lock, path, lambda: f"{busy} path", "writes there")
 
+    def check(self, exists: bool, resume: bool) -> None:
+        """Checks that the records can be created, or continued if they exist.
+
+        Args:
+            exists: Whether there are records.
+            resume: Whether to continue records that exist.
+
+        Raises:
+            UserError: They cannot.
+        """
+        path = self.records
+        if not path.parent.is_dir():
+            raise UserError(f"no folder {path.parent} for {path.name}, create it first")
+        if exists and not resume:
+            raise UserError(
+                f"{path} already exists, continue it with --resume or choose another path"
+            )
+
+    def begin(self, settings: JobSettings, resume: bool) -> None:
+        """Writes the file of a new job. This comes before the records, so that they never lack it.
+
+        Args:
+            settings: The settings of the job.
+            resume: Whether the user expected records to continue.
+        """
+        if resume:
+            print(f"note: no {self.records} yet, beginning with the first source", file=sys.stderr)
+        self.write(settings, complete=False)
+
     def write(self, settings: JobSettings, complete: bool) -> None:
         """Writes the file.
 

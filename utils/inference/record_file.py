@@ -110,10 +110,8 @@ def open_records(
     with job.locked():
         is_new = not path.exists()
         if is_new:
-            if resume:
-                print(f"note: no {path} yet, beginning with the first source", file=sys.stderr)
             progress = Progress()
-            job.write(settings, complete=False)  # before the records, so that they never lack it
+            job.begin(settings, resume)
         else:
             was_complete = job.read(settings)
             progress = _read_progress(path, sources, was_complete)
@@ -147,12 +145,9 @@ def check_records(path: Path, sources: SourceList, resume: bool) -> None:
         raise UserError(
             f"{path} would have lines of JSON: add --workers ray or choose a .jsonl file"
         )
-    if not path.parent.is_dir():
-        raise UserError(f"no folder {path.parent} for {path.name}, create it first")
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a regular file, choose another path")
-    if path.exists() and not resume:
-        raise UserError(f"{path} already exists, continue it with --resume or choose another path")
+    JobFile(path).check(path.exists(), resume)
 
 
 def _read_progress(path: Path, sources: SourceList, is_complete: bool) -> Progress:

@@ -13,6 +13,7 @@ from utils.cli import import_tensorflow
 from utils.errors import UserError
 from utils.inference.engines.session import missing_package
 from utils.streams import silent_stderr
+from utils.training.interrupts import handled
 
 REQUIREMENTS = "requirements-ray.txt"
 ROOT = Path(__file__).parents[2]
@@ -108,17 +109,9 @@ def _interruptible() -> Iterator[None]:
     """Lets SIGTERM and SIGHUP interrupt the job as Ctrl-C does; Ray handles SIGTERM otherwise."""
 
     def interrupt(number: int, frame: object) -> None:
-        for each in before:
+        for each in (number, signal.SIGTERM, getattr(signal, "SIGHUP", number)):
             signal.signal(each, signal.SIG_IGN)  # they are often sent twice
         raise KeyboardInterrupt
 
-    signals = [signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-        signals.append(hangup)
-    before = {number: signal.signal(number, interrupt) for number in signals}
-    try:
+    with handled(interrupt, signal.SIGTERM):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -28,14 +28,11 @@ def check_folder(path: Path, sources: SourceList, resume: bool) -> None:
     live = sources.find_live()
     if live:
         raise UserError(f"{live} is live and cannot be given to one of many, remove --workers")
-    if not path.parent.is_dir():
-        raise UserError(f"no folder {path.parent} for {path.name}, create it first")
     if path.exists() and not path.is_dir():
         raise UserError(
             f"{path} is not a folder, choose another path: with --workers, there are many files"
         )
-    if path.exists() and any(path.iterdir()) and not resume:
-        raise UserError(f"{path} already exists, continue it with --resume or choose another path")
+    JobFile(path).check(_has_parts(path), resume)
 
 
 @contextlib.contextmanager
@@ -59,13 +56,11 @@ def open_folder(
     """
     job = JobFile(path)
     with job.locked():
-        if path.exists() and any(path.iterdir()):
+        if _has_parts(path):
             job.read(settings)
             remove_parts(path)
         else:
-            if resume:
-                print(f"note: no {path} yet, beginning with the first source", file=sys.stderr)
-            job.write(settings, complete=False)  # before the parts, so that they never lack it
+            job.begin(settings, resume)
             path.mkdir(exist_ok=True)
         manifest = Manifest(path, {parts.name(number) for number in range(len(parts))})
         try:
@@ -81,3 +76,7 @@ def open_folder(
             )
             remove_parts(path)
         job.write(settings, complete=True)
+
+
+def _has_parts(path: Path) -> bool:
+    return path.exists() and any(path.iterdir())

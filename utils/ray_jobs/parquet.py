@@ -1,9 +1,9 @@
 """Writes records as rows of a Parquet file."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow
 from pyarrow import parquet
@@ -35,42 +35,24 @@ SCHEMA = pyarrow.schema(
 TEXTS = {"error", "source"}  # keys whose values can name files
 
 
-class ParquetWriter:
-    """Writes each record as a row.
+@contextlib.contextmanager
+def row_writer(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Opens a file inside a `with` block, and returns a function that writes a record as a row."""
+    rows: list[Mapping[str, Any]] = []
+    with parquet.ParquetWriter(path, SCHEMA) as writer:
 
-    Args:
-        path: The file.
-    """
+        def flush() -> None:
+            writer.write_table(pyarrow.Table.from_pylist(rows, SCHEMA))
+            rows.clear()
 
-    def __init__(self, path: Path):
-        self._writer = parquet.ParquetWriter(path, SCHEMA)
-        self._rows: list[Mapping[str, Any]] = []
+        def append(record: Mapping[str, Any]) -> None:
+            texts = {key: _unicode(record[key]) for key in TEXTS & record.keys()}
+            rows.append({**record, **texts})
+            if len(rows) == ROWS:
+                flush()
 
-    def __enter__(self) -> Self:
-        """Returns the writer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Writes the last rows, unless there was an error, and closes the file."""
-        with self._writer:
-            if error is None:
-                self._flush()
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Writes a record."""
-        texts = {key: _unicode(record[key]) for key in TEXTS & record.keys()}
-        self._rows.append({**record, **texts})
-        if len(self._rows) == ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, SCHEMA))
-        self._rows.clear()
+        yield append
+        flush()
 
 
 def _unicode(text: str) -> str:

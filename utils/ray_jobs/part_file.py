@@ -2,10 +2,10 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 from utils.errors import JobError
 from utils.files import PART, written_whole
@@ -18,54 +18,19 @@ JSON_LINES = ".jsonl"
 # Ray gives a part to another worker whenever one dies. After so many, the cause is in the part.
 MAX_DEATHS = 5
 
+Append = Callable[[Mapping[str, Any]], object]  # writes a record
+
 
 def suffix_of(path: Path) -> str:
     """Returns the suffix of the files of a job whose folder is `path`."""
     return PARQUET if path.suffix == PARQUET else JSON_LINES
 
 
-class Writer(Protocol):
-    """Writes records to a file."""
-
-    def __enter__(self) -> Self:
-        """Returns the writer."""
-        ...
-
-    def __exit__(self, *error: object) -> None:
-        """Ends and closes the file."""
-        ...
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Writes a record."""
-        ...
-
-
-class LineWriter:
-    """Writes each record as a line of JSON.
-
-    Args:
-        path: The file.
-    """
-
-    def __init__(self, path: Path):
-        self._file = path.open("wb")
-
-    def __enter__(self) -> Self:
-        """Returns the writer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Closes the file."""
-        self._file.close()
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Writes a record."""
-        self._file.write(json.dumps(record).encode() + b"\n")
+@contextlib.contextmanager
+def line_writer(path: Path) -> Iterator[Append]:
+    """Opens a file inside a `with` block, and returns a function that writes a line of JSON."""
+    with path.open("wb") as file:
+        yield lambda record: file.write(json.dumps(record).encode() + b"\n")
 
 
 class PartFile:
@@ -73,7 +38,7 @@ class PartFile:
 
     Args:
         path: The file that will have the records.
-        writer: Writes them.
+        write: Writes a record.
 
     Attributes:
         path: The file.
@@ -81,16 +46,16 @@ class PartFile:
         records: Number of records.
     """
 
-    def __init__(self, path: Path, writer: Writer):
+    def __init__(self, path: Path, write: Append):
         self.path = path
         self.progress = Progress()
         self.records = 0
-        self._writer = writer
+        self._write = write
         self._last = None
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Writes a record."""
-        self._writer.append(record)
+        self._write(record)
         self.records += 1
         self.progress.errors += "error" in record
 
@@ -116,17 +81,17 @@ def open_part(path: Path) -> Iterator[PartFile]:
         )
     with (
         written_whole(path, durable=True, shared=True) as (unfinished,),
-        _writer(unfinished) as writer,
+        _writer(unfinished) as write,
     ):
-        yield PartFile(path, writer)
+        yield PartFile(path, write)
 
 
-def _writer(path: Path) -> Writer:
+def _writer(path: Path) -> AbstractContextManager[Append]:
     if path.suffix == PARQUET:
-        from utils.ray_jobs.parquet import ParquetWriter  # imports PyArrow
+        from utils.ray_jobs.parquet import row_writer  # imports PyArrow
 
-        return ParquetWriter(path)
-    return LineWriter(path)
+        return row_writer(path)
+    return line_writer(path)
 
 
 def describe(file: PartFile, part: Part) -> PartRecord:

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 
 class StopRequest:
@@ -46,13 +47,24 @@ class StopRequest:
             with contextlib.suppress(OSError):
                 os.write(2, message)
 
-        signals = [signal.SIGINT, signal.SIGTERM]
-        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-            signals.append(hangup)
-        before = {number: signal.signal(number, handle) for number in signals}
-        try:
+        with handled(handle, signal.SIGINT, signal.SIGTERM):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int, FrameType | None], None], *signals: int) -> Iterator[None]:
+    """Handles signals, and SIGHUP unless it is ignored, inside a `with` block.
+
+    Args:
+        handler: Called with the number of a signal and the current frame.
+        *signals: Numbers of the signals.
+    """
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        signals = *signals, hangup
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
