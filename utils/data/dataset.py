@@ -1,23 +1,22 @@
-"""An endless, reproducible stream of augmented batches, which threads prepare in advance."""
+"""An endless, reproducible stream of augmented batches, which are prepared in advance."""
 
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from utils.config import Augmentation
+from utils.cores import logical_cores
 from utils.data.annotation import Sample
-from utils.data.augment import Picture, plan, shift_colours
-from utils.data.images import DECODERS
-from utils.data.letterbox import GREY
-from utils.data.reading import PatientReader
+from utils.data.drawing import drawing_processes
+from utils.data.reading import UnreadableImages
+from utils.data.training_images import DrawnObjects, TrainingImages
 from utils.errors import JobError, UserError
 from utils.lookahead import look_ahead
 
@@ -26,7 +25,12 @@ DECODE_TIMEOUT = 300.0  # seconds for one image, after which the storage is cons
 SMALLEST_PADDED = 32  # objects per image; with fewer, shorter batches are hardly faster
 MAX_BOXES_PER_IMAGE = 800  # same as nets.assigner.MAX_GROUND_TRUTHS, whose import needs TensorFlow
 
+# Threads are enough for two cores, and start at once. More than four of them are hardly faster than
+# four, because each needs Python's lock for a part of the time.
+MAX_THREADS = 4
+
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+Draw = Callable[[int, bool, np.ndarray], DrawnObjects]
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,6 @@ def places_for(objects: int) -> int:
     return min(MAX_BOXES_PER_IMAGE, max(8, -(-objects // 8) * 8))
 
 
-def largest(boxes: np.ndarray, count: int) -> np.ndarray:
-    """Returns the indices of the `count` largest boxes xyxy, largest first."""
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return np.argsort(-areas, kind="stable")[:count]
-
-
 def padded_counts(max_boxes: int) -> list[int]:
     """Returns the numbers of objects per image that batches are padded to, smallest first.
 
@@ -103,18 +101,12 @@ def trimmed(batch: Batch, needed: int) -> Batch:
     return images, boxes[:, :count], labels[:, :count]
 
 
-@lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch, 1]).permutation(count)
-
-
 class BatchStream:
     """An endless, ordered stream of batches of a few shapes.
 
-    Each epoch is a new permutation of the samples. Epochs follow one another without a gap: a batch
-    may contain the end of one and the start of the next, so that no sample is left out. All
-    randomness of image k of a run is seeded by (seed, k). A batch is therefore a function of seed,
-    step, `mosaic` and size, and a stream can start at any step.
+    Epochs follow one another without a gap: a batch may contain the end of one and the start of the
+    next, so that no sample is left out. A batch is a function of seed, step, `mosaic` and size, and
+    a stream can start at any step.
 
     An image that cannot be read any more is tried again several times. It is then replaced by grey
     without objects, with one warning per image on standard error.
@@ -122,7 +114,8 @@ class BatchStream:
     Args:
         samples: The samples to draw from; may be fewer than a batch.
         settings: Size and content of the batches.
-        workers: Number of threads of `stream`.
+        workers: How many images `stream` prepares at a time; more than `MAX_THREADS` are prepared
+            by processes instead of threads.
         rows: The images of each batch that are prepared, by position; None for all. A process that
             trains together with others prepares only its own part.
 
@@ -134,22 +127,23 @@ class BatchStream:
         self,
         samples: Sequence[Sample],
         settings: BatchSettings,
-        workers: int = DECODERS,
+        workers: int = max(2, logical_cores()),
         rows: range | None = None,
     ):
         if not samples:
             raise UserError("no image to train on: see the faults listed above")
-        self._samples = list(samples)
-        self._sizes = [(sample.height, sample.width) for sample in samples]
+        self._images = TrainingImages(
+            samples, settings.augmentation, settings.max_boxes, settings.seed
+        )
         self._settings = settings
         self._workers = workers
         self._rows = range(settings.batch_size) if rows is None else rows
-        self._reader = PatientReader(len(samples))
+        self._unreadable = UnreadableImages(len(samples))
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches per epoch; the last one is filled up from the next epoch."""
-        return -(-len(self._samples) // self._settings.batch_size)
+        return -(-len(self._images) // self._settings.batch_size)
 
     def batch(self, step: int, mosaic: bool, size: tuple[int, int] | None = None) -> Batch:
         """Prepares one batch in the calling thread.
@@ -163,21 +157,18 @@ class BatchStream:
             Images uint8 (B, H, W, 3) RGB, boxes float32 (B, N, 4) xyxy in their pixels, and labels
             int32 (B, N), -1 for padding. N depends on the objects, see `padded_counts`.
         """
-        for fill_image in self._tasks(step, mosaic, size):
+        for fill_image in self._tasks(self._images.draw, step, mosaic, size):
             batch = fill_image()
         self._print_warnings()
         return trimmed(batch, most_objects(batch))
 
     def sources(self, step: int, mosaic: bool) -> list[Path]:
         """Returns the image files that a batch is made from."""
-        first = step * self._settings.batch_size
-        indices = [
-            index
-            for k in range(first, first + self._settings.batch_size)
-            for picture in self._plan(k, mosaic, self._settings.input_size)
-            for index, _ in picture.parts
-        ]
-        return [self._samples[index].image for index in dict.fromkeys(indices)]
+        settings = self._settings
+        first = step * settings.batch_size
+        numbers = range(first, first + settings.batch_size)
+        found = (self._images.sources(k, mosaic, settings.input_size) for k in numbers)
+        return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 
     def stream(
         self,
@@ -198,7 +189,7 @@ class BatchStream:
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
         """Yields (step, images, boxes, labels) without end, padded to the maximum of objects.
 
-        Close the generator to stop its threads.
+        Close the generator to stop its threads and processes.
 
         Args:
             start_step: Number of the first batch in the run.
@@ -207,17 +198,23 @@ class BatchStream:
             size: Returns the height and width of the images at a step. It is called like `mosaic`.
 
         Raises:
-            JobError: An image took longer than `DECODE_TIMEOUT`, or too many cannot be read; see
-                `PatientReader`.
+            JobError: An image took longer than `DECODE_TIMEOUT`, too many cannot be read (see
+                `UnreadableImages`), or a process ended unexpectedly.
         """
         count = len(self._rows)
-        tasks = (
-            task
-            for step in itertools.count(start_step)
-            for task in self._tasks(step, mosaic(step), size(step) if size else None)
-        )
-        ahead = look_ahead(tasks, PREFETCH * count, self._workers, DECODE_TIMEOUT)
-        with closing(ahead):
+        with ExitStack() as stack:
+            draw = self._images.draw
+            if self._workers > MAX_THREADS:
+                size_of_all = self._settings.input_size
+                processes = drawing_processes(self._images, self._workers, size_of_all)
+                draw = stack.enter_context(processes).draw
+            tasks = (
+                task
+                for step in itertools.count(start_step)
+                for task in self._tasks(draw, step, mosaic(step), size(step) if size else None)
+            )
+            ahead = look_ahead(tasks, PREFETCH * count, self._workers, DECODE_TIMEOUT)
+            stack.enter_context(closing(ahead))
             for step in itertools.count(start_step):
                 try:
                     for _ in range(count):
@@ -225,13 +222,13 @@ class BatchStream:
                 except TimeoutError as error:
                     raise JobError(
                         f"no image for {DECODE_TIMEOUT:.0f} s at step {step}: is "
-                        f"{self._samples[0].image.parent} on a disk or share that still responds?"
+                        f"{self._images.folder} on a disk or share that still responds?"
                     ) from error
                 self._print_warnings()
                 yield step, *batch
 
     def _tasks(
-        self, step: int, mosaic: bool, size: tuple[int, int] | None
+        self, draw: Draw, step: int, mosaic: bool, size: tuple[int, int] | None
     ) -> Iterator[Callable[[], Batch]]:
         """Yields one task per image of a batch. Each fills in its image and returns the batch."""
         settings, count = self._settings, len(self._rows)
@@ -242,54 +239,18 @@ class BatchStream:
         )
         first = step * settings.batch_size
         for place, row in enumerate(self._rows):
-            yield partial(self._fill, batch, place, first + row, mosaic)
+            yield partial(self._fill, draw, batch, place, first + row, mosaic)
 
-    def _index(self, k: int) -> int:
-        epoch, position = divmod(k, len(self._samples))
-        return int(_permutation(self._settings.seed, epoch, len(self._samples))[position])
-
-    def _plan(self, k: int, mosaic: bool, size: tuple[int, int]) -> list[Picture]:
-        rng = np.random.default_rng([self._settings.seed, k])
-        augmentation = self._settings.augmentation
-        return plan(rng, augmentation, self._index(k), self._sizes, size, mosaic)
-
-    def _fill(self, batch: Batch, place: int, k: int, mosaic: bool) -> Batch:
+    def _fill(self, draw: Draw, batch: Batch, place: int, k: int, mosaic: bool) -> Batch:
         """Fills in image k of the run, with its objects."""
         image, boxes, labels = (array[place] for array in batch)
-        first, *second = self._plan(k, mosaic, image.shape[:2])
-        objects = self._draw(first, image)
-        for picture in second:
-            blended = np.empty_like(image)
-            objects += self._draw(picture, blended)
-            cv2.addWeighted(image, 0.5, blended, 0.5, 0, dst=image)
-        all_boxes = np.concatenate([np.zeros((0, 4), np.float32), *(found for found, _ in objects)])
-        all_labels = np.concatenate([np.zeros(0, np.int32), *(found for _, found in objects)])
-        max_boxes = self._settings.max_boxes
-        if len(all_boxes) > max_boxes:
-            kept = largest(all_boxes, max_boxes)
-            all_boxes, all_labels = all_boxes[kept], all_labels[kept]
-        boxes[: len(all_boxes)] = all_boxes
-        labels[: len(all_labels)] = all_labels
+        drawn = draw(k, mosaic, image)
+        self._unreadable.count(drawn.outcomes)
+        boxes[: len(drawn.boxes)] = drawn.boxes
+        labels[: len(drawn.labels)] = drawn.labels
         return batch
 
     def _print_warnings(self) -> None:
         """Prints in the calling thread, above a progress bar if there is one."""
-        for warning in self._reader.take_warnings():
+        for warning in self._unreadable.take_warnings():
             tqdm.write(f"warning: {warning}", file=sys.stderr)
-
-    def _draw(self, picture: Picture, canvas: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Draws a picture; returns boxes and labels of each of its images."""
-        objects = []
-        for index, placement in picture.parts:
-            sample = self._samples[index]
-            drawn_size = (int(placement.height), int(placement.width))
-            image = self._reader.read(sample.image, drawn_size, self._sizes[index])
-            if image is None:
-                left, top, right, bottom = placement.tile
-                canvas[top:bottom, left:right] = GREY
-                continue
-            placement.draw(image, canvas)
-            boxes, kept = placement.forward(sample.boxes)
-            objects.append((boxes[kept], sample.labels[kept]))
-        shift_colours(canvas, picture.gains)
-        return objects

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from utils.cores import logical_cores
 from utils.data.jpeg import count_scanned_pixels
 from utils.data.png import SIGNATURE, without_metadata
 from utils.errors import UserError
@@ -18,7 +18,7 @@ from utils.files import check_regular, written_whole
 
 # Number of threads that decode images. On two cores, two threads keep up with a network. A GPU
 # needs more: a photo of twelve megapixels takes a core about 25 ms even at 1/8 of its size.
-DECODERS = max(2, min(8, os.cpu_count() or 2))
+DECODERS = max(2, min(8, logical_cores()))
 
 # What the pinned OpenCV decodes and Pillow reads the size of, see tests/utils/data/test_formats.py.
 # Of files that differ only in their suffix, the first one here is used.

@@ -1,6 +1,8 @@
 """Reads images during a long job: tries again after an error, and counts what stays unreadable."""
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -42,10 +44,44 @@ def read_patiently(
     return read_image(path, min_size, size)
 
 
-class PatientReader:
-    """Reads the images of a job from several threads, and skips the few that are unreadable.
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that stays unreadable.
 
-    An image that failed once is read without pauses afterwards, so it does not delay every epoch.
+    Attributes:
+        path: The file.
+        reason: What is wrong, in one line.
+    """
+
+    path: Path
+    reason: str
+
+
+class PatientReader:
+    """Reads images patiently, but does not wait again for those that failed once.
+
+    They would delay every epoch.
+    """
+
+    def __init__(self) -> None:
+        self._pauses = PAUSES
+        self._failed: set[Path] = set()
+
+    def read(
+        self, path: Path, min_size: tuple[int, int], size: tuple[int, int]
+    ) -> np.ndarray | Unreadable:
+        """Reads an image, see `read_patiently`."""
+        try:
+            return read_patiently(
+                path, min_size, size, () if path in self._failed else self._pauses
+            )
+        except (UserError, OSError) as error:
+            self._failed.add(path)
+            return Unreadable(path, describe_read_error(error, path))
+
+
+class UnreadableImages:
+    """Counts the unreadable images of a job, from several threads.
 
     Args:
         count: Number of images of the job.
@@ -58,24 +94,22 @@ class PatientReader:
         self._warnings: list[str] = []
         self._lock = Lock()
 
-    def read(
-        self, path: Path, min_size: tuple[int, int], size: tuple[int, int]
-    ) -> np.ndarray | None:
-        """Reads an image; returns None if it stays unreadable.
+    def count(self, outcomes: Iterable[Unreadable | None]) -> None:
+        """Counts what became of images that were read.
+
+        Args:
+            outcomes: None for each image that could be read.
 
         Raises:
             JobError: More than `MAX_SHARE` of the images are unreadable, or `MAX_IN_A_ROW` of them
                 without one in between that can be read.
         """
-        try:
-            image = read_patiently(path, min_size, size, () if path in self._failed else None)
-        except (UserError, OSError) as error:
-            with self._lock:
-                self._count(path, error)
-            return None
         with self._lock:
-            self._in_a_row.clear()
-        return image
+            for outcome in outcomes:
+                if outcome is None:
+                    self._in_a_row.clear()
+                else:
+                    self._count(outcome)
 
     def take_warnings(self) -> list[str]:
         """Returns one line per image that became unreadable since the last call."""
@@ -83,21 +117,20 @@ class PatientReader:
             warnings, self._warnings = self._warnings, []
         return warnings
 
-    def _count(self, path: Path, error: Exception) -> None:
-        is_new = path not in self._failed
-        self._failed.add(path)
-        self._in_a_row.add(path)
+    def _count(self, image: Unreadable) -> None:
+        is_new = image.path not in self._failed
+        self._failed.add(image.path)
+        self._in_a_row.add(image.path)
         failed = len(self._failed)
-        reason = describe_read_error(error, path)
         if failed > self._allowed or len(self._in_a_row) >= MAX_IN_A_ROW:
             raise JobError(
-                f"{reason}; {failed} images have become unreadable: check the disk or share, then "
-                "start again, or continue a run with --resume"
-            ) from error
+                f"{image.reason}; {failed} images have become unreadable: check the disk or share, "
+                "then start again, or continue a run with --resume"
+            )
         if is_new:
             self._warnings.append(
-                f"{reason}; grey is used instead ({failed} unreadable, at most {self._allowed} "
-                "before training stops)"
+                f"{image.reason}; grey is used instead ({failed} unreadable, at most "
+                f"{self._allowed} before training stops)"
             )
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from utils.cores import physical_cores
 from utils.export import litert_file
 from utils.export.formats import ACTIVATION_BITS
 from utils.export.litert import convert
@@ -21,7 +22,7 @@ from utils.export.litert_kernels import (
     restore_leaky_relu,
 )
 from utils.export.quantizer import CalibrationSet
-from utils.inference.engines.session import missing_package, physical_cores
+from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
 from utils.streams import silent_stderr
 

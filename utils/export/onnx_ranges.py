@@ -7,9 +7,9 @@ import onnx
 import onnxruntime
 from tqdm import tqdm
 
+from utils.cores import physical_cores
 from utils.export.onnx_qdq import LEVELS, Range
 from utils.inference.engines.onnx import session_options
-from utils.inference.engines.session import physical_cores
 
 SAMPLES = 1000  # values per tensor and image from which the error of a range is computed
 BINS = 2048

@@ -162,7 +162,7 @@ def test_mixup_averages_the_pixels_and_keeps_the_objects_of_both(tmp_path, monke
         placement = Placement(SIZE, 0, 0, SIZE[1], SIZE[0], False, (0, 0, SIZE[1], SIZE[0]))
         return Picture(((index, placement),), (1, 1, 0.5))
 
-    monkeypatch.setattr(utils.data.dataset, "plan", lambda *_: [filling(0), filling(1)])
+    monkeypatch.setattr("utils.data.training_images.plan", lambda *_: [filling(0), filling(1)])
     images, boxes, labels = stream_of(samples, batch_size=1).batch(0, mosaic=True)
     assert (images == 60).all()  # (40 + 200) / 2, half as bright
     np.testing.assert_array_equal(boxes[0, :2], [[8, 8, 40, 40], [50, 10, 90, 60]])

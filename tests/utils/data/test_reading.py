@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from utils.config import Augmentation
 from utils.data.annotation import read_samples
 from utils.data.dataset import BatchSettings, BatchStream
 from utils.data.imagesets import ImageRef
-from utils.data.reading import PatientReader, read_patiently
+from utils.data.reading import PatientReader, Unreadable, UnreadableImages, read_patiently
 from utils.errors import JobError, UserError
 
 STILL = Augmentation(jitter=0, scale=(1, 1), flip=0, hue=0, saturation=0, value=0, mosaic=0)
@@ -59,38 +60,46 @@ def test_an_image_that_stays_unreadable_is_an_error_after_four_attempts(images, 
     assert pauses == [0.1, 0.5, 2.0]
 
 
-def test_an_unreadable_image_is_reported_and_waited_for_only_once(images, pauses):
-    reader = PatientReader(count=5)
+def test_an_unreadable_image_is_waited_for_only_once(images, pauses):
+    reader = PatientReader()
     images[0].unlink()
-    assert reader.read(images[0], SIZE, SIZE) is None
-    (warning,) = reader.take_warnings()
-    assert f"cannot read image {images[0]}: no such file" in warning
-    assert "1 unreadable, at most 1 before training stops" in warning
+    missing = Unreadable(images[0], f"cannot read image {images[0]}: no such file or directory")
+    assert reader.read(images[0], SIZE, SIZE) == missing
+    assert pauses == [0.1, 0.5, 2.0]
     pauses.clear()
-    assert reader.read(images[0], SIZE, SIZE) is None
+    assert reader.read(images[0], SIZE, SIZE) == missing
     assert not pauses
-    assert reader.take_warnings() == []
     assert reader.read(images[1], SIZE, SIZE).shape == (*SIZE, 3)
 
 
+def unreadable(*names):
+    return [Unreadable(Path(name), f"cannot read {name}") for name in names]
+
+
+def test_an_unreadable_image_is_reported_once():
+    images = UnreadableImages(count=5)
+    images.count(unreadable("a.png"))
+    (warning,) = images.take_warnings()
+    assert warning.startswith("cannot read a.png; grey is used instead")
+    assert "1 unreadable, at most 1 before training stops" in warning
+    images.count(unreadable("a.png"))
+    assert images.take_warnings() == []
+
+
 @pytest.mark.parametrize(("count", "allowed"), [(1, 0), (2, 1), (199, 1), (300, 3)])
-def test_more_than_one_percent_of_unreadable_images_is_an_error(tmp_path, count, allowed):
-    reader = PatientReader(count)
-    for number in range(allowed):
-        assert reader.read(tmp_path / f"{number}.png", SIZE, SIZE) is None
+def test_more_than_one_percent_of_unreadable_images_is_an_error(count, allowed):
+    images = UnreadableImages(count)
+    images.count(unreadable(*map(str, range(allowed))))
     with pytest.raises(JobError, match=f"{allowed + 1} images have become unreadable"):
-        reader.read(tmp_path / "last.png", SIZE, SIZE)
+        images.count(unreadable("last.png"))
 
 
-def test_ten_unreadable_images_in_a_row_are_an_error(images, tmp_path):
-    reader = PatientReader(count=100_000)
-    for number in range(9):
-        reader.read(tmp_path / f"{number}.png", SIZE, SIZE)
-    reader.read(images[0], SIZE, SIZE)
-    for number in range(9):
-        reader.read(tmp_path / f"later {number}.png", SIZE, SIZE)
+def test_ten_unreadable_images_in_a_row_are_an_error():
+    images = UnreadableImages(count=100_000)
+    images.count(unreadable(*map(str, range(9))))
+    images.count([None, *unreadable(*map(str, range(9, 18)))])
     with pytest.raises(JobError, match="19 images have become unreadable"):
-        reader.read(tmp_path / "last.png", SIZE, SIZE)
+        images.count(unreadable("last.png"))
 
 
 def test_grey_takes_the_place_of_an_image_that_vanishes(samples, capsys):

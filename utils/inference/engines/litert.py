@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils.cores import physical_cores
 from utils.errors import UserError
 from utils.files import check_regular
 from utils.inference.engines.flatbuffer import DamagedError, Table
@@ -16,7 +17,6 @@ from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
     missing_package,
-    physical_cores,
 )
 from utils.inference.metadata import ENTRY, REMEDY, Metadata
 from utils.streams import silent_stderr

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from utils.cores import physical_cores
 from utils.errors import UserError
 from utils.inference.engines.onnx_metadata import read_text
 from utils.inference.engines.session import (
@@ -17,7 +18,6 @@ from utils.inference.engines.session import (
     check_shapes,
     expected_dtype,
     expected_shapes,
-    physical_cores,
 )
 from utils.inference.metadata import REMEDY, Metadata
 from utils.text import counted

@@ -6,12 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.cores import physical_cores
 from utils.errors import UserError
 from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
     expected_shapes,
-    physical_cores,
 )
 from utils.inference.metadata import Metadata
 from utils.text import counted

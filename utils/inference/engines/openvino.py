@@ -11,13 +11,13 @@ import defusedxml.ElementTree
 import numpy as np
 from defusedxml import DefusedXmlException
 
+from utils.cores import physical_cores
 from utils.errors import UserError
 from utils.files import check_regular
 from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
     missing_package,
-    physical_cores,
 )
 from utils.inference.metadata import ENTRY, Metadata
 from utils.text import counted

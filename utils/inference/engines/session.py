@@ -1,7 +1,5 @@
 """What every runtime of exported models provides."""
 
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,6 @@ import numpy as np
 from nets.versions import strides_of
 from utils.errors import UserError
 from utils.inference.metadata import Metadata
-
-CPU_INFO = Path("/proc/cpuinfo")
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds per period, or "max"
 
 RuntimePrecision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -53,33 +48,6 @@ class Session(Protocol):
             The outputs by name; the arrays are valid until the next run.
         """
         ...
-
-
-def physical_cores() -> int:
-    """Returns the number of physical cores that this process may use, at least 1.
-
-    Two threads of one core share its vector units, so a second one only slows down the first. A
-    container may be limited to fewer cores than the machine has, by a set of cores or by a quota.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        usable = os.sched_getaffinity(0)
-    else:
-        usable = set(range(os.cpu_count() or 1))
-    cores = _cores_of(CPU_INFO.read_text(errors="replace")) if CPU_INFO.exists() else {}
-    count = len({cores.get(processor, processor) for processor in usable})
-    quota, _, period = (CPU_QUOTA.read_text() if CPU_QUOTA.exists() else "max").partition(" ")
-    return count if quota.strip() == "max" else min(count, math.ceil(int(quota) / int(period)))
-
-
-def _cores_of(cpu_info: str) -> dict[int, tuple[str, str]]:
-    """Returns socket and core by the number of the processor; ARM states neither."""
-    cores = {}
-    for block in cpu_info.split("\n\n"):
-        facts = dict(line.partition(":")[::2] for line in block.splitlines())
-        facts = {key.strip(): value.strip() for key, value in facts.items()}
-        if facts.get("processor", "").isdigit() and "core id" in facts:
-            cores[int(facts["processor"])] = facts.get("physical id", ""), facts["core id"]
-    return cores
 
 
 def missing_package(

@@ -1,0 +1,103 @@
+"""Tests of the processes that draw images; they take the place of threads on many cores."""
+
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vocset import add_image
+
+from utils.config import Augmentation
+from utils.data import dataset
+from utils.data.annotation import read_samples
+from utils.data.dataset import BatchSettings, BatchStream
+from utils.data.imagesets import ImageRef
+from utils.errors import JobError
+
+SIZE = (64, 96)
+SETTINGS = BatchSettings(SIZE, batch_size=3, max_boxes=8, augmentation=Augmentation(), seed=3)
+STILL = Augmentation(jitter=0, scale=(1, 1), flip=0, hue=0, saturation=0, value=0, mosaic=0)
+
+
+@pytest.fixture(autouse=True)
+def two_processes(monkeypatch):
+    monkeypatch.setattr(dataset, "MAX_THREADS", 1)
+
+
+@pytest.fixture
+def samples(tmp_path):
+    names = [f"image {i}" for i in range(5)]
+    for i, name in enumerate(names):
+        add_image(tmp_path, name, [("a", (10 * i, 5, 10 * i + 30, 45))], (60, 80 + 10 * i))
+    return read_samples([ImageRef(tmp_path, name) for name in names], ["a"])[0]
+
+
+def started():
+    return [each for each in multiprocessing.active_children() if each.name == "drawing"]
+
+
+def test_batches_of_processes_are_those_of_threads_and_closing_ends_the_processes(samples):
+    stream = BatchStream(samples, SETTINGS, workers=2)
+    batches = stream.stream(0, lambda step: True, lambda step: (SIZE, (32, 48))[step % 2])
+    for step, *batch in itertools.islice(batches, 4):
+        expected = stream.batch(step, True, (SIZE, (32, 48))[step % 2])
+        for array, other in zip(batch, expected, strict=True):
+            np.testing.assert_array_equal(array, other)
+    processes = started()
+    assert len(processes) == 2
+    batches.close()
+    for process in processes:
+        process.join(20)
+        assert process.exitcode is not None
+
+
+def test_an_unreadable_image_is_counted_for_all_processes(samples, monkeypatch):
+    monkeypatch.setattr("utils.data.reading.PAUSES", ())
+    for sample in samples[:2]:
+        sample.image.write_bytes(b"")
+    settings = dataclasses.replace(SETTINGS, augmentation=STILL)
+    batches = BatchStream(samples, settings, workers=2).stream(0, lambda step: False)
+    with pytest.raises(JobError, match="2 images have become unreadable: check the disk"):
+        list(itertools.islice(batches, 4))
+
+
+def test_a_process_that_is_killed_is_an_error(samples):
+    batches = BatchStream(samples, SETTINGS, workers=2).stream(0, lambda step: True)
+    next(batches)
+    for process in started():
+        os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(JobError, match=r"ended unexpectedly \(exit code -9\): check the memory"):
+        list(itertools.islice(batches, 9))
+
+
+STREAM = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from utils.data import dataset
+from test_drawing import SETTINGS, ImageRef, Path, read_samples, started
+dataset.MAX_THREADS = 1
+if __name__ == "__main__":
+    refs = [ImageRef(Path({folder!r}), f"image {{i}}") for i in range(5)]
+    stream = dataset.BatchStream(read_samples(refs, ["a"])[0], SETTINGS, workers=2)
+    next(stream.stream(0, lambda step: True))
+    print(len(started()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_when_the_training_is_killed(samples, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(STREAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # This waits until the last process that holds the pipe of standard output ends.
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout == "2\n"

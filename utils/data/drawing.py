@@ -1,0 +1,117 @@
+"""Processes that draw augmented images: threads of one process wait for Python's lock."""
+
+import contextlib
+import math
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+
+import numpy as np
+
+from utils.data.training_images import DrawnObjects, TrainingImages
+from utils.errors import JobError
+
+# A new process starts without this one's TensorFlow, which does not survive a fork.
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+class DrawingProcess:
+    """A process that draws one image at a time into memory that it shares with this one.
+
+    It ends when this one ends, however that happens.
+
+    Args:
+        images: The images of the run.
+        max_pixels: The largest number of pixels of an image.
+    """
+
+    def __init__(self, images: TrainingImages, max_pixels: int) -> None:
+        self._connection, other_end = CONTEXT.Pipe()
+        memory = CONTEXT.RawArray("B", max_pixels * 3)
+        self._memory = np.frombuffer(memory, np.uint8)
+        self._process = CONTEXT.Process(
+            target=_draw_images, args=(other_end, memory, images), name="drawing", daemon=True
+        )
+        self._process.start()
+        other_end.close()  # so that the connection is closed when the process ends
+
+    def draw(self, k: int, mosaic: bool, canvas: np.ndarray) -> DrawnObjects:
+        """Draws an image, see `TrainingImages.draw`.
+
+        Raises:
+            JobError: The process has ended.
+        """
+        try:
+            self._connection.send((k, mosaic, canvas.shape))
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._process.join(1.0)
+            raise JobError(
+                "a process that prepares images ended unexpectedly (exit code "
+                f"{self._process.exitcode}): check the memory of the machine, then continue with "
+                "--resume"
+            ) from error
+        if isinstance(answer, Exception):
+            raise answer
+        canvas[:] = self._memory[: canvas.size].reshape(canvas.shape)
+        return answer
+
+    def stop(self) -> None:
+        """Ends the process. A thread that waits for it gets an error."""
+        self._process.kill()
+
+
+@contextlib.contextmanager
+def drawing_processes(
+    images: TrainingImages, count: int, max_size: tuple[int, int]
+) -> Iterator["DrawingProcesses"]:
+    """Starts processes, and ends them at the end of a `with` block.
+
+    Args:
+        images: The images of the run.
+        count: Number of processes.
+        max_size: Height and width of the largest images.
+    """
+    processes: list[DrawingProcess] = []
+    try:
+        for _ in range(count):
+            processes.append(DrawingProcess(images, math.prod(max_size)))
+        yield DrawingProcesses(processes)
+    finally:
+        for process in processes:
+            process.stop()
+
+
+class DrawingProcesses:
+    """Processes that are shared by as many threads."""
+
+    def __init__(self, processes: list[DrawingProcess]) -> None:
+        self._idle: SimpleQueue[DrawingProcess] = SimpleQueue()
+        for process in processes:
+            self._idle.put(process)
+
+    def draw(self, k: int, mosaic: bool, canvas: np.ndarray) -> DrawnObjects:
+        """Draws an image in a process that is idle, see `TrainingImages.draw`."""
+        process = self._idle.get()
+        try:
+            return process.draw(k, mosaic, canvas)
+        finally:
+            self._idle.put(process)
+
+
+def _draw_images(connection: Connection, memory: object, images: TrainingImages) -> None:
+    """Draws images until the other process ends or stops this one."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the other process decides when to stop
+        signal.signal(number, signal.SIG_IGN)
+    pixels = np.frombuffer(memory, np.uint8)
+    with contextlib.suppress(EOFError, OSError):  # the other process has ended
+        while True:
+            k, mosaic, shape = connection.recv()
+            canvas = pixels[: math.prod(shape)].reshape(shape)
+            try:
+                answer: DrawnObjects | Exception = images.draw(k, mosaic, canvas)
+            except Exception as error:  # noqa: BLE001  raised by the process that asked
+                answer = error
+            connection.send(answer)
