@@ -1,25 +1,29 @@
 """Compares backbones and versions: `python -m benchmarks.frontier --data DIR --minutes M`.
 
-Trains each backbone with each version by train.py for the same time, from the weights that
---weights gives for its backbone, or else from random ones. Measures mAP on the validation images,
+Times the training steps of all networks in turn. Then trains each backbone with each version by
+train.py on as many images as --minutes of such steps process, from the weights that --weights gives
+for its backbone, or else from random ones. Each run has one core to itself, and its length is a
+number of epochs, so the load of the machine does not matter. Measures mAP on the validation images,
 GFLOPs and parameters, and exports each run to INT8 (ONNX, all convolutions quantized) for the size
 of the file and its mAP. Then times all networks in turn, one image per call, in OpenVINO in float32
 and in ONNX Runtime in INT8, and at the end scores each run once on the test set.
 
 Writes frontier.json, frontier.png, and frontier.md with two tables: the best mAP on the validation
 images within 1, 3 and 10 GFLOPs, and all figures. Finished steps are not repeated, so the benchmark
-can be interrupted and continued, and extended to other backbones. To time again, for example after
-another program disturbed it, remove times.json.
+can be interrupted and continued, and extended to other backbones. Nothing else should run while it
+times: first the training steps, for speeds.json, and near the end the networks, for times.json,
+which can be removed to time them again.
 """
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
 from tqdm import tqdm
 
+from benchmarks.frontier_jobs import Job, find_epochs, find_speeds, make_jobs
 from benchmarks.frontier_measurements import Exports, measure_run, time_networks
 from benchmarks.frontier_plot import draw_frontier
 from benchmarks.frontier_points import (
@@ -30,13 +34,12 @@ from benchmarks.frontier_points import (
     choose,
     points_table,
 )
-from benchmarks.timing import in_a_process, keep_settings, markdown_table
+from benchmarks.one_core_runs import run_on_cores
+from benchmarks.timing import in_a_process, keep_settings, markdown_table, write_json
 from benchmarks.train_and_score import Trained, preset_of, score_on_test, train
 from nets.versions import VERSIONS
 from utils import cli
-from utils.errors import UserError
 from utils.files import written_whole
-from utils.weights.sources import NONE, check_source
 
 # One or two per family of light backbones; --backbones accepts others.
 BACKBONES = (
@@ -52,49 +55,31 @@ BACKBONES = (
 PACKAGES = ("onnx", "onnxruntime", "openvino")  # of the exports
 
 
-@dataclass(frozen=True)
-class Job:
-    """One detector of the comparison.
-
-    Attributes:
-        backbone: Registered name of the backbone.
-        yolo: Name of the YOLO version.
-        weights: Initial weights, as in train.py.
-        out: Output folder of the benchmark.
-    """
-
-    backbone: str
-    yolo: str
-    weights: str
-    out: Path
-
-    @property
-    def name(self) -> str:
-        """Its name in the output folder."""
-        return f"{self.backbone}-{self.yolo}"
-
-    @property
-    def folder(self) -> Path:
-        """Folder of run, logs and scores."""
-        return self.out / self.name
-
-
 def main(args: argparse.Namespace) -> None:
     """Makes the missing steps, and writes document, tables and picture."""
     cli.import_tensorflow()
     jobs = make_jobs(args)
     check_inputs(args.data)
+    speeds = find_speeds(args, jobs)
+    epochs = find_epochs(args, speeds)
     kept = {name: getattr(args, name) for name in ("data", "input_size", "minutes", "seed")}
     for job in jobs:
         settings = kept | {"weights": job.weights, "preset": preset_of("default")}
-        keep_settings(job.folder, settings)
-    shared = ["--input-size", args.input_size, "--max-minutes", args.minutes, "--seed", args.seed]
-    trained: dict[str, Trained] = {}
-    measured: dict[str, dict[str, float]] = {}
-    for job in tqdm(jobs, unit="detector"):
+        keep_settings(job.folder, settings | {"epochs": epochs[job.name]})
+
+    def train_job(job: Job, core: int) -> Trained:
         flags = ["--backbone", job.backbone, "--yolo", job.yolo, "--weights", job.weights]
-        run = trained[job.name] = train(job.folder, args.data, [*flags, *shared])
-        measured[job.name] = measure(job.folder / "measured.json", run, args.data)
+        flags += ["--input-size", args.input_size, "--seed", args.seed]
+        flags += ["--epochs", epochs[job.name]]
+        return train(job.folder, args.data, flags, core)
+
+    runs = run_on_cores(train_job, jobs, "training")
+    trained = {job.name: run for job, run in zip(jobs, runs, strict=True)}
+    measured = {
+        job.name: measure(job.folder / "measured.json", trained[job.name], args.data)
+        | {"images_per_second": speeds[job.name]}
+        for job in tqdm(jobs, unit="export")
+    }
     times = time_all(args.out / "times.json", trained, args.rounds)
     points = [
         make_point(job, trained[job.name], measured[job.name] | times[job.name], args.data)
@@ -102,34 +87,10 @@ def main(args: argparse.Namespace) -> None:
     ]
     precisions = "/".join(sorted({run.precision for run in trained.values()}))
     title = (
-        f"{args.data.name} at {args.input_size}, {args.minutes:g} minutes of training each in "
-        f"{precisions}, seed {args.seed}"
+        f"{args.data.name} at {args.input_size}, {args.minutes:g} minutes of training steps "
+        f"each in {precisions}, seed {args.seed}"
     )
     write_results(args.out, title, points)
-
-
-def make_jobs(args: argparse.Namespace) -> list[Job]:
-    """Returns the detectors to compare.
-
-    Raises:
-        UserError: There is no such backbone, or weights are given twice or for another backbone.
-    """
-    from nets.backbones import resolve
-
-    try:
-        backbones = [resolve(name).name for name in args.backbones]
-        given = [(resolve(name).name, source) for name, source in args.weights]
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    weights = dict.fromkeys(backbones, NONE)
-    for name, source in given:
-        if name not in weights:
-            raise UserError(f"--weights for {name}, which is not compared: add it to --backbones")
-        if [other for other, _ in given].count(name) > 1:
-            raise UserError(f"two --weights for {name}, remove one of them")
-        check_source(source)
-        weights[name] = source
-    return [Job(name, yolo, weights[name], args.out) for name in weights for yolo in args.yolo]
 
 
 def check_inputs(data: Path) -> None:
@@ -177,7 +138,6 @@ def make_point(
         test_map50=scores["voc"]["map"],
         test_map=scores["coco"]["map"],
         epochs=trained.result["epochs"],
-        images_per_second=trained.result["images_per_second"],
         peak_gib=trained.peak_gib,
         precision=trained.precision,
         **measured,
@@ -201,12 +161,6 @@ def write_results(out: Path, title: str, points: list[Point]) -> None:
         write_json(document_part, document)
     print(tables, end="")
     print(f"tables: {paths[0]}, picture: {paths[1]}, document: {paths[2]}")
-
-
-def write_json(path: Path, document: object) -> None:
-    """Writes a JSON document whole."""
-    with written_whole(path) as (part,):
-        part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def parse_weights(text: str) -> tuple[str, str]:

@@ -11,37 +11,30 @@ not repeated.
 import argparse
 import dataclasses
 import json
-import os
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-
-from tqdm import tqdm
 
 from benchmarks.data_sets import DataSet, parse_set
+from benchmarks.one_core_runs import cost, run_on_cores
 from benchmarks.recipe_variants import DEFAULT, STEP_COSTS, VARIANTS
 from benchmarks.timing import keep_settings, report
 from benchmarks.train_and_score import preset_of
 from nets.versions import VERSIONS
 from utils import cli
-from utils.config import Recipe
 from utils.errors import JobError, UserError
 from utils.text import did_you_mean
 from utils.training.recipes import RECIPES, learning_rate_for
-from utils.training.schedule import is_frozen, training_size
 from utils.training.settings import TrainingSettings
 
 STARTED = time.monotonic()
 VALIDATIONS = 5
 VALIDATION_FRACTION = 0.25  # more than in train.py, to compare variants more precisely
 TIMEOUT = 2 * 3600  # seconds after which a run is considered hung
-FROZEN_COST = 0.7  # cost of a step with a frozen backbone, from benchmarks/training_speed.py
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
     cli.import_tensorflow()
     from utils.run import RunDirectory
 
-    run_all(args, jobs)
+    run_on_cores(lambda job, core: run_job(args, job, core), jobs, "run")
     results = {
         job: json.loads(RunDirectory(job.folder(args.out)).result.read_text()) for job in jobs
     }
@@ -95,22 +88,8 @@ def main(args: argparse.Namespace) -> None:
     report(title, rows, args.out / "recipes.json")
 
 
-def run_all(args: argparse.Namespace, jobs: list[Job]) -> None:
-    """Runs every job in its own process, at most one per core at a time."""
-    cores: SimpleQueue[int] = SimpleQueue()
-    for core in sorted(os.sched_getaffinity(0)):
-        cores.put(core)
-    with ThreadPoolExecutor(cores.qsize()) as pool:
-        work = [pool.submit(run_job, args, job, cores) for job in jobs]
-        try:
-            for future in tqdm(work, unit="run"):
-                future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def run_job(args: argparse.Namespace, job: Job, cores: SimpleQueue[int]) -> None:
-    """Trains one variant in its own process, unless its result already exists.
+def run_job(args: argparse.Namespace, job: Job, core: int) -> None:
+    """Trains one variant in its own process on one core, unless its result already exists.
 
     Raises:
         JobError: The training failed.
@@ -122,7 +101,6 @@ def run_job(args: argparse.Namespace, job: Job, cores: SimpleQueue[int]) -> None
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    core = cores.get()
     command = [
         *("taskset", "-c", str(core), sys.executable, "-m", "benchmarks.recipe_search"),
         f"{data_set.name}={data_set.data}@{data_set.size}",
@@ -130,10 +108,7 @@ def run_job(args: argparse.Namespace, job: Job, cores: SimpleQueue[int]) -> None
         *("--backbone", args.backbone, "--yolo", args.yolo, "--weights", args.weights),
         *("--images", str(args.images)),
     ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    finally:
-        cores.put(core)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     if done.returncode:
         last = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
         raise JobError(f"{job.variant} on {data_set.name}, seed {job.seed}: {last}")
@@ -175,16 +150,6 @@ def train_variant(args: argparse.Namespace) -> None:
     )
     with prepare(settings) as session:
         train(session, STARTED)
-
-
-def cost(recipe: Recipe, input_size: tuple[int, int]) -> float:
-    """Mean cost per image, relative to an image of full size without a frozen backbone."""
-    total, parts = 0.0, 1000
-    for share in (part / parts for part in range(parts)):
-        height, width = training_size(recipe, share, input_size)
-        area = height * width / (input_size[0] * input_size[1])
-        total += area * (FROZEN_COST if is_frozen(recipe, share) else 1)
-    return total / parts
 
 
 def variant_row(name: str, sets: list[DataSet], seeds: int, results: dict[Job, dict]) -> dict:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from utils.errors import UserError
+from utils.files import written_whole
 
 T = TypeVar("T")
 
@@ -81,6 +82,12 @@ def keep_settings(folder: Path, settings: Mapping[str, object]) -> None:
         raise UserError(f"{folder} has results of other settings, see {path}; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, document: object) -> None:
+    """Writes a JSON document whole."""
+    with written_whole(path) as (part,):
+        part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -47,13 +47,14 @@ def preset_of(name: str) -> dict:
     return dataclasses.asdict(preset) | {"adapt": preset.adapt.__name__}
 
 
-def train(folder: Path, data: Path, flags: list[object]) -> Trained:
+def train(folder: Path, data: Path, flags: list[object], core: int | None = None) -> Trained:
     """Trains in a separate process.
 
     Args:
         folder: Folder of run and log. If it has an interrupted training, that is resumed.
         data: The VOCdevkit.
         flags: Further flags of train.py.
+        core: The core to train on; None for all.
 
     Raises:
         JobError: train.py failed.
@@ -69,7 +70,7 @@ def train(folder: Path, data: Path, flags: list[object]) -> Trained:
             shutil.rmtree(run.path, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
             command = ["train.py", "--data", data, "--run", run.path, *flags]
-        _, peak = _run_script(folder / "train.log", command)
+        _, peak = _run_script(folder / "train.log", command, core)
         peak_file.write_text(f"{peak:.2f}\n")
     config, _ = run.read_description()
     return Trained(
@@ -102,9 +103,11 @@ def score_on_test(folder: Path, data: Path) -> dict:
     return json.loads(scores_file.read_text())
 
 
-def _run_script(log: Path, command: list[object]) -> tuple[str, float]:
+def _run_script(log: Path, command: list[object], core: int | None = None) -> tuple[str, float]:
     """Runs a script; returns its standard output and its peak memory in GiB."""
     words = [sys.executable, *map(str, command)]
+    if core is not None:
+        words = ["taskset", "-c", str(core), *words]
     with log.open("a") as errors:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
         with process.stdout as stream:

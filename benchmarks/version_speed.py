@@ -1,14 +1,17 @@
-"""Compares the training speed of YOLO versions: `python -m benchmarks.version_speed --data DIR`.
+"""Compares the training speed of networks: `python -m benchmarks.version_speed --data DIR`.
 
-Times the steps of several versions in turn, on one batch in memory, with the backbone trained. The
-first version is the reference of the ratios.
+Times the steps of several networks in turn, on one batch in memory, with the backbone trained. The
+first network is the reference of the ratios. `--backbone` and `--yolo` take several names with
+commas between them; each backbone is combined with each version.
 """
 
 import argparse
 import contextlib
+import itertools
 from collections.abc import Callable
 
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks.timing import report
 from benchmarks.training_flags import training_parser
@@ -19,40 +22,59 @@ from utils.precision import find_precision
 MOSAIC = 0.3
 WARM_UP = 1  # untimed steps per block, since the block before has filled the caches
 
+Network = tuple[str, str]  # backbone and version
+
 
 def main(args: argparse.Namespace) -> None:
     """Times the steps in turn and prints the medians over the rounds."""
-    cli.import_tensorflow()
-    steps: dict[str, Callable] = {}
-    batch = None
-    for name in args.yolo.split(","):
-        setup = set_up(argparse.Namespace(**vars(args) | {"yolo": name}), MOSAIC)
-        if batch is None:
-            with contextlib.closing(setup.batches()) as batches:
-                batch = next(batches)[1:]
-        steps[name] = setup.trainer.make_step()
-        steps[name](*batch)["box"].numpy()
-    speeds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(args.rounds):
-        for name, step in steps.items():
-            speeds[name].append(
-                images_per_second(step, lambda: batch, args.batch_size, args.steps, WARM_UP)
-            )
+    networks = itertools.product(args.backbone.split(","), args.yolo.split(","))
+    speeds = measure_speeds(args, list(networks))
     rows = []
-    for name, own in speeds.items():
+    for (backbone, version), own in speeds.items():
         ratios = np.array(own) / next(iter(speeds.values()))
         rows.append(
             {
-                "version": name,
+                "backbone": backbone,
+                "version": version,
                 "images/s": f"{np.median(own):.1f} ({min(own):.1f} to {max(own):.1f})",
                 "ratio": f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})",
             }
         )
     title = (
-        f"{args.backbone} at {args.input_size}, {find_precision(args.precision)}, "
-        f"batch {args.batch_size}, {args.rounds} rounds of {args.steps} steps, {args.data}"
+        f"{args.input_size}, {find_precision(args.precision)}, batch {args.batch_size}, "
+        f"{args.rounds} rounds of {args.steps} steps, {args.data}"
     )
     report(title, rows, args.out)
+
+
+def measure_speeds(args: argparse.Namespace, networks: list[Network]) -> dict[Network, list[float]]:
+    """Measures the training steps of networks in turn.
+
+    Args:
+        args: Values of the flags of `benchmarks.training_flags`, `rounds` and `steps`.
+        networks: The networks.
+
+    Returns:
+        Images per second in each round.
+    """
+    cli.import_tensorflow()
+    steps: dict[Network, Callable] = {}
+    batch = None
+    for backbone, version in tqdm(networks, unit="network"):
+        chosen = argparse.Namespace(**vars(args) | {"backbone": backbone, "yolo": version})
+        setup = set_up(chosen, MOSAIC)
+        if batch is None:
+            with contextlib.closing(setup.batches()) as batches:
+                batch = next(batches)[1:]
+        step = steps[backbone, version] = setup.trainer.make_step()
+        step(*batch)["box"].numpy()
+    speeds: dict[Network, list[float]] = {network: [] for network in steps}
+    for _ in tqdm(range(args.rounds), unit="round"):
+        for network, step in steps.items():
+            speeds[network].append(
+                images_per_second(step, lambda: batch, args.batch_size, args.steps, WARM_UP)
+            )
+    return speeds
 
 
 def build_parser() -> cli.Parser:
