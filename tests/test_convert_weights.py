@@ -57,6 +57,8 @@ def test_converted_file_holds_tensors_and_convention(backbone, timm_file, tmp_pa
     printed = capsys.readouterr().out
     assert f"{len(backbone.weights)} tensors loaded" in printed
     assert f"--backbone ghostnet --width 0.5 --weights {out}" in printed
+    (tmp_path / "plain").touch()
+    assert out.stat().st_mode == (tmp_path / "plain").stat().st_mode  # others can read it
     header, _ = read_backbone(out)
     assert (header.backbone, header.width) == ("ghostnet", 0.5)
     assert header.convention == resolve("ghostnet").conventions["timm"]

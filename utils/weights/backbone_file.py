@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from nets.conventions import Convention
 from utils.config import from_json, parse_json
@@ -46,7 +46,8 @@ def save_backbone(path: Path, model: keras.Model, header: BackboneHeader) -> Non
         key: np.ascontiguousarray(weight.numpy()) for key, weight in weights_by_key(model).items()
     }
     with written_whole(path) as (part,):
-        save_file(tensors, part, {ENTRY: make_document(header, tensors)})
+        # save_file would make a file that only its owner can read.
+        part.write_bytes(save(tensors, {ENTRY: make_document(header, tensors)}))
 
 
 def read_backbone(path: Path) -> tuple[BackboneHeader, dict[str, np.ndarray]] | None:
