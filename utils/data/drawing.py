@@ -23,19 +23,27 @@ class DrawingProcess:
     It ends when this one ends, however that happens.
 
     Args:
-        images: The images of the run.
         max_pixels: The largest number of pixels of an image.
     """
 
-    def __init__(self, images: TrainingImages, max_pixels: int) -> None:
+    def __init__(self, max_pixels: int) -> None:
         self._connection, other_end = CONTEXT.Pipe()
         memory = CONTEXT.RawArray("B", max_pixels * 3)
         self._memory = np.frombuffer(memory, np.uint8)
         self._process = CONTEXT.Process(
-            target=_draw_images, args=(other_end, memory, images), name="drawing", daemon=True
+            target=_draw_images, args=(other_end, memory), name="drawing", daemon=True
         )
         self._process.start()
         other_end.close()  # so that the connection is closed when the process ends
+
+    def prepare(self, images: TrainingImages) -> None:
+        """Sends the images of the run; waits until the process has started.
+
+        Raises:
+            JobError: The process has ended.
+        """
+        with self._named_errors():
+            self._connection.send(images)
 
     def draw(self, k: int, mosaic: bool, canvas: np.ndarray) -> DrawnObjects:
         """Draws an image, see `TrainingImages.draw`.
@@ -43,16 +51,9 @@ class DrawingProcess:
         Raises:
             JobError: The process has ended.
         """
-        try:
+        with self._named_errors():
             self._connection.send((k, mosaic, canvas.shape))
             answer = self._connection.recv()
-        except (EOFError, OSError) as error:
-            self._process.join(1.0)
-            raise JobError(
-                "a process that prepares images ended unexpectedly (exit code "
-                f"{self._process.exitcode}): check the memory of the machine, then continue with "
-                "--resume"
-            ) from error
         if isinstance(answer, Exception):
             raise answer
         canvas[:] = self._memory[: canvas.size].reshape(canvas.shape)
@@ -61,6 +62,18 @@ class DrawingProcess:
     def stop(self) -> None:
         """Ends the process. A thread that waits for it gets an error."""
         self._process.kill()
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            self._process.join(1.0)
+            raise JobError(
+                "a process that prepares images ended unexpectedly (exit code "
+                f"{self._process.exitcode}): check the memory of the machine, then continue with "
+                "--resume"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -77,7 +90,9 @@ def drawing_processes(
     processes: list[DrawingProcess] = []
     try:
         for _ in range(count):
-            processes.append(DrawingProcess(images, math.prod(max_size)))
+            processes.append(DrawingProcess(math.prod(max_size)))
+        for process in processes:  # all of them have begun to import by now
+            process.prepare(images)
         yield DrawingProcesses(processes)
     finally:
         for process in processes:
@@ -101,12 +116,13 @@ class DrawingProcesses:
             self._idle.put(process)
 
 
-def _draw_images(connection: Connection, memory: object, images: TrainingImages) -> None:
-    """Draws images until the other process ends or stops this one."""
+def _draw_images(connection: Connection, memory: object) -> None:
+    """Receives the images of the run, and draws until the other process ends or stops this one."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the other process decides when to stop
         signal.signal(number, signal.SIG_IGN)
     pixels = np.frombuffer(memory, np.uint8)
     with contextlib.suppress(EOFError, OSError):  # the other process has ended
+        images: TrainingImages = connection.recv()
         while True:
             k, mosaic, shape = connection.recv()
             canvas = pixels[: math.prod(shape)].reshape(shape)
