@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils import cli
+from utils.errors import UserError
 from utils.precision import use_precision
+from utils.text import did_you_mean
 
 if TYPE_CHECKING:  # --help must not wait for TensorFlow
     from nets.detector import Detector
@@ -63,7 +65,11 @@ def set_up(args: argparse.Namespace, mosaic: float) -> TrainingSetup:
     Args:
         args: Values of the flags in `benchmarks.training_flags`.
         mosaic: Probability of a mosaic.
+
+    Raises:
+        UserError: There is no such backbone or version.
     """
+    from nets.backbones import resolve
     from nets.detector import Detector
     from nets.versions import VERSIONS
     from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
@@ -80,8 +86,14 @@ def set_up(args: argparse.Namespace, mosaic: float) -> TrainingSetup:
     use_precision(recipe.precision)
     augmentation = dataclasses.replace(recipe.augmentation, mosaic=mosaic)
     samples, classes = read_training_samples(TrainSource(args.data, size))
+    if args.yolo not in VERSIONS:
+        raise UserError(f"no version {args.yolo!r}, {did_you_mean(args.yolo, VERSIONS)}")
+    try:
+        backbone = resolve(args.backbone).name
+    except ValueError as error:
+        raise UserError(str(error)) from error
     version = preset.adapt(VERSIONS[args.yolo])
-    detector = Detector(args.backbone, len(classes), version=version, input_size=size)
+    detector = Detector(backbone, len(classes), version=version, input_size=size)
     needed = boxes_needed(samples, augmentation)
     batches = BatchSettings(size, args.batch_size, needed, augmentation, seed=0)
     stream = BatchStream(samples, batches)
