@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from nets.versions import VERSIONS, YoloVersion, with_neighbours
+from nets.versions import VERSIONS, YoloVersion
 from utils.config import Augmentation
 from utils.training.recipes import OPTIMIZER_DEFAULTS, RECIPES, Preset
 
@@ -30,9 +30,9 @@ def augmentation(**changes: object) -> Change:
 
 
 def version(**changes: object) -> Change:
-    """Returns a change of the YOLO version, in addition to that of the default preset."""
+    """Returns a change of the YOLO version, in addition to that of the preset."""
     return lambda preset: dataclasses.replace(
-        preset, adapt=lambda base: dataclasses.replace(with_neighbours(base), **changes)
+        preset, adapt=lambda base: dataclasses.replace(preset.adapt(base), **changes)
     )
 
 
@@ -80,6 +80,7 @@ VARIANTS: dict[str, Change] = {
     "box weight 0.2": version(box_weight=0.2),
     "box weight 0.4": version(box_weight=0.4),
     "objectness weight 0.5": version(objectness_weight=0.5),
+    "objectness of 1": version(iou_objectness=False),
     "class weight 2": version(class_weight=2.0),
     "class weight 8": version(class_weight=8.0),
     "neck of 64, 128, 256": version(neck_channels=(64, 128, 256)),
@@ -88,6 +89,7 @@ VARIANTS: dict[str, Change] = {
     "neck of 96, 5x5": version(neck_channels=(96, 96, 96), kernel_size=5),
     "v4-lite": version(**LITE),
     "v4-lite, as long as v4": version(**LITE),
+    "v4-lite, objectness of 1": version(**LITE | {"iou_objectness": False}),
     "v4-lite, 3x3": version(**LITE | {"kernel_size": 3}),
     "v4-lite, neck width 2/3": version(**LITE, neck_width=2 / 3),
     "v4-lite, neck width 4/3": version(**LITE, neck_width=4 / 3),

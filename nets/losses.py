@@ -53,8 +53,8 @@ def yolo_loss(
 
     # 2. Box: CIoU with the ground truth that each candidate belongs to.
     targets = ops.repeat(truth.boxes, candidates_per_object, axis=1)
-    overlap = complete_iou(decode_boxes(candidates, priors.at(assignment.rows)), targets)
-    box = ops.sum(assignment.is_positive * (1.0 - overlap)) / positives
+    found = decode_boxes(candidates, priors.at(assignment.rows))
+    box = ops.sum(assignment.is_positive * (1.0 - complete_iou(found, targets))) / positives
 
     # 3. Class: one binary cross-entropy per class.
     labels = ops.repeat(ops.one_hot(truth.labels, num_classes), candidates_per_object, axis=1)
@@ -62,10 +62,16 @@ def yolo_loss(
     classes = ops.sum(assignment.is_positive * class_error) / positives / REFERENCE_CLASSES
 
     # 4. Objectness: unassigned predictions that overlap a ground truth well are not counted.
+    goal = assignment.objectness
+    if version.iou_objectness:  # of the one ground truth that a prediction is assigned to
+        iou = assignment.is_positive * ops.stop_gradient(pairwise_iou(found, targets))
+        places = ops.reshape(assignment.rows + first, (-1,))
+        goal = ops.segment_sum(ops.reshape(iou, (-1,)), places, batch * predictions)
+        goal = ops.reshape(goal, (batch, predictions))
     boxes = decode_boxes(ops.stop_gradient(logits), priors)
     ignored = overlaps_any(boxes, truth.boxes, version.ignore_iou)
     counted = ops.where(ignored, assignment.objectness, 1.0)
-    objectness_error = counted * _cross_entropy(assignment.objectness, logits[..., 4])
+    objectness_error = counted * _cross_entropy(goal, logits[..., 4])
 
     # 5. The mean over each level's predictions, weighted by the balance of the levels.
     predictions_per_level = np.bincount(priors.levels)
@@ -136,6 +142,26 @@ def _overlaps_any(boxes: KerasTensor, gt_boxes: KerasTensor, threshold: float) -
     return largest > (share * (x2 - x1) * (y2 - y1))[..., 0]
 
 
+def pairwise_iou(boxes: KerasTensor, targets: KerasTensor) -> KerasTensor:
+    """IoU of each box with its own target.
+
+    Args:
+        boxes: (..., 4) xyxy.
+        targets: (..., 4) xyxy.
+
+    Returns:
+        (...) in 0..1.
+    """
+    size, target_size = boxes[..., 2:] - boxes[..., :2], targets[..., 2:] - targets[..., :2]
+    low, high = (
+        ops.maximum(boxes[..., :2], targets[..., :2]),
+        ops.minimum(boxes[..., 2:], targets[..., 2:]),
+    )
+    shared = ops.prod(ops.maximum(high - low, 0.0), axis=-1)
+    union = ops.prod(size, axis=-1) + ops.prod(target_size, axis=-1) - shared
+    return shared / (union + EPSILON)
+
+
 def complete_iou(boxes: KerasTensor, targets: KerasTensor) -> KerasTensor:
     """Complete IoU (Zheng et al. 2020, Distance-IoU Loss, equations 8 to 11).
 
@@ -150,14 +176,7 @@ def complete_iou(boxes: KerasTensor, targets: KerasTensor) -> KerasTensor:
         (...) in -1.5..1, 1 for equal boxes.
     """
     size, target_size = boxes[..., 2:] - boxes[..., :2], targets[..., 2:] - targets[..., :2]
-    low, high = (
-        ops.maximum(boxes[..., :2], targets[..., :2]),
-        ops.minimum(boxes[..., 2:], targets[..., 2:]),
-    )
-    shared = ops.prod(ops.maximum(high - low, 0.0), axis=-1)
-    union = ops.prod(size, axis=-1) + ops.prod(target_size, axis=-1) - shared
-    iou = shared / (union + EPSILON)
-
+    iou = pairwise_iou(boxes, targets)
     hull = ops.maximum(boxes[..., 2:], targets[..., 2:]) - ops.minimum(
         boxes[..., :2], targets[..., :2]
     )

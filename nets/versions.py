@@ -63,6 +63,9 @@ class YoloVersion:
         ignore_iou: An unassigned prediction does not count as a negative if its IoU with any ground
             truth exceeds this value (`ignore_thresh` in Darknet).
         box_weight: Weight of the CIoU loss of one positive.
+        iou_objectness: Whether the objectness of an assigned prediction is the IoU of its box with
+            its ground truth, as in YOLO (Redmon et al. 2016, section 2) and YOLOv5, or 1, as in
+            YOLOv3 and v4.
         objectness_weight: Weight of the objectness loss of a 416x416 image; the loss grows with
             the area of the input.
         objectness_balance: Weight of each level in the objectness loss.
@@ -90,6 +93,7 @@ class YoloVersion:
     ignore_iou: float
     neck_channels: tuple[int, ...] | None
     neighbours: bool = False
+    iou_objectness: bool = False
     box_weight: float = 0.1
     objectness_weight: float = 1.0
     objectness_balance: tuple[float, ...] = (4.0, 1.0, 0.4)
@@ -252,6 +256,17 @@ def with_neighbours(version: YoloVersion) -> YoloVersion:
     return replace(version, scale_xy=scale_xy, match_iou=0.213, neighbours=True)
 
 
+def with_iou_objectness(version: YoloVersion) -> YoloVersion:
+    """Returns a version whose objectness is the IoU of the box, see `YoloVersion.iou_objectness`.
+
+    Of several predictions of an object, the one with the best box then has the highest score.
+
+    Args:
+        version: Any version.
+    """
+    return replace(version, iou_objectness=True)
+
+
 def as_predecessors(version: YoloVersion) -> YoloVersion:
     """Returns a version as efficientnet-yolo3-keras and mobilenet-yolov4-keras train it.
 
@@ -268,6 +283,7 @@ def as_predecessors(version: YoloVersion) -> YoloVersion:
         match_iou=1.0,
         ignore_iou=0.5,
         neighbours=False,
+        iou_objectness=False,
         box_weight=0.05,
         objectness_weight=5.0,
         class_weight=1.0,

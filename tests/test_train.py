@@ -74,6 +74,7 @@ def test_run_directory_is_complete(run_train, tmp_path):
         run.config.yolo.anchor_array, np.tile(np.float32([41.6, 33.6]), (3, 3, 1))
     )
     assert run.config.yolo.neighbours and run.config.yolo.scale_xy == (2.0,) * 3
+    assert run.config.yolo.iou_objectness
     assert run.config.recipe.freeze_share == 0  # random weights are not frozen
     found = run.detector.detect(np.zeros((1, 64, 64, 3), np.uint8), confidence=0.001)
     assert np.isfinite(found["boxes"]).all()
@@ -91,6 +92,7 @@ def test_classic_recipe_is_recorded_in_the_run(run_train, tmp_path):
     assert (recipe.augmentation.scale, recipe.augmentation.mosaic) == ((0.25, 2.0), 0.5)
     assert recipe.small_share == 0.0
     assert (yolo.neighbours, yolo.scale_xy, yolo.match_iou) == (False, (1.0, 1.0, 1.0), 1.0)
+    assert not yolo.iou_objectness
     assert (yolo.box_weight, yolo.objectness_weight, yolo.class_weight) == (0.05, 5.0, 1.0)
     np.testing.assert_array_equal(yolo.anchor_array, VERSIONS["v4"].anchor_array)
 

@@ -116,18 +116,22 @@ def by_loops(logits, boxes, labels, version):
 
     decoded = decode_boxes(tf.constant(logits), priors).numpy()
     box = classes = objects = 0.0
+    assigned = {}
     for image in range(len(logits)):
         for pair in np.flatnonzero(positive[image]):
             row, gt = rows[image, pair], pair // candidates_per_object
+            assigned[image, row] = boxes[image, gt]
             box += 1 - float(complete_iou(decoded[image, row], boxes[image, gt]))
             for number in range(CLASSES):
                 target = float(number == labels[image, gt])
                 classes += cross_entropy(target, float(logits[image, row, 5 + number]))
         for row in range(logits.shape[1]):
             target = objectness[image, row]
+            if target and version.iou_objectness:
+                target = iou(decoded[image, row], assigned[image, row])
             real = boxes[image][labels[image] >= 0]
             near = max((iou(decoded[image, row], gt) for gt in real), default=0.0)
-            if target or near <= version.ignore_iou:
+            if objectness[image, row] or near <= version.ignore_iou:
                 level = priors.levels[row]
                 weight = version.objectness_balance[level] / (priors.levels == level).sum()
                 objects += weight * cross_entropy(target, float(logits[image, row, 4]))
@@ -139,7 +143,11 @@ def by_loops(logits, boxes, labels, version):
     }
 
 
-@pytest.mark.parametrize("version", [*VERSIONS.values(), with_neighbours(VERSIONS["v4"])])
+DENSE = with_neighbours(VERSIONS["v4"])
+VARIANTS = [*VERSIONS.values(), DENSE, dataclasses.replace(DENSE, iou_objectness=True)]
+
+
+@pytest.mark.parametrize("version", VARIANTS)
 def test_the_loss_equals_plain_loops(version):
     rng = np.random.default_rng(1)
     version = dataclasses.replace(version, ignore_iou=0.3)  # low, so that some are ignored

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nets.versions import YoloVersion, as_predecessors, with_neighbours
+from nets.versions import YoloVersion, as_predecessors, with_iou_objectness, with_neighbours
 from utils.config import Augmentation, Optimizer, Recipe, Strategy
 from utils.errors import UserError
 from utils.precision import PrecisionFlag
@@ -55,9 +55,15 @@ _FAST = Recipe(epochs=30, small_share=0.75, small_scale=0.6, validations=5)
 
 _DEFAULT = Recipe(small_share=0.5, small_scale=0.8)
 
+
+def as_default(version: YoloVersion) -> YoloVersion:
+    """Returns a version as the default recipe trains it."""
+    return with_iou_objectness(with_neighbours(version))
+
+
 RECIPES = {
-    "default": Preset(_DEFAULT, with_neighbours, cluster_anchors=True),
-    "fast": Preset(_FAST, with_neighbours, cluster_anchors=True),
+    "default": Preset(_DEFAULT, as_default, cluster_anchors=True),
+    "fast": Preset(_FAST, as_default, cluster_anchors=True),
     "classic": Preset(_CLASSIC, as_predecessors, cluster_anchors=False),
 }
 
