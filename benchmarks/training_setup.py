@@ -75,6 +75,7 @@ def set_up(args: argparse.Namespace, mosaic: float) -> TrainingSetup:
     from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
     from utils.data.trainset import TrainSource, read_training_samples
     from utils.run import RunDirectory
+    from utils.training.job import find_processes
     from utils.training.progress import Progress
     from utils.training.recipes import RECIPES
     from utils.training.trainer import Trainer
@@ -96,7 +97,7 @@ def set_up(args: argparse.Namespace, mosaic: float) -> TrainingSetup:
     detector = Detector(backbone, len(classes), version=version, input_size=size)
     needed = boxes_needed(samples, augmentation)
     batches = BatchSettings(size, args.batch_size, needed, augmentation, seed=0)
-    stream = BatchStream(samples, batches)
+    stream = BatchStream(samples, batches, processes=find_processes())
     progress = Progress(recipe, stream.steps_per_epoch)
     with tempfile.TemporaryDirectory() as folder:  # nothing is saved
         state = RunDirectory(Path(folder)).state

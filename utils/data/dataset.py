@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.config import Augmentation
-from utils.cores import logical_cores
 from utils.data.annotation import Sample
 from utils.data.drawing import drawing_processes
+from utils.data.images import DECODERS
 from utils.data.reading import UnreadableImages
 from utils.data.training_images import DrawnObjects, TrainingImages
 from utils.errors import JobError, UserError
@@ -24,10 +24,6 @@ PREFETCH = 4  # batches that are prepared in advance
 DECODE_TIMEOUT = 300.0  # seconds for one image, after which the storage is considered dead
 SMALLEST_PADDED = 32  # objects per image; with fewer, shorter batches are hardly faster
 MAX_BOXES_PER_IMAGE = 800  # same as nets.assigner.MAX_GROUND_TRUTHS, whose import needs TensorFlow
-
-# Threads are enough for two cores, and start at once. More than four of them are hardly faster than
-# four, because each needs Python's lock for a part of the time.
-MAX_THREADS = 4
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 Draw = Callable[[int, bool, np.ndarray], DrawnObjects]
@@ -114,8 +110,8 @@ class BatchStream:
     Args:
         samples: The samples to draw from; may be fewer than a batch.
         settings: Size and content of the batches.
-        workers: How many images `stream` prepares at a time; more than `MAX_THREADS` are prepared
-            by processes instead of threads.
+        threads: Number of threads of `stream`.
+        processes: Number of processes that prepare its images instead; 0 for none.
         rows: The images of each batch that are prepared, by position; None for all. A process that
             trains together with others prepares only its own part.
 
@@ -127,7 +123,8 @@ class BatchStream:
         self,
         samples: Sequence[Sample],
         settings: BatchSettings,
-        workers: int = max(2, logical_cores()),
+        threads: int = DECODERS,
+        processes: int = 0,
         rows: range | None = None,
     ):
         if not samples:
@@ -136,7 +133,8 @@ class BatchStream:
             samples, settings.augmentation, settings.max_boxes, settings.seed
         )
         self._settings = settings
-        self._workers = workers
+        self._threads = processes or threads
+        self._processes = processes
         self._rows = range(settings.batch_size) if rows is None else rows
         self._unreadable = UnreadableImages(len(samples))
 
@@ -204,16 +202,16 @@ class BatchStream:
         count = len(self._rows)
         with ExitStack() as stack:
             draw = self._images.draw
-            if self._workers > MAX_THREADS:
+            if self._processes:
                 size_of_all = self._settings.input_size
-                processes = drawing_processes(self._images, self._workers, size_of_all)
+                processes = drawing_processes(self._images, self._processes, size_of_all)
                 draw = stack.enter_context(processes).draw
             tasks = (
                 task
                 for step in itertools.count(start_step)
                 for task in self._tasks(draw, step, mosaic(step), size(step) if size else None)
             )
-            ahead = look_ahead(tasks, PREFETCH * count, self._workers, DECODE_TIMEOUT)
+            ahead = look_ahead(tasks, PREFETCH * count, self._threads, DECODE_TIMEOUT)
             stack.enter_context(closing(ahead))
             for step in itertools.count(start_step):
                 try:

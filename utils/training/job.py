@@ -8,6 +8,8 @@ from typing import Any
 import keras
 
 from nets.detector import Detector
+from nets.devices import has_gpu
+from utils.cores import logical_cores
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
 from utils.errors import JobError
 from utils.files import remove_parts, written_whole
@@ -21,6 +23,9 @@ from utils.training.session import Session
 from utils.training.trainer import Trainer
 from utils.training.validation import Validation
 from utils.weights.loading import load_weights
+
+MAX_THREADS = 4  # with more cores, processes are faster than threads
+MAX_PROCESSES = 16  # they prepare 1,800 images of 416x416 per second, see docs/speed.md
 
 
 def train(session: Session, started: float) -> None:
@@ -102,11 +107,22 @@ def _make_trainer(session: Session, detector: Detector, started: float) -> Train
         recipe.augmentation,
         recipe.seed,
     )
-    stream = BatchStream(data.train, settings, rows=workers.rows(recipe.batch_size))
+    rows = workers.rows(recipe.batch_size)
+    stream = BatchStream(data.train, settings, processes=find_processes(), rows=rows)
     progress = Progress(recipe, stream.steps_per_epoch, started, workers.now)
     return Trainer(
         detector, stream, progress, session.directory.state, session.devices, workers.is_chief
     )
+
+
+def find_processes() -> int:
+    """Returns the number of processes that draw the images of training; 0 for threads.
+
+    Threads keep up with a processor. A GPU would wait for them: more than four are hardly faster
+    than four, since each needs Python's lock for a part of the time.
+    """
+    cores = logical_cores()
+    return min(cores, MAX_PROCESSES) if has_gpu() and cores > MAX_THREADS else 0
 
 
 def _restore(session: Session, trainer: Trainer) -> None:

@@ -100,7 +100,7 @@ def test_a_smaller_size_gives_the_same_images_scaled(samples):
 
 
 def test_the_stream_yields_the_same_batches_from_threads(samples):
-    stream = BatchStream(samples, SETTINGS, workers=3)
+    stream = BatchStream(samples, SETTINGS, threads=3)
     for step, *batch in take(stream, 6):
         assert_same(batch, stream.batch(step, mosaic=True))
 

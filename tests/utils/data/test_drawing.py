@@ -1,5 +1,3 @@
-"""Tests of the processes that draw images; they take the place of threads on many cores."""
-
 import dataclasses
 import itertools
 import multiprocessing
@@ -14,7 +12,6 @@ import pytest
 from vocset import add_image
 
 from utils.config import Augmentation
-from utils.data import dataset
 from utils.data.annotation import read_samples
 from utils.data.dataset import BatchSettings, BatchStream
 from utils.data.imagesets import ImageRef
@@ -23,11 +20,6 @@ from utils.errors import JobError
 SIZE = (64, 96)
 SETTINGS = BatchSettings(SIZE, batch_size=3, max_boxes=8, augmentation=Augmentation(), seed=3)
 STILL = Augmentation(jitter=0, scale=(1, 1), flip=0, hue=0, saturation=0, value=0, mosaic=0)
-
-
-@pytest.fixture(autouse=True)
-def two_processes(monkeypatch):
-    monkeypatch.setattr(dataset, "MAX_THREADS", 1)
 
 
 @pytest.fixture
@@ -43,7 +35,7 @@ def started():
 
 
 def test_batches_of_processes_are_those_of_threads_and_closing_ends_the_processes(samples):
-    stream = BatchStream(samples, SETTINGS, workers=2)
+    stream = BatchStream(samples, SETTINGS, processes=2)
     batches = stream.stream(0, lambda step: True, lambda step: (SIZE, (32, 48))[step % 2])
     for step, *batch in itertools.islice(batches, 4):
         expected = stream.batch(step, True, (SIZE, (32, 48))[step % 2])
@@ -62,13 +54,13 @@ def test_an_unreadable_image_is_counted_for_all_processes(samples, monkeypatch):
     for sample in samples[:2]:
         sample.image.write_bytes(b"")
     settings = dataclasses.replace(SETTINGS, augmentation=STILL)
-    batches = BatchStream(samples, settings, workers=2).stream(0, lambda step: False)
+    batches = BatchStream(samples, settings, processes=2).stream(0, lambda step: False)
     with pytest.raises(JobError, match="2 images have become unreadable: check the disk"):
         list(itertools.islice(batches, 4))
 
 
 def test_a_process_that_is_killed_is_an_error(samples):
-    batches = BatchStream(samples, SETTINGS, workers=2).stream(0, lambda step: True)
+    batches = BatchStream(samples, SETTINGS, processes=2).stream(0, lambda step: True)
     next(batches)
     for process in started():
         os.kill(process.pid, signal.SIGKILL)
@@ -81,10 +73,9 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from utils.data import dataset
 from test_drawing import SETTINGS, ImageRef, Path, read_samples, started
-dataset.MAX_THREADS = 1
 if __name__ == "__main__":
     refs = [ImageRef(Path({folder!r}), f"image {{i}}") for i in range(5)]
-    stream = dataset.BatchStream(read_samples(refs, ["a"])[0], SETTINGS, workers=2)
+    stream = dataset.BatchStream(read_samples(refs, ["a"])[0], SETTINGS, processes=2)
     next(stream.stream(0, lambda step: True))
     print(len(started()), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
