@@ -49,13 +49,10 @@ def make_jobs(args: argparse.Namespace) -> list[Job]:
     Raises:
         UserError: There is no such backbone, or weights are given twice or for another backbone.
     """
-    from nets.backbones import resolve
+    from utils.weights.loading import resolve_backbone
 
-    try:
-        backbones = [resolve(name).name for name in args.backbones]
-        given = [(resolve(name).name, source) for name, source in args.weights]
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    backbones = [resolve_backbone(name, None)[0] for name in args.backbones]
+    given = [(resolve_backbone(name, None)[0], source) for name, source in args.weights]
     weights = dict.fromkeys(backbones, NONE)
     for name, source in given:
         if name not in weights:

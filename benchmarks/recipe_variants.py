@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from nets.versions import VERSIONS, YoloVersion
+from nets.versions import VERSIONS, YoloVersion, with_iou_objectness
 from utils.config import Augmentation
 from utils.training.recipes import OPTIMIZER_DEFAULTS, RECIPES, Preset
 
@@ -72,7 +72,7 @@ VARIANTS: dict[str, Change] = {
     "published anchors, class weight 8": lambda preset: published_anchors(
         version(class_weight=8.0)(preset)
     ),
-    "one cell per object": lambda preset: dataclasses.replace(preset, adapt=lambda base: base),
+    "one cell per object": lambda preset: dataclasses.replace(preset, adapt=with_iou_objectness),
     "match IoU 0.1": version(match_iou=0.1),
     "match IoU 0.4": version(match_iou=0.4),
     "best anchor only": version(match_iou=1.0),
@@ -89,7 +89,7 @@ VARIANTS: dict[str, Change] = {
     "neck of 96, 5x5": version(neck_channels=(96, 96, 96), kernel_size=5),
     "v4-lite": version(**LITE),
     "v4-lite, as long as v4": version(**LITE),
-    "v4-lite, objectness of 1": version(**LITE | {"iou_objectness": False}),
+    "v4-lite, objectness of 1": version(**LITE, iou_objectness=False),
     "v4-lite, 3x3": version(**LITE | {"kernel_size": 3}),
     "v4-lite, neck width 2/3": version(**LITE, neck_width=2 / 3),
     "v4-lite, neck width 4/3": version(**LITE, neck_width=4 / 3),

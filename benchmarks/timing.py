@@ -108,6 +108,4 @@ def report(title: str, rows: list[dict[str, object]], out: Path | None) -> None:
     """
     print(title, "", markdown_table(rows), sep="\n")
     if out:
-        out.write_text(
-            json.dumps({"title": title, "rows": rows}, indent=2) + "\n", encoding="utf-8"
-        )
+        write_json(out, {"title": title, "rows": rows})

@@ -69,7 +69,6 @@ def set_up(args: argparse.Namespace, mosaic: float) -> TrainingSetup:
     Raises:
         UserError: There is no such backbone or version.
     """
-    from nets.backbones import resolve
     from nets.detector import Detector
     from nets.versions import VERSIONS
     from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
@@ -79,7 +78,11 @@ def set_up(args: argparse.Namespace, mosaic: float) -> TrainingSetup:
     from utils.training.progress import Progress
     from utils.training.recipes import RECIPES
     from utils.training.trainer import Trainer
+    from utils.weights.loading import resolve_backbone
 
+    if args.yolo not in VERSIONS:
+        raise UserError(f"no version {args.yolo!r}, {did_you_mean(args.yolo, VERSIONS)}")
+    backbone, width = resolve_backbone(args.backbone, None)
     size = cli.parse_size(args.input_size)
     preset = RECIPES["default"]
     settings = {"epochs": 1000, "batch_size": args.batch_size, "precision": args.precision}
@@ -87,14 +90,8 @@ def set_up(args: argparse.Namespace, mosaic: float) -> TrainingSetup:
     use_precision(recipe.precision)
     augmentation = dataclasses.replace(recipe.augmentation, mosaic=mosaic)
     samples, classes = read_training_samples(TrainSource(args.data, size))
-    if args.yolo not in VERSIONS:
-        raise UserError(f"no version {args.yolo!r}, {did_you_mean(args.yolo, VERSIONS)}")
-    try:
-        backbone = resolve(args.backbone).name
-    except ValueError as error:
-        raise UserError(str(error)) from error
     version = preset.adapt(VERSIONS[args.yolo])
-    detector = Detector(backbone, len(classes), version=version, input_size=size)
+    detector = Detector(backbone, len(classes), version, size, width)
     needed = boxes_needed(samples, augmentation)
     batches = BatchSettings(size, args.batch_size, needed, augmentation, seed=0)
     stream = BatchStream(samples, batches, processes=find_processes())
