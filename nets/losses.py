@@ -48,7 +48,8 @@ def yolo_loss(
 
     # 1. The logits of all candidates, (B, M, 5 + C), and how many of them are positive.
     first = ops.expand_dims(ops.arange(batch, dtype="int32") * predictions, -1)
-    candidates = ops.take(ops.reshape(logits, (-1, channels)), assignment.rows + first, axis=0)
+    places = assignment.rows + first
+    candidates = ops.take(ops.reshape(logits, (-1, channels)), places, axis=0)
     positives = ops.maximum(_sum_over_replicas(ops.sum(assignment.is_positive)), 1.0)
 
     # 2. Box: CIoU with the ground truth that each candidate belongs to.
@@ -65,9 +66,8 @@ def yolo_loss(
     goal = assignment.objectness
     if version.iou_objectness:  # of the one ground truth that a prediction is assigned to
         iou = assignment.is_positive * ops.stop_gradient(pairwise_iou(found, targets))
-        places = ops.reshape(assignment.rows + first, (-1,))
-        goal = ops.segment_sum(ops.reshape(iou, (-1,)), places, batch * predictions)
-        goal = ops.reshape(goal, (batch, predictions))
+        flat = ops.reshape(iou, (-1,)), ops.reshape(places, (-1,))
+        goal = ops.reshape(ops.segment_sum(*flat, batch * predictions), (batch, predictions))
     boxes = decode_boxes(ops.stop_gradient(logits), priors)
     ignored = overlaps_any(boxes, truth.boxes, version.ignore_iou)
     counted = ops.where(ignored, assignment.objectness, 1.0)

@@ -3,7 +3,7 @@
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from utils.data.annotation import Sample
 from utils.data.drawing import drawing_processes
 from utils.data.images import DECODERS
 from utils.data.reading import UnreadableImages
-from utils.data.training_images import DrawnObjects, TrainingImages
+from utils.data.training_images import Draw, TrainingImages
 from utils.errors import JobError, UserError
 from utils.lookahead import look_ahead
 
@@ -26,7 +26,6 @@ SMALLEST_PADDED = 32  # objects per image; with fewer, shorter batches are hardl
 MAX_BOXES_PER_IMAGE = 800  # same as nets.assigner.MAX_GROUND_TRUTHS, whose import needs TensorFlow
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
-Draw = Callable[[int, bool, np.ndarray], DrawnObjects]
 
 
 @dataclass(frozen=True)
@@ -200,19 +199,17 @@ class BatchStream:
                 `UnreadableImages`), or a process ended unexpectedly.
         """
         count = len(self._rows)
-        with ExitStack() as stack:
-            draw = self._images.draw
-            if self._processes:
-                size_of_all = self._settings.input_size
-                processes = drawing_processes(self._images, self._processes, size_of_all)
-                draw = stack.enter_context(processes).draw
-            tasks = (
-                task
-                for step in itertools.count(start_step)
-                for task in self._tasks(draw, step, mosaic(step), size(step) if size else None)
-            )
-            ahead = look_ahead(tasks, PREFETCH * count, self._threads, DECODE_TIMEOUT)
-            stack.enter_context(closing(ahead))
+        with (
+            self._drawing() as draw,
+            closing(
+                look_ahead(
+                    self._all_tasks(draw, start_step, mosaic, size),
+                    PREFETCH * count,
+                    self._threads,
+                    DECODE_TIMEOUT,
+                )
+            ) as ahead,
+        ):
             for step in itertools.count(start_step):
                 try:
                     for _ in range(count):
@@ -224,6 +221,22 @@ class BatchStream:
                     ) from error
                 self._print_warnings()
                 yield step, *batch
+
+    def _drawing(self) -> AbstractContextManager[Draw]:
+        """Returns a context with a function that draws in the calling thread or in a process."""
+        if not self._processes:
+            return nullcontext(self._images.draw)
+        return drawing_processes(self._images, self._processes, self._settings.input_size)
+
+    def _all_tasks(
+        self,
+        draw: Draw,
+        start_step: int,
+        mosaic: Callable[[int], bool],
+        size: Callable[[int], tuple[int, int]] | None,
+    ) -> Iterator[Callable[[], Batch]]:
+        for step in itertools.count(start_step):
+            yield from self._tasks(draw, step, mosaic(step), size(step) if size else None)
 
     def _tasks(
         self, draw: Draw, step: int, mosaic: bool, size: tuple[int, int] | None

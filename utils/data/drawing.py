@@ -10,7 +10,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from utils.data.training_images import DrawnObjects, TrainingImages
+from utils.data.training_images import Draw, DrawnObjects, TrainingImages
 from utils.errors import JobError
 
 # A new process starts without this one's TensorFlow, which does not survive a fork.
@@ -79,41 +79,37 @@ class DrawingProcess:
 @contextlib.contextmanager
 def drawing_processes(
     images: TrainingImages, count: int, max_size: tuple[int, int]
-) -> Iterator["DrawingProcesses"]:
+) -> Iterator[Draw]:
     """Starts processes, and ends them at the end of a `with` block.
 
     Args:
         images: The images of the run.
         count: Number of processes.
         max_size: Height and width of the largest images.
+
+    Yields:
+        A function like `TrainingImages.draw` for as many threads, which uses an idle process.
     """
     processes: list[DrawingProcess] = []
+    idle: SimpleQueue[DrawingProcess] = SimpleQueue()
+
+    def draw(k: int, mosaic: bool, canvas: np.ndarray) -> DrawnObjects:
+        process = idle.get()
+        try:
+            return process.draw(k, mosaic, canvas)
+        finally:
+            idle.put(process)
+
     try:
         for _ in range(count):
             processes.append(DrawingProcess(math.prod(max_size)))
         for process in processes:  # all of them have begun to import by now
             process.prepare(images)
-        yield DrawingProcesses(processes)
+            idle.put(process)
+        yield draw
     finally:
         for process in processes:
             process.stop()
-
-
-class DrawingProcesses:
-    """Processes that are shared by as many threads."""
-
-    def __init__(self, processes: list[DrawingProcess]) -> None:
-        self._idle: SimpleQueue[DrawingProcess] = SimpleQueue()
-        for process in processes:
-            self._idle.put(process)
-
-    def draw(self, k: int, mosaic: bool, canvas: np.ndarray) -> DrawnObjects:
-        """Draws an image in a process that is idle, see `TrainingImages.draw`."""
-        process = self._idle.get()
-        try:
-            return process.draw(k, mosaic, canvas)
-        finally:
-            self._idle.put(process)
 
 
 def _draw_images(connection: Connection, memory: object) -> None:

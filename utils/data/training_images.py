@@ -1,6 +1,6 @@
 """The augmented images of a run, each of which is a function of its number."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,9 @@ from utils.data.annotation import Sample
 from utils.data.augment import Picture, plan, shift_colours
 from utils.data.letterbox import GREY
 from utils.data.reading import PatientReader, Unreadable
+
+NO_BOXES = np.zeros((0, 4), np.float32)
+NO_LABELS = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,10 @@ class DrawnObjects:
     boxes: np.ndarray
     labels: np.ndarray
     outcomes: list[Unreadable | None]
+
+
+# Draws the image of a number, with or without mosaic, see `TrainingImages.draw`.
+Draw = Callable[[int, bool, np.ndarray], DrawnObjects]
 
 
 class TrainingImages:
@@ -87,8 +94,8 @@ class TrainingImages:
             blended = np.empty_like(canvas)
             drawn += self._draw(picture, blended)
             cv2.addWeighted(canvas, 0.5, blended, 0.5, 0, dst=canvas)
-        boxes = np.concatenate([np.zeros((0, 4), np.float32), *(part.boxes for part in drawn)])
-        labels = np.concatenate([np.zeros(0, np.int32), *(part.labels for part in drawn)])
+        boxes = np.concatenate([NO_BOXES, *(part.boxes for part in drawn)])
+        labels = np.concatenate([NO_LABELS, *(part.labels for part in drawn)])
         if len(boxes) > self._max_boxes:
             kept = largest(boxes, self._max_boxes)
             boxes, labels = boxes[kept], labels[kept]
@@ -119,10 +126,6 @@ class TrainingImages:
             drawn.append(DrawnObjects(boxes[kept], sample.labels[kept], [None]))
         shift_colours(canvas, picture.gains)
         return drawn
-
-
-NO_BOXES = np.zeros((0, 4), np.float32)
-NO_LABELS = np.zeros(0, np.int32)
 
 
 def largest(boxes: np.ndarray, count: int) -> np.ndarray:
