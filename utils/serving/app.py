@@ -78,11 +78,6 @@ def create_app(service: Service) -> ASGIApp:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     _add_error_handlers(app)
-    _add_pages(app, service)
-    app.include_router(pages.make_router())
-    app.include_router(run_curves.make_router(service.settings.logs))
-    app.include_router(review_routes.make_router(service))
-    app.include_router(v2.make_router(service))
 
     @app.post("/predict", summary="Detects objects", openapi_extra=PREDICT_BODY, responses=ERRORS)
     async def predict(
@@ -102,6 +97,11 @@ def create_app(service: Service) -> ASGIApp:
             lambda body: PredictTask(body, settings, service.network),
         )
 
+    _add_pages(app, service)
+    app.include_router(pages.make_router())
+    app.include_router(run_curves.make_router(service.settings.logs))
+    app.include_router(review_routes.make_router(service))
+    app.include_router(v2.make_router(service))
     return Gate(app, service.settings, service.metrics)
 
 
