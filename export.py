@@ -106,9 +106,8 @@ def _refuse_flags_of_export(args: argparse.Namespace) -> None:
     if not args.check:
         raise UserError(f"no --format given, choose {', '.join(FORMATS)}, or use --check")
     shared = ("run", "data", "check", "json", "debug")
-    parser = build_parser()
-    for name, value in vars(args).items():
-        if name not in shared and value != parser.get_default(name):
+    for name in args.given:
+        if name not in shared:
             flag = name.replace("_", "-")
             raise UserError(f"--{flag} needs --format: without it, --check only reads files")
 

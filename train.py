@@ -216,9 +216,8 @@ def reject_other_flags(flags: argparse.Namespace) -> None:
     Raises:
         UserError: Such a flag is set.
     """
-    parser = build_parser()
-    for name, value in vars(flags).items():
-        if name not in FLAGS_OF_RESUME and value != parser.get_default(name):
+    for name in flags.given:
+        if name not in FLAGS_OF_RESUME:
             flag = "--" + name.replace("_", "-")
             raise UserError(
                 f"{flag} cannot be used with --resume: a run keeps its settings, remove {flag}"

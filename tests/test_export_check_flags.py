@@ -109,6 +109,7 @@ def test_files_of_other_runs_are_an_error(capsys, monkeypatch, model):
         (["--check", "--format", "onnx", "--out", "m.bin"], "--out m.bin must end in .onnx"),
         (["--check", "--format", "openvino", "--out", "m.onnx"], "--out m.onnx is a folder"),
         (["--check", "--max-boxes", "7"], "--max-boxes needs --format"),
+        (["--check", "--precision", "float32"], "--precision needs --format"),
     ],
 )
 def test_wrong_flags_are_usage_errors(capsys, flags, words):

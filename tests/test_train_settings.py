@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import train
+from utils.errors import UserError
 
 
 def settings_of(*flags):
@@ -75,6 +76,20 @@ def test_random_backbones_are_frozen_only_on_request():
     assert not settings_of().freeze_random_backbone
     settings = settings_of("--freeze-epochs", "25")
     assert settings.freeze_random_backbone and settings.recipe.freeze_share == 0.25
+
+
+def test_a_run_with_a_time_limit_can_do_without_frozen_epochs():
+    assert settings_of("--max-minutes", "5").recipe.freeze_share == 0.1
+    assert settings_of("--max-minutes", "5", "--freeze-epochs", "0").recipe.freeze_share == 0.0
+
+
+@pytest.mark.parametrize(
+    "flag", [("--backbone", "mobilenetv2"), ("--seed", "0"), ("--seed", "1"), ("--jit",)]
+)
+def test_a_resumed_run_takes_no_other_settings_not_even_the_defaults(flag):
+    flags = train.build_parser().parse_args(["--resume", "r", *flag])
+    with pytest.raises(UserError, match=f"{flag[0]} cannot be used with --resume"):
+        train.reject_other_flags(flags)
 
 
 def test_a_list_of_faults_can_be_written_when_a_run_is_resumed():

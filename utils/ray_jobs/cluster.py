@@ -17,6 +17,7 @@ from utils.training.interrupts import handled
 
 REQUIREMENTS = "requirements-ray.txt"
 ROOT = Path(__file__).parents[2]
+LOCAL = "local"  # Ray's word for a new cluster
 # Through it go only the addresses of the sources and the entries of the manifest.
 OBJECT_STORE = 100_000_000  # bytes; Ray needs at least 75 MB
 
@@ -45,13 +46,14 @@ def connected(address: str | None) -> Iterator[None]:
     """Connects to a cluster inside a `with` block.
 
     Args:
-        address: Address of a cluster; None for that of RAY_ADDRESS, or else a new one on this
-            machine, which ends with the block.
+        address: Address of a cluster, or `local` for a new one on this machine, which ends with
+            the block; None for that of RAY_ADDRESS, or else for `local`.
 
     Raises:
         UserError: There is no cluster at the address.
     """
-    is_new = not address and not os.environ.get("RAY_ADDRESS")
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    is_new = address == LOCAL
     _configure(is_new)
     import ray.data
 
@@ -67,9 +69,9 @@ def connected(address: str | None) -> Iterator[None]:
         with silent_stderr():  # Ray says in which variable it found its log level
             if is_new:
                 new = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
-                ray.init("local", **new, **options)
+                ray.init(LOCAL, **new, **options)
             else:
-                _connect(address or os.environ["RAY_ADDRESS"], options)
+                _connect(address, options)
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised here
         try:
             with _interruptible():

@@ -152,8 +152,10 @@ def learning_rate_for(recipe: Recipe, version: YoloVersion) -> float:
 def _freeze_share(recipe: Recipe, freeze_epochs: int | None, epochs: float | None) -> float:
     if freeze_epochs is None:
         return recipe.freeze_share
+    if freeze_epochs == 0:
+        return 0.0
     if epochs is None:
         raise UserError("--freeze-epochs needs the number of epochs, also set --epochs")
-    if not 0 <= freeze_epochs < epochs:
+    if freeze_epochs >= epochs:
         raise UserError(f"--freeze-epochs {freeze_epochs} is not within 0..{epochs - 1}")
     return freeze_epochs / epochs

@@ -1,0 +1,48 @@
+"""To which cluster a job connects, without Ray."""
+
+import os
+import sys
+from types import ModuleType
+
+import pytest
+
+from utils.ray_jobs.cluster import connected
+
+
+@pytest.fixture
+def connections(monkeypatch):
+    """Puts a module in the place of Ray; returns address and options of each connection."""
+    made = []
+    ray, data = ModuleType("ray"), ModuleType("ray.data")
+    ray.data, ray.shutdown, ray.__version__ = data, lambda: None, "0"
+    ray.init = lambda address, **options: made.append((address, options))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", data)
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
+        os.environ.pop(name, None)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "expected"),
+    [
+        (None, None, "local"),
+        (None, "10.0.0.1:6379", "10.0.0.1:6379"),
+        ("auto", "10.0.0.1:6379", "auto"),
+        ("10.0.0.2:6379", "local", "10.0.0.2:6379"),
+        ("local", "10.0.0.1:6379", "local"),
+        (None, "local", "local"),
+    ],
+)
+def test_flag_comes_before_the_variable_and_a_new_cluster_is_closed_to_others(
+    connections, flag, variable, expected
+):
+    if variable:
+        os.environ["RAY_ADDRESS"] = variable
+    with connected(flag):
+        pass
+    [(address, options)] = connections
+    assert address == expected
+    assert ("RAY_AUTH_TOKEN" in os.environ) == (expected == "local")
+    assert ("object_store_memory" in options) == (expected == "local")
