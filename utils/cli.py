@@ -199,7 +199,7 @@ class Parser(argparse.ArgumentParser):
                 each.required = True
 
     def _given(self, words: Sequence[str]) -> tuple[str, ...]:
-        """Returns the names of the flags in a command line; none of them is the value of another."""
+        """Returns the names of the flags in a command line. A value never looks like a flag."""
         flags = (word.split("=")[0] for word in words)
         actions = map(self._option_string_actions.get, takewhile(lambda flag: flag != "--", flags))
         return tuple(dict.fromkeys(action.dest for action in actions if action))
