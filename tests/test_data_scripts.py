@@ -51,6 +51,13 @@ def test_voc_annotation_writes_the_lists_of_the_predecessors_and_nothing_else(de
     assert capsys.readouterr().out.splitlines()[0] == "2007_train.txt: 11 images, 22 objects"
 
 
+@pytest.mark.parametrize(("place", "data"), [(".", "."), ("JPEGImages", "..")])
+def test_voc_annotation_knows_the_year_from_inside_the_folder(devkit, monkeypatch, place, data):
+    monkeypatch.chdir(devkit / "VOCdevkit" / "VOC2007" / place)
+    run(voc_annotation, "--data", data)
+    assert lists_in(Path()) == ["2007_train.txt", "2007_val.txt"]
+
+
 def test_write_splits_writes_the_missing_lists(devkit, capsys):
     voc = devkit / "VOCdevkit" / "VOC2007"
     add_list(voc, "trainval", [f"image{number}" for number in range(10)])

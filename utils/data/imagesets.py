@@ -41,7 +41,8 @@ def voc_dirs(data: Path) -> list[Path]:
             raise UserError(f"{data} is not a folder: {hint}")
         raise UserError(f"no folder {data}: specify the VOCdevkit with --data")
     if (data / "Annotations").is_dir():
-        return [data]
+        # The year is in its name, which `.` and `..` do not have.
+        return [data if data.name.strip(".") else data.resolve()]
     found = sorted(path.parent for path in data.glob("VOC*/Annotations") if path.is_dir())
     if not found:
         hint = conversion_hint(data) or (
