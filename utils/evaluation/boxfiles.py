@@ -83,8 +83,8 @@ def read_box_files(truth_folder: Path, detection_folder: Path) -> BoxFiles:
     """Reads a folder of ground truth and a folder of detections.
 
     Raises:
-        UserError: A folder is missing or has no text file, a line is malformed, there is no
-            object, or detections and ground truth have no class in common.
+        UserError: A folder is missing or has no text file, a line is malformed, or there is no
+            object.
     """
     truth_files, detection_files = _text_files(truth_folder), _text_files(detection_folder)
     truths = {file: _read_truths(path) for file, path in truth_files.items()}
@@ -97,15 +97,15 @@ def read_box_files(truth_folder: Path, detection_folder: Path) -> BoxFiles:
         raise UserError(f"no object in any file of {truth_folder}, use a folder of ground truth")
     labels = {name: label for label, name in enumerate(classes)}
     unknown = Counter(row.name for rows in found.values() for row in rows if row.name not in labels)
-    if unknown and unknown.total() == sum(map(len, found.values())):
-        raise UserError(
-            f"no class of {detection_folder} ({first_few(unknown)}) is in {truth_folder} "
-            f"({first_few(classes)}), use the same names in both"
-        )
     notes = [
         f"class {name!r} is not in the ground truth: its {count} detections are not scored"
         for name, count in sorted(unknown.items())
     ]
+    if unknown and unknown.total() == sum(map(len, found.values())):
+        notes.append(
+            f"no class of {detection_folder} ({first_few(unknown)}) is in {truth_folder} "
+            f"({first_few(classes)}), use the same names in both"
+        )
     if missing := truths.keys() - detection_files.keys():
         notes.append(f"no detection file for {first_few(missing)}: scored as without detections")
     if extra := detection_files.keys() - truths.keys():
