@@ -95,7 +95,7 @@ def is_accepted(content_type: str) -> bool:
 
 
 def prefers_picture(accept: str) -> bool:
-    """Returns whether an Accept header prefers a JPEG file to JSON; */* does not."""
+    """Returns whether an Accept header prefers a JPEG file, or any image, to JSON; */* does not."""
     weights = {}
     for entry in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in entry.split(";"))
@@ -106,4 +106,4 @@ def prefers_picture(accept: str) -> bool:
             weights[kind] = 0.0
     others = ("application/json", "application/*", "*/*")
     json_weight = max(weights.get(kind, 0.0) for kind in others)
-    return 0 < weights.get("image/jpeg", 0.0) >= json_weight
+    return 0 < weights.get("image/jpeg", weights.get("image/*", 0.0)) >= json_weight
