@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from utils.text import one_line
+
 
 def open_closed_streams() -> None:
     """Connects standard streams that are closed to the null device.
@@ -44,6 +46,13 @@ def drop_unwritable_output() -> None:
         except OSError:
             with Path(os.devnull).open("wb") as null:
                 os.dup2(null.fileno(), stream.fileno())
+
+
+def print_error(message: str) -> None:
+    """Prints a message on standard error, in one line, if that can be written."""
+    with contextlib.suppress(OSError):  # the exit code still reports the error
+        print(one_line(message), file=sys.stderr)
+    drop_unwritable_output()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli import Parser, run
+from utils.cli import Parser, import_tensorflow, run
 from utils.errors import JobError, UserError
 
 ROOT = Path(__file__).parents[2]
@@ -68,52 +68,6 @@ def test_a_usage_error_is_one_line_and_exits_with_2(capsys, argv, expected):
     code, lines = run_until_exit(capsys, raising(AssertionError), *argv)
     assert code == 2
     assert lines == [expected]
-
-
-@pytest.mark.parametrize(
-    ("argv", "expected"),
-    [
-        (["--form", "coco", "--out", "o"], "unknown flag --form, did you mean --from?"),
-        (["--from", "coco", "--outt", "o"], "unknown flag --outt, did you mean --out?"),
-        (["stray", "--outt", "o"], "unknown flag --outt, did you mean --out?"),
-        (["--from", "coco"], "the following arguments are required: --out"),
-        (["--out", "o"], "one of the arguments --from --to is required"),
-    ],
-)
-def test_a_misspelt_flag_is_reported_before_the_required_one_that_is_missing(
-    capsys, argv, expected
-):
-    parser = Parser("A script.", prog="convert.py")
-    parser.add_argument("--out", required=True)
-    direction = parser.add_mutually_exclusive_group(required=True)
-    direction.add_argument("--from", choices=["coco"])
-    direction.add_argument("--to", choices=["coco"])
-    with pytest.raises(SystemExit) as stopped:
-        parser.parse_args(argv)
-    assert (stopped.value.code, capsys.readouterr().err) == (2, f"error: {expected}\n")
-
-
-@pytest.mark.parametrize(
-    ("argv", "sources"),
-    [
-        ([], []),
-        (["--conf", "0.3"], []),
-        (["a", "b", "--conf", "0.3"], ["a", "b"]),
-        (["--conf", "0.3", "a", "b"], ["a", "b"]),
-        (["a", "--conf", "0.3", "b", "--debug", "c"], ["a", "b", "c"]),
-        (["--conf", "0.3", "--", "-a", "--conf"], ["-a", "--conf"]),
-    ],
-)
-def test_words_between_flags_are_positional_arguments(argv, sources):
-    parser = Parser("A script.")
-    parser.add_argument("sources", nargs="*")
-    parser.add_argument("--conf", type=float)
-    assert parser.parse_args(argv).sources == sources
-
-
-def test_flags_that_were_given_are_known_even_if_they_are_set_to_the_default():
-    given = make_parser().parse_args(["--yolo=v4", "--epochs", "1", "--yolo", "v3"]).given
-    assert given == ("yolo", "epochs")
 
 
 @pytest.mark.parametrize(
@@ -214,6 +168,12 @@ def test_importing_tensorflow_prints_nothing(tmp_path):
     assert done.stderr == "on\n"
     noisy = run_script("import tensorflow", PYTHONPATH=str(tmp_path))
     assert noisy.stderr == "note"  # the fake module above was imported
+
+
+def test_tensorflow_that_is_not_installed_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(UserError, match=r"pip install -r requirements\.txt"):
+        import_tensorflow()
 
 
 def test_a_closed_pipe_is_not_an_error():
