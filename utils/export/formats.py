@@ -94,7 +94,8 @@ class ExportSettings:
         parts = [f"detector-{self.precision}"]
         if self.nms:
             parts.append("nms")
-        if self.batch is not None and FORMATS[self.format].free_batch:
+        default = None if FORMATS[self.format].free_batch else 1
+        if self.batch != default:
             parts.append(f"batch{self.batch}")
         return "-".join(parts) + FORMATS[self.format].suffix
 
