@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from queue import SimpleQueue
 
 import numpy as np
@@ -46,14 +47,14 @@ class DrawingProcess:
         self._kill = util.Finalize(self, self._process.kill, exitpriority=0)
         other_end.close()  # so that the connection is closed when the process ends
 
-    def prepare(self, images: TrainingImages) -> None:
-        """Sends the images of the run; waits until the process has started.
+    def prepare(self, images: memoryview) -> None:
+        """Sends the images of the run, pickled; waits until the process has started.
 
         Raises:
             JobError: The process has ended.
         """
         with self._named_errors():
-            self._connection.send(images)
+            self._connection.send_bytes(images)
 
     def draw(self, k: int, mosaic: bool, canvas: np.ndarray) -> DrawnObjects:
         """Draws an image, see `TrainingImages.draw`.
@@ -113,8 +114,9 @@ def drawing_processes(
     try:
         for _ in range(count):
             processes.append(DrawingProcess(math.prod(max_size)))
+        pickled = ForkingPickler.dumps(images)  # once: 100,000 samples take seconds
         for process in processes:  # all of them have begun to import by now
-            process.prepare(images)
+            process.prepare(pickled)
             idle.put(process)
         yield draw
     finally:

@@ -92,6 +92,19 @@ def test_signals_to_stop_do_not_end_a_process(samples, monkeypatch):
         draw(1, True, canvas)
 
 
+def test_the_images_are_pickled_once_for_all_processes(samples, monkeypatch):
+    calls = []
+
+    def state_of(images):
+        calls.append(images)
+        return vars(images)
+
+    monkeypatch.setattr(TrainingImages, "__getstate__", state_of)
+    images = TrainingImages(samples, Augmentation(), max_boxes=8, seed=3)
+    with drawing_processes(images, 2, SIZE):
+        assert calls == [images]
+
+
 STREAM = """
 import os, signal, sys
 if __name__ == "__main__":
