@@ -4,6 +4,7 @@ import contextlib
 import math
 import multiprocessing
 import signal
+import traceback
 from collections.abc import Iterator
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection
@@ -151,5 +152,6 @@ def _draw_images(connection: Connection, memory: object) -> None:
             try:
                 answer: DrawnObjects | Exception = images.draw(k, mosaic, canvas)
             except Exception as error:  # noqa: BLE001  raised by the process that asked
+                error.add_note(traceback.format_exc())  # pickling loses the traceback itself
                 answer = error
             connection.send(answer)

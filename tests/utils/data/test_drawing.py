@@ -70,6 +70,15 @@ def test_a_process_that_is_killed_is_an_error(samples):
         list(itertools.islice(batches, 9))
 
 
+def test_an_unexpected_error_says_where_in_the_process_it_was_raised(samples):
+    wrong = [dataclasses.replace(sample, labels=sample.labels[:0]) for sample in samples]
+    images = TrainingImages(wrong, STILL, max_boxes=8, seed=3)
+    with drawing_processes(images, 1, SIZE) as draw, pytest.raises(IndexError) as raised:
+        draw(0, False, np.empty((*SIZE, 3), np.uint8))
+    (note,) = raised.value.__notes__
+    assert "training_images.py" in note
+
+
 def test_signals_to_stop_do_not_end_a_process(samples, monkeypatch):
     """A terminal sends them to all processes, whether they have begun to run or not."""
     start = multiprocessing.process.BaseProcess.start
