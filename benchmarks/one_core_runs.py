@@ -1,4 +1,4 @@
-"""Training runs on one core each, as many at a time as there are cores.
+"""Training runs on one core each, as many at a time as there are cores for this process.
 
 Their lengths are numbers of images, so the load of the machine does not matter.
 """
@@ -12,6 +12,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from utils.config import Recipe
+from utils.cores import logical_cores
 from utils.training.schedule import is_frozen, training_size
 
 Job = TypeVar("Job")
@@ -32,7 +33,7 @@ def run_on_cores(run: Callable[[Job, int], T], jobs: Sequence[Job], unit: str) -
         The results, in the order of the jobs.
     """
     cores: SimpleQueue[int] = SimpleQueue()
-    for core in sorted(os.sched_getaffinity(0)):
+    for core in sorted(os.sched_getaffinity(0))[: logical_cores()]:
         cores.put(core)
 
     def run_one(job: Job) -> T:

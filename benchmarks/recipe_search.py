@@ -108,10 +108,15 @@ def run_job(args: argparse.Namespace, job: Job, core: int) -> None:
         *("--backbone", args.backbone, "--yolo", args.yolo, "--weights", args.weights),
         *("--images", str(args.images)),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    name = f"{job.variant} on {data_set.name}, seed {job.seed}"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired as error:
+        hours = f"{TIMEOUT / 3600:g} hours"
+        raise JobError(f"{name}: not done after {hours}, use fewer --images") from error
     if done.returncode:
         last = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
-        raise JobError(f"{job.variant} on {data_set.name}, seed {job.seed}: {last}")
+        raise JobError(f"{name}: {last}")
 
 
 def train_variant(args: argparse.Namespace) -> None:

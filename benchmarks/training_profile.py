@@ -30,9 +30,7 @@ def main(args: argparse.Namespace) -> None:
 
     setup = set_up(args, MOSAIC)
     detector = setup.detector
-    batches = setup.batches()
-    batch = next(batches)[1:]
-    batches.close()
+    batch = setup.stream.batch(0, mosaic=True)
     train_step = setup.trainer.make_step()
 
     def step() -> None:

@@ -6,7 +6,6 @@ commas between them; each backbone is combined with each version.
 """
 
 import argparse
-import contextlib
 import itertools
 from collections.abc import Callable
 
@@ -64,8 +63,7 @@ def measure_speeds(args: argparse.Namespace, networks: list[Network]) -> dict[Ne
         chosen = argparse.Namespace(**vars(args) | {"backbone": backbone, "yolo": version})
         setup = set_up(chosen, MOSAIC)
         if batch is None:
-            with contextlib.closing(setup.batches()) as batches:
-                batch = next(batches)[1:]
+            batch = setup.stream.batch(0, mosaic=True)
         step = steps[backbone, version] = setup.trainer.make_step()
         step(*batch)["box"].numpy()
     speeds: dict[Network, list[float]] = {network: [] for network in steps}

@@ -35,7 +35,7 @@ def yolo_loss(
         truth: Ground truth of the batch.
         assignment: Which predictions are assigned to which ground truths, from `nets.assigner`.
         priors: Priors of the P predictions.
-        version: Loss weights and ignore threshold.
+        version: Loss weights, ignore threshold, and whether the objectness is an IoU.
         input_size: Height and width of the input in pixels.
 
     Returns:

@@ -63,9 +63,9 @@ class YoloVersion:
         ignore_iou: An unassigned prediction does not count as a negative if its IoU with any ground
             truth exceeds this value (`ignore_thresh` in Darknet).
         box_weight: Weight of the CIoU loss of one positive.
-        iou_objectness: Whether the objectness of an assigned prediction is the IoU of its box with
-            its ground truth, as in YOLO (Redmon et al. 2016, section 2) and YOLOv5, or 1, as in
-            YOLOv3 and v4.
+        iou_objectness: Whether the objectness target of an assigned prediction is the IoU of its
+            box with its ground truth, as in YOLO (Redmon et al. 2016, section 2) and YOLOv5. If
+            not, it is 1, as in YOLOv3 and v4.
         objectness_weight: Weight of the objectness loss of a 416x416 image; the loss grows with
             the area of the input.
         objectness_balance: Weight of each level in the objectness loss.

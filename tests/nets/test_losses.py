@@ -9,7 +9,7 @@ from keras.utils import bounding_boxes
 from nets.assigner import GroundTruth, assign
 from nets.decoder import decode_boxes, make_priors
 from nets.losses import complete_iou, overlaps_any, yolo_loss
-from nets.versions import VERSIONS, with_neighbours
+from nets.versions import VERSIONS, with_iou_objectness, with_neighbours
 
 SIZE, CLASSES = (64, 64), 3
 
@@ -144,7 +144,8 @@ def by_loops(logits, boxes, labels, version):
 
 
 DENSE = with_neighbours(VERSIONS["v4"])
-VARIANTS = [*VERSIONS.values(), DENSE, dataclasses.replace(DENSE, iou_objectness=True)]
+TRAINED = with_iou_objectness(DENSE)  # by the default recipe
+VARIANTS = [*VERSIONS.values(), DENSE, TRAINED]
 
 
 @pytest.mark.parametrize("version", VARIANTS)
@@ -179,6 +180,18 @@ def test_loss_and_gradient_do_not_depend_on_the_padding():
             np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-7)
 
 
+def test_the_objectness_loss_does_not_move_the_boxes_whose_iou_it_predicts():
+    rng = np.random.default_rng(4)
+    logits = tf.constant(rng.normal(0, 1, (2, 252, 5 + CLASSES)).astype(np.float32))
+    truth = random_boxes(rng, (2, 3)), np.array([[0, 2, 1], [1, 0, 2]], np.int32)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = compute_loss(logits, truth, TRAINED)
+    gradient = tape.gradient(loss["objectness"], logits).numpy()
+    moved = np.abs(gradient).max(axis=(0, 1)) > 0
+    assert moved.tolist() == [False] * 4 + [True] + [False] * CLASSES
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e3])
 def test_loss_and_gradient_are_finite_for_any_logits_and_no_objects(scale):
     rng = np.random.default_rng(3)
@@ -186,7 +199,7 @@ def test_loss_and_gradient_are_finite_for_any_logits_and_no_objects(scale):
     boxes = random_boxes(rng, (2, 3))
     for labels in (np.array([[0, 1, 2], [2, 2, -1]]), np.full((2, 3), -1)):
         with tf.GradientTape() as tape:
-            terms = compute_loss(logits, (boxes, labels.astype(np.int32)))
+            terms = compute_loss(logits, (boxes, labels.astype(np.int32)), TRAINED)
             loss = tf.add_n(list(terms.values()))
         assert math.isfinite(float(loss))
         assert np.isfinite(tape.gradient(loss, logits).numpy()).all()

@@ -48,7 +48,9 @@ class Placement:
             image: uint8 (h, w, 3); may be decoded at 1/2, 1/4 or 1/8 of its size.
             canvas: uint8 (H, W, 3), changed in place.
         """
-        factor = round(max(self.original) / max(image.shape[:2]))
+        # Sides are rounded up, so the ratio of the sides of a small image is not the factor.
+        decoded, side = max(image.shape[:2]), max(self.original)
+        factor = next(factor for factor in (1, 2, 4, 8) if -(-side // factor) == decoded)
         scale_x = self.width / self.original[1] * factor
         scale_y = self.height / self.original[0] * factor
         left, top, right, bottom = self.tile

@@ -4,8 +4,11 @@ import contextlib
 import math
 import multiprocessing
 import signal
+import traceback
 from collections.abc import Iterator
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from queue import SimpleQueue
 
 import numpy as np
@@ -15,6 +18,12 @@ from utils.errors import JobError
 
 # A new process starts without this one's TensorFlow, which does not survive a fork.
 CONTEXT = multiprocessing.get_context("spawn")
+
+# Requests to stop, which a terminal or the system sends to all processes. Only the one that trains
+# decides when to stop, after a step. Windows has no SIGHUP.
+STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class DrawingProcess:
@@ -33,17 +42,20 @@ class DrawingProcess:
         self._process = CONTEXT.Process(
             target=_draw_images, args=(other_end, memory), name="drawing", daemon=True
         )
-        self._process.start()
+        with _stop_signals_blocked():  # the process inherits that, until it ignores them
+            self._process.start()
+        # At exit, multiprocessing sends SIGTERM, which the process ignores, and then waits for it.
+        self._kill = util.Finalize(self, self._process.kill, exitpriority=0)
         other_end.close()  # so that the connection is closed when the process ends
 
-    def prepare(self, images: TrainingImages) -> None:
-        """Sends the images of the run; waits until the process has started.
+    def prepare(self, images: memoryview) -> None:
+        """Sends the images of the run, pickled; waits until the process has started.
 
         Raises:
             JobError: The process has ended.
         """
         with self._named_errors():
-            self._connection.send(images)
+            self._connection.send_bytes(images)
 
     def draw(self, k: int, mosaic: bool, canvas: np.ndarray) -> DrawnObjects:
         """Draws an image, see `TrainingImages.draw`.
@@ -61,7 +73,7 @@ class DrawingProcess:
 
     def stop(self) -> None:
         """Ends the process. A thread that waits for it gets an error."""
-        self._process.kill()
+        self._kill()
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -103,8 +115,9 @@ def drawing_processes(
     try:
         for _ in range(count):
             processes.append(DrawingProcess(math.prod(max_size)))
+        pickled = ForkingPickler.dumps(images)  # once: 100,000 samples take seconds
         for process in processes:  # all of them have begun to import by now
-            process.prepare(images)
+            process.prepare(pickled)
             idle.put(process)
         yield draw
     finally:
@@ -112,9 +125,23 @@ def drawing_processes(
             process.stop()
 
 
+@contextlib.contextmanager
+def _stop_signals_blocked() -> Iterator[None]:
+    """Delays signals to this thread, and to processes that it starts, inside a `with` block."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # when it starts, it unblocks signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _draw_images(connection: Connection, memory: object) -> None:
     """Receives the images of the run, and draws until the other process ends or stops this one."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the other process decides when to stop
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     pixels = np.frombuffer(memory, np.uint8)
     with contextlib.suppress(EOFError, OSError):  # the other process has ended
@@ -125,5 +152,6 @@ def _draw_images(connection: Connection, memory: object) -> None:
             try:
                 answer: DrawnObjects | Exception = images.draw(k, mosaic, canvas)
             except Exception as error:  # noqa: BLE001  raised by the process that asked
+                error.add_note(traceback.format_exc())  # pickling loses the traceback itself
                 answer = error
             connection.send(answer)

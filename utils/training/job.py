@@ -24,7 +24,7 @@ from utils.training.trainer import Trainer
 from utils.training.validation import Validation
 from utils.weights.loading import load_weights
 
-MAX_THREADS = 4  # with more cores, processes are faster than threads
+CORES_FOR_THREADS = 4  # on more cores, processes are faster than threads
 MAX_PROCESSES = 16  # they prepare 1,800 images of 416x416 per second, see docs/speed.md
 
 
@@ -122,7 +122,7 @@ def find_processes() -> int:
     than four, since each needs Python's lock for a part of the time.
     """
     cores = logical_cores()
-    return min(cores, MAX_PROCESSES) if has_gpu() and cores > MAX_THREADS else 0
+    return min(cores, MAX_PROCESSES) if has_gpu() and cores > CORES_FOR_THREADS else 0
 
 
 def _restore(session: Session, trainer: Trainer) -> None:

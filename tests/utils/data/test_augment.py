@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from utils.config import Augmentation
 from utils.data.augment import Placement, plan, shift_colours
+from utils.data.images import reduction
 from utils.data.letterbox import GREY
 
 PLAIN = Augmentation(hue=0, saturation=0, value=0)
@@ -112,6 +113,14 @@ def test_an_image_decoded_at_half_size_is_drawn_at_the_same_place():
     placement.draw(coarse.repeat(2, 0).repeat(2, 1), large)
     np.testing.assert_array_equal(small[5:25, 5:45], coarse[:, ::-1])
     np.testing.assert_array_equal(large[6:24, 6:44], small[6:24, 6:44])
+
+
+def test_a_small_image_decoded_at_an_eighth_of_its_size_fills_its_place():
+    assert reduction((66, 66), (8, 8)) == 8  # so it is decoded to 9x9, and 66 / 9 is nearer to 7
+    canvas = np.zeros((8, 8, 3), np.uint8)
+    placement = place(flip=False, original=(66, 66), tile=(0, 0, 8, 8), width=8, height=8)
+    placement.draw(np.full((9, 9, 3), 255, np.uint8), canvas)
+    assert (canvas == 255).all()
 
 
 def test_objects_that_are_barely_visible_are_dropped():

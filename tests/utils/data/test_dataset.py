@@ -215,11 +215,12 @@ def test_storage_that_does_not_respond_is_an_error(samples, monkeypatch):
 def test_closing_stops_the_threads(samples):
     batches = stream_of(samples).stream(0, lambda step: True)
     next(batches)
+    threads = [each for each in threading.enumerate() if each.name.startswith("look-ahead")]
+    assert threads
     batches.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("look-ahead"):
-            thread.join(timeout=20)
-            assert not thread.is_alive()
+    for thread in threads:
+        thread.join(timeout=20)
+        assert not thread.is_alive()
 
 
 def test_no_sample_is_an_error():
