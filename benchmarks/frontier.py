@@ -65,19 +65,19 @@ def main(args: argparse.Namespace) -> None:
     kept = {name: getattr(args, name) for name in ("data", "input_size", "minutes", "seed")}
     for job in jobs:
         settings = kept | {"weights": job.weights, "preset": preset_of("default")}
-        keep_settings(job.folder, settings | {"epochs": epochs[job.name]})
+        keep_settings(job.folder, settings | {"epochs": epochs[job]})
 
     def train_job(job: Job, core: int) -> Trained:
         flags = ["--backbone", job.backbone, "--yolo", job.yolo, "--weights", job.weights]
         flags += ["--input-size", args.input_size, "--seed", args.seed]
-        flags += ["--epochs", epochs[job.name]]
+        flags += ["--epochs", epochs[job]]
         return train(job.folder, args.data, flags, core)
 
     runs = run_on_cores(train_job, jobs, "training")
     trained = {job.name: run for job, run in zip(jobs, runs, strict=True)}
     measured = {
         job.name: measure(job.folder / "measured.json", trained[job.name], args.data)
-        | {"images_per_second": speeds[job.name]}
+        | {"images_per_second": speeds[job]}
         for job in tqdm(jobs, unit="export")
     }
     times = time_all(args.out / "times.json", trained, args.rounds)

@@ -3,7 +3,7 @@
 import argparse
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.one_core_runs import cost
@@ -64,7 +64,7 @@ def make_jobs(args: argparse.Namespace) -> list[Job]:
     return [Job(name, yolo, weights[name], args.out) for name in weights for yolo in args.yolo]
 
 
-def find_speeds(args: argparse.Namespace, jobs: list[Job]) -> dict[str, float]:
+def find_speeds(args: argparse.Namespace, jobs: list[Job]) -> dict[Job, float]:
     """Returns the training images per second of each job; each is measured once."""
     document = args.out / "speeds.json"
     speeds = json.loads(document.read_text(encoding="utf-8")) if document.is_file() else {}
@@ -79,17 +79,23 @@ def find_speeds(args: argparse.Namespace, jobs: list[Job]) -> dict[str, float]:
         speeds |= {name: speed * scale for name, speed in medians.items()}
         args.out.mkdir(parents=True, exist_ok=True)
         write_json(document, speeds)
-    return {job.name: speeds[job.name] for job in jobs}
+    return {job: speeds[job.name] for job in jobs}
 
 
-def find_epochs(args: argparse.Namespace, speeds: dict[str, float]) -> dict[str, int]:
+def find_epochs(args: argparse.Namespace, speeds: dict[Job, float]) -> dict[Job, int]:
     """Returns the epochs of each run, at least 1, from the images per second of its steps."""
     from utils.data.trainset import TrainSource, read_training_samples
 
     size = cli.parse_size(args.input_size)
     samples, _ = read_training_samples(TrainSource(args.data, size))
-    seconds = 60 * args.minutes / cost(RECIPES["default"].recipe, size)
-    return {name: max(1, round(speed * seconds / len(samples))) for name, speed in speeds.items()}
+
+    def epochs(job: Job, speed: float) -> int:
+        recipe = RECIPES["default"].recipe
+        if job.weights == NONE:
+            recipe = replace(recipe, freeze_share=0.0)  # as train.py does
+        return max(1, round(speed * 60 * args.minutes / cost(recipe, size) / len(samples)))
+
+    return {job: epochs(job, speed) for job, speed in speeds.items()}
 
 
 def speed_settings(args: argparse.Namespace) -> argparse.Namespace:
