@@ -68,6 +68,10 @@ def _run(words: list[str], folder: Path, out: Path, log: Path, kill: Kill | None
     sys.addaudithook(counter)
     if kill and not kill.change:
         _kill_after(kill.delay)
+    if words[0] in ("predict", "get_map"):
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)  # tracing takes longer than these few images
     script = import_module(words[0])
     cli.run(script.main, script.build_parser(), words[1:])
     os.write(2, f"\nchanges {counter.count}\n".encode())

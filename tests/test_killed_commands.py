@@ -138,15 +138,22 @@ def is_complete(command):
     return key.exists() and (key.name != JOB or json.loads(key.read_bytes())["complete"])
 
 
+def make_earlier(command):
+    """Makes an earlier result in the folder `earlier`, to be replaced, and empties the output."""
+    shutil.rmtree(OUT)
+    OUT.mkdir()
+    if command.before is not None:
+        finish(command, command.before)
+    elif command.key.endswith(".onnx"):
+        (OUT / "config.pbtxt").write_text("of another model")
+    OUT.rename("earlier")
+
+
 def prepare(command, rng):
-    """Makes an earlier result, or keeps what the kill before has left; returns the old files."""
-    if is_complete(command) or rng.random() < 0.5:
-        shutil.rmtree(OUT)
-        OUT.mkdir()
-        if command.before is not None:
-            finish(command, command.before)
-        elif command.key.endswith(".onnx"):
-            (OUT / "config.pbtxt").write_text("of another model")
+    """Takes the earlier result, or what the kill before has left; returns the old files."""
+    if not OUT.exists() or is_complete(command) or rng.random() < 0.5:
+        shutil.rmtree(OUT, ignore_errors=True)
+        shutil.copytree("earlier", OUT)
     for path in OUT.rglob("*"):
         changed = time.time() - AGE
         os.utime(path, (changed, changed))
@@ -194,6 +201,7 @@ def test_killed_command_leaves_whole_outputs_or_none(place, name):
     command, rng = COMMANDS[name], random.Random(name)
     seconds, changes = finish(command)
     whole, killed = contents(), 0
+    make_earlier(command)
     while killed < KILLS:
         old = prepare(command, rng)
         kill = random_kill(rng, seconds, changes)
