@@ -12,7 +12,10 @@ from pathlib import Path
 
 # Imported before the server of processes forks: TensorFlow takes five seconds to import, and has
 # no threads before its first operation.
+import utils.evaluation.results
+import utils.export.job
 import utils.export.web
+import utils.weights.convert
 from tests.web_folder import RED_FINDER
 from utils import cli
 

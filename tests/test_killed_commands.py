@@ -188,11 +188,11 @@ def check(command, whole, old):
             load_run(OUT / command.key)
 
 
-def random_kill(rng, seconds, changes):
-    """Kills at any time, or at one of the changes in the output folder or soon after it."""
-    if rng.random() < 0.5:
-        return Kill(0, rng.uniform(0, seconds))
-    return Kill(rng.randint(1, changes), rng.choice([0, rng.uniform(0, 0.05)]))
+def random_kill(rng, is_writing, seconds, changes):
+    """Kills at one of the changes in the output folder or soon after it, or else at any time."""
+    if is_writing:
+        return Kill(rng.randint(1, changes), rng.choice([0, rng.uniform(0, 0.05)]))
+    return Kill(0, rng.uniform(0, seconds))
 
 
 @pytest.mark.slow
@@ -204,7 +204,7 @@ def test_killed_command_leaves_whole_outputs_or_none(place, name):
     make_earlier(command)
     while killed < KILLS:
         old = prepare(command, rng)
-        kill = random_kill(rng, seconds, changes)
+        kill = random_kill(rng, killed % 2 == 0, seconds, changes)
         code = run_command(command.words.split(), OUT, Path("log"), kill)
         assert code in (0, -signal.SIGKILL), Path("log").read_text()
         killed += code != 0
