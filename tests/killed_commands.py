@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -29,12 +30,14 @@ class Kill:
     """When a process kills itself.
 
     Attributes:
-        change: Before the how many-th change in its output folder; 0 for the beginning.
+        change: Before the how many-th change in its output folder; 0 for no change, but `used`.
         delay: Seconds later.
+        used: Seconds of processor time that the process has used, which vary less than the time.
     """
 
-    change: int
-    delay: float
+    change: int = 0
+    delay: float = 0.0
+    used: float = 0.0
 
 
 def run_command(words: list[str], out: Path, log: Path, kill: Kill | None = None) -> int:
@@ -43,7 +46,7 @@ def run_command(words: list[str], out: Path, log: Path, kill: Kill | None = None
     Args:
         words: Name of the script, and its flags.
         out: Its output folder.
-        log: Receives its output, and a line `changes N` at the end.
+        log: Receives its output, and at the end a line `used SECONDS, changes N`.
         kill: When the process kills itself; None for never.
 
     Returns:
@@ -70,14 +73,14 @@ def _run(words: list[str], folder: Path, out: Path, log: Path, kill: Kill | None
     counter = _ChangeCounter(out.resolve(), kill)
     sys.addaudithook(counter)
     if kill and not kill.change:
-        _kill_after(kill.delay)
+        threading.Thread(target=_kill_when_used, args=(kill.used,), daemon=True).start()
     if words[0] in ("predict", "get_map"):
         import tensorflow as tf
 
         tf.config.run_functions_eagerly(True)  # tracing takes longer than these few images
     script = import_module(words[0])
     cli.run(script.main, script.build_parser(), words[1:])
-    os.write(2, f"\nchanges {counter.count}\n".encode())
+    os.write(2, f"\nused {time.process_time()}, changes {counter.count}\n".encode())
 
 
 class _ChangeCounter:
@@ -99,6 +102,12 @@ class _ChangeCounter:
         self.count += 1
         if self._kill and self.count == self._kill.change:
             _kill_after(self._kill.delay)
+
+
+def _kill_when_used(seconds: float) -> None:
+    while time.process_time() < seconds:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _kill_after(seconds: float) -> None:

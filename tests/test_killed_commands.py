@@ -115,12 +115,12 @@ def place(inputs, tmp_path, monkeypatch):
 
 
 def finish(command, flags=""):
-    """Runs a command to its end; returns its seconds and the number of its changes."""
-    start = time.monotonic()
+    """Runs a command to its end; returns the processor time and the number of changes."""
     code = run_command(f"{command.words} {flags}".split(), OUT, Path("log"))
     log = Path("log").read_text()
     assert code == 0, log
-    return time.monotonic() - start, int(re.findall(r"^changes (\d+)", log, re.MULTILINE)[-1])
+    used, changes = re.findall(r"^used (\S+), changes (\d+)$", log, re.MULTILINE)[-1]
+    return float(used), int(changes)
 
 
 def contents():
@@ -192,7 +192,7 @@ def random_kill(rng, is_writing, seconds, changes):
     """Kills at one of the changes in the output folder or soon after it, or else at any time."""
     if is_writing:
         return Kill(rng.randint(1, changes), rng.choice([0, rng.uniform(0, 0.05)]))
-    return Kill(0, rng.uniform(0, seconds))
+    return Kill(used=rng.uniform(0, seconds))
 
 
 @pytest.mark.slow
