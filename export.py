@@ -129,24 +129,24 @@ def _exporter(args: argparse.Namespace) -> Callable[["Run"], Path]:
         path = args.out or run.path / "export" / settings.file_name
         metadata = describe(run, settings, Thresholds(args.conf, args.iou, args.max_boxes))
 
-        def write_model(settings: ExportSettings, path: Path) -> None:
+        def write_model(settings: ExportSettings, path: Path, triton: str | None = None) -> None:
             if quantization:
                 from utils.export.quantize import export_quantized
 
-                export_quantized(run, settings, quantization, metadata, path)
+                export_quantized(run, settings, quantization, metadata, path, triton)
             else:
-                export_float(run, settings, metadata, path)
+                export_float(run, settings, metadata, path, triton)
 
         if args.format == "web":
             from utils.export.web import export_web
 
             export_web(settings, metadata, path, write_model)
+        elif args.format == "onnx":
+            from utils.export.triton import config_text
+
+            write_model(settings, path, config_text(metadata, path.name))
         else:
             write_model(settings, path)
-        if args.format == "onnx":
-            from utils.export.triton import write_config
-
-            write_config(path, metadata)
         return path
 
     return export

@@ -15,7 +15,7 @@ from utils.data.annotation import Sample, read_samples
 from utils.data.classes import find_classes, read_classes
 from utils.data.datacheck import decode_all
 from utils.data.faults import check_faults_file, fault_lines, write_faults
-from utils.data.imagesets import set_lists, write_set_list
+from utils.data.imagesets import ImageRef, read_set, set_lists, write_set_list
 from utils.data.splits import Split, resolve_splits
 from utils.data.vocfolder import VocFolders
 from utils.files import written_whole
@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
     if args.faults:
         write_faults(args.faults, faults)
     args.out.mkdir(parents=True, exist_ok=True)
-    with written_whole(*lists) as parts:
+    with written_whole(*lists, together=True) as parts:
         for part, samples in zip(parts, lists.values(), strict=True):
             part.write_text("".join(map(format_line, samples)), encoding="utf-8")
     for path, samples in lists.items():
@@ -72,9 +72,11 @@ def write_splits(split: Split) -> None:
     """Writes the lists of ImageSets/Main that are missing; existing ones are never changed.
 
     `train` and `val` are only written together. If one of them exists, a new list for the other
-    could contain some of its images.
+    could contain some of its images, unless it has the images of this split: after a kill, the
+    same command writes the others. `trainval` comes first, because as long as one of the two is
+    missing, they are chosen from it.
     """
-    refs_of = {"train": split.train, "val": split.val, "trainval": split.train + split.val}
+    refs_of = {"trainval": split.train + split.val, "val": split.val, "train": split.train}
     for folder in sorted({ref.voc_dir for ref in refs_of["trainval"]}):
         existing = set_lists(folder)
         for name, refs in refs_of.items():
@@ -82,12 +84,20 @@ def write_splits(split: Split) -> None:
             if name in existing:
                 print(f"{path}: exists, not changed")
                 continue
-            if name != "trainval" and existing.keys() & {"train", "val"}:
+            others = existing.keys() & {"train", "val"} if name != "trainval" else ()
+            if any(
+                {*read_set(folder, existing[other])} != {*_of_folder(refs_of[other], folder)}
+                for other in others
+            ):
                 print(f"{path}: not written, an existing list may contain the same images")
                 continue
-            ids = sorted(ref.image_id for ref in refs if ref.voc_dir == folder)
+            ids = sorted(ref.image_id for ref in _of_folder(refs, folder))
             write_set_list(path, ids)
             print(f"{path}: {len(ids)} images")
+
+
+def _of_folder(refs: list[ImageRef], folder: Path) -> list[ImageRef]:
+    return [ref for ref in refs if ref.voc_dir == folder]
 
 
 def build_parser() -> Parser:

@@ -82,6 +82,17 @@ def test_write_splits_writes_no_val_if_train_exists(devkit, capsys):
     ]
 
 
+@pytest.mark.parametrize("missing", [("train",), ("val", "train"), ("trainval", "val", "train")])
+def test_lists_that_a_kill_left_out_are_written_by_the_same_command(devkit, missing):
+    folder = devkit / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main"
+    run(voc_annotation, "--write-splits", "--seed", 3)
+    whole = {path.name: path.read_text() for path in folder.iterdir()}
+    for name in missing:  # in the order in which they are written, train is the last one
+        (folder / f"{name}.txt").unlink()
+    run(voc_annotation, "--write-splits", "--seed", 3)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == whole
+
+
 def test_kmeans_writes_anchors_that_fit_better_than_the_defaults(devkit, capsys):
     run(kmeans_for_anchors, "--out", "a.txt", "--input-size", "96x128")
     anchors = load_anchors(devkit / "a.txt")

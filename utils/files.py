@@ -2,22 +2,17 @@
 
 import contextlib
 import os
-import platform
-import shutil
 import stat
-import tempfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from utils.errors import JobError, UserError, disk_failure
+from utils.parts import MAX_NAME_BYTES, PART, part_of, remove, remove_dead, scratch_folder
 from utils.text import cut_to_bytes
 
-MAX_NAME_BYTES = 255  # of a file name, on most file systems
 BYTES_FOR_PREFIX = 25  # of a temporary file, and for the number of a name that is taken
 
 LOCK = ".lock"  # the lock of a run directory, see `utils.training.run_lock`
-PART = ".part"  # prefix of files that are being written
 
 SPECIAL_FILES = {
     stat.S_ISDIR: "folder",
@@ -99,13 +94,13 @@ def is_in_use(folder: Path) -> bool:
 def remove_leftovers(folder: Path) -> None:
     """Removes the lock and the unfinished files that a killed process left in a folder."""
     for path in _leftovers(folder):
-        _remove(path)
+        remove(path)
 
 
 def remove_parts(folder: Path) -> None:
     """Removes the unfinished files that a killed process left in a folder."""
     for path in folder.glob(f"{PART}*"):
-        _remove(path)
+        remove(path)
 
 
 def _leftovers(folder: Path) -> set[Path]:
@@ -114,40 +109,51 @@ def _leftovers(folder: Path) -> set[Path]:
 
 @contextlib.contextmanager
 def written_whole(
-    *paths: Path, durable: bool = False, shared: bool = False
+    *paths: Path,
+    durable: bool = False,
+    shared: bool = False,
+    together: bool = False,
+    keep_dead: bool = False,
 ) -> Iterator[list[Path]]:
     """Yields temporary paths to write to. They replace `paths` if the block ends without an error.
 
-    After an error, the temporary paths are removed. A path can be a file or a folder; a folder
-    replaces only an empty one. Devices and pipes cannot be replaced and are written directly.
+    After an error, the temporary paths are removed; after a kill, the next call for the same paths
+    removes them. A path can be a file or a folder; a folder replaces only an empty one. Devices and
+    pipes cannot be replaced and are written directly.
 
     Each path is replaced atomically, but several are replaced one after the other, in their order.
     If the process is killed in between, or one cannot be replaced, those before it are new and
-    those after it are old. Where files are only valid together, put the one that readers look for
-    first at the end.
+    those after it are old, or absent with `together`. Where files are only valid together, put the
+    one that readers look for first at the end.
 
     Args:
         *paths: The final paths, in existing folders.
         durable: Whether to flush the files to disk, so that they survive a power failure.
         shared: Whether other processes, also on other machines, may write the same paths at the
-            same time.
+            same time. Temporary paths of killed processes are removed as in `remove_dead`.
+        together: Whether old files are removed before the first new one appears, so that a kill
+            never leaves old and new ones together.
+        keep_dead: Whether temporary paths of killed processes are kept, for callers that count
+            them.
 
     Raises:
         OSError: A path cannot be written. The error names the final path instead of the temporary
             one. If a disk is full or fails, errors that libraries raise in other forms become one.
     """
-    # The suffix stays the same, since many writers choose the format by it.
-    prefix = f"{PART}.{platform.node()}.{os.getpid()}" if shared else PART
-    parts = [path if _is_stream(path) else _beside(path, prefix) for path in paths]
+    parts = [path if _is_stream(path) else part_of(path, shared) for path in paths]
     temporary = {part: path for part, path in zip(parts, paths, strict=True) if part != path}
     try:
         with _final_names(dict(zip(parts, paths, strict=True))):
-            for part in temporary:
-                _remove(part)  # left behind by a process that was killed
+            for part, path in temporary.items():
+                remove(part)  # left behind by a process that was killed
+                if shared and not keep_dead:
+                    remove_dead(path)
             yield parts
             if durable:
                 for part in temporary:
                     flush(part)
+            for path in reversed([*temporary.values()][1:] if together else ()):
+                path.unlink(missing_ok=True)
             for part, path in temporary.items():
                 if part.is_dir() and path.is_dir():
                     remove_leftovers(path)
@@ -157,7 +163,7 @@ def written_whole(
                     flush(path.parent)
     finally:
         for part in temporary:
-            _remove(part)
+            remove(part)
 
 
 @contextlib.contextmanager
@@ -167,6 +173,10 @@ def merged_whole(out: Path, owned: Mapping[str, str]) -> Iterator[Path]:
     Until then, and after an error, an earlier result in `out` stays complete. In the folders
     `owned`, files that were not written again are removed. Nothing else in `out` changes.
 
+    Old files leave before the first new one arrives, so that a kill never leaves old and new ones
+    together. Files at the top leave first and arrive last: if all are there, the result is
+    complete. A folder of `owned` without other files moves at once.
+
     Args:
         out: The folder; created if it does not exist.
         owned: Suffixes of the files to remove, by folder within `out`.
@@ -175,24 +185,49 @@ def merged_whole(out: Path, owned: Mapping[str, str]) -> Iterator[Path]:
         OSError: A file cannot be written, as in `written_whole`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with _final_names({out: out}):
-        new = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
+    final = {part_of(out / name, shared=True): out for name in ("new", "old")}
+    with _final_names(final), scratch_folder(out / "new") as new:
+        yield new
+        with scratch_folder(out / "old") as old:
+            _exchange(out, new, old, owned)
+
+
+def _exchange(out: Path, new: Path, old: Path, owned: Mapping[str, str]) -> None:
+    """Moves the result in `out` to the folder `old`, and that in `new` to `out`.
+
+    After an error, everything is moved back.
+    """
+    owned = {folder: suffix for folder, suffix in owned.items() if (new / folder).is_dir()}
+    folders = {Path(folder) for folder in owned if _has_only(out / folder, owned[folder])}
+    outdated = (path for folder in owned for path in (out / folder).glob(f"*{owned[folder]}"))
+    files = {path.relative_to(new) for path in new.rglob("*") if not path.is_dir()}
+    files |= {path.relative_to(out) for path in outdated}
+    files = {file for file in files if folders.isdisjoint(file.parents)}
+    units = [*folders, *sorted(files, key=lambda file: (-len(file.parts), file))]
+    moves = [
+        (out / unit, old / unit)
+        for unit in reversed(units)
+        if (out / unit).exists() and (out / unit).is_dir() == (unit in folders)
+    ]
+    moves += [(new / unit, out / unit) for unit in units if (new / unit).exists()]
+    done = []
     try:
-        with _final_names({new: out}):
-            yield new
-            for folder, suffix in owned.items():
-                renewed = {path.name for path in (new / folder).glob("*")}
-                for old in (out / folder).glob(f"*{suffix}") if renewed else ():
-                    if old.name not in renewed:
-                        old.unlink()
-            for path in sorted(new.rglob("*")):
-                target = out / path.relative_to(new)
-                if path.is_dir():
-                    target.mkdir(exist_ok=True)
-                else:
-                    path.replace(target)
-    finally:
-        shutil.rmtree(new)
+        for source, target in moves:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+            done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            target.replace(source)
+        raise
+
+
+def _has_only(folder: Path, suffix: str) -> bool:
+    """Whether a folder has only files with a suffix, so that it can be moved at once."""
+    return not folder.is_symlink() and (
+        not folder.exists()
+        or all(path.suffix == suffix and not path.is_dir() for path in folder.iterdir())
+    )
 
 
 @contextlib.contextmanager
@@ -235,15 +270,6 @@ def _final_name(name: object, final: Mapping[Path, Path]) -> str:
     return str(name)
 
 
-def _beside(path: Path, prefix: str) -> Path:
-    """Returns a hidden path in the same folder, with the end of the same name."""
-    name = f"{prefix}.{path.name}"
-    if len(os.fsencode(name)) > MAX_NAME_BYTES:
-        digest = zlib.crc32(os.fsencode(path.name))
-        name = f"{prefix}.{digest:08x}.{path.name[-MAX_NAME_BYTES // 8 :]}"
-    return path.with_name(name)
-
-
 def _is_stream(path: Path) -> bool:
     """Returns whether a path is a device or a pipe, such as /dev/stdout, even if redirected."""
     in_dev = path.absolute().parent == Path("/dev")
@@ -260,12 +286,3 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-        return
-    # If there is no such folder, writing the path reports it.
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        path.unlink()

@@ -18,6 +18,7 @@ from utils.data.borders import MAX_CORNER
 from utils.data.imagesets import read_text
 from utils.errors import UserError
 from utils.inference.detections import Detections
+from utils.parts import is_part
 from utils.text import first_few, one_line, unique_file_names
 
 GROUND_TRUTH_FOLDER, DETECTION_FOLDER = "ground-truth", "detection-results"
@@ -140,7 +141,7 @@ def _detections(rows: Sequence[Row], labels: dict[str, int]) -> Detections:
 def _text_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"no folder {folder}, specify one with a text file per image")
-    files = {path.stem: path for path in sorted(folder.glob("*.txt"))}
+    files = {path.stem: path for path in sorted(folder.glob("*.txt")) if not is_part(path)}
     if not files:
         raise UserError(f"no .txt file in {folder}, specify a folder with one per image")
     return files

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -21,15 +20,17 @@ from utils.export.formats import (
     ExportSettings,
     QuantizationSettings,
 )
+from utils.export.job import written_model
 from utils.export.latency import median_ms
 from utils.export.run_images import find_run_images, validation_samples
 from utils.export.search import Goal, Trial, Trials, search
 from utils.export.sensitivity import rank_convolutions
-from utils.files import PART, megabytes_of, refuse_existing, written_whole
+from utils.files import megabytes_of, refuse_existing
 from utils.inference.engines.session import RuntimeSettings
 from utils.inference.metadata import Metadata, Quantization
 from utils.inference.model import load_model
 from utils.inference.predictor import Predictor
+from utils.parts import scratch_folder
 from utils.run import Run
 from utils.text import counted
 
@@ -42,6 +43,7 @@ def export_quantized(
     quantization: QuantizationSettings,
     metadata: Metadata,
     path: Path,
+    triton: str | None = None,
 ) -> None:
     """Exports a run with quantized convolutions; reports on standard error.
 
@@ -51,6 +53,7 @@ def export_quantized(
         quantization: How it is quantized.
         metadata: The metadata to write, without quantization.
         path: File or folder to write; must not exist.
+        triton: Text of the `config.pbtxt` to write beside it; None for none.
 
     Raises:
         UserError: The path exists, a package that is needed is not installed, or there are no
@@ -67,11 +70,10 @@ def export_quantized(
     network = inference_network(run.detector)
     # The boxes that a model with non-maximum suppression drops would be missing in the mAP.
     measured = replace(metadata, nms=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Both at once, so that a path that cannot be written is reported before the long part.
     with (
-        written_whole(path, shared=True) as (part,),
-        TemporaryDirectory(prefix=f"{PART}.", dir=path.parent) as folder,
+        written_model(path, triton) as part,
+        scratch_folder(path.with_name(f"trials.{path.name}")) as folder,
     ):
         print(f"calibrating on {counted(len(canvases.canvases), 'image')}", file=sys.stderr)
         module = import_module(f"utils.export.{settings.format}_int8")
@@ -90,7 +92,7 @@ def export_quantized(
 
         goal = Goal(_reference(run, samples), quantization.max_loss)
         name = settings.file_name
-        found = search(Trials(quantizer, measured, Path(folder), name, measure, goal), rank)
+        found = search(Trials(quantizer, measured, folder, name, measure, goal), rank)
         chosen = found[-1]
         price = _price(found, canvases.canvases[0]) if len(found) > 1 else ""
         if metadata.nms:

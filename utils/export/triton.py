@@ -4,9 +4,7 @@ Format: `model_config.proto` of github.com/triton-inference-server/common.
 """
 
 import json
-from pathlib import Path
 
-from utils.files import written_whole
 from utils.inference.engines.session import expected_dtype, expected_shapes
 from utils.inference.metadata import Metadata
 
@@ -48,19 +46,3 @@ def config_text(metadata: Metadata, file_name: str) -> str:
     if is_free:
         lines.append("dynamic_batching { }")
     return "\n".join(lines) + "\n"
-
-
-def write_config(model: Path, metadata: Metadata) -> Path:
-    """Writes the configuration beside an ONNX file, in place of that of an earlier export.
-
-    Args:
-        model: The ONNX file.
-        metadata: Its metadata.
-
-    Returns:
-        The file that was written.
-    """
-    path = model.with_name(FILE)
-    with written_whole(path) as (part,):
-        part.write_text(config_text(metadata, model.name), encoding="utf-8")
-    return path

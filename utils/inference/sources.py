@@ -16,6 +16,7 @@ from utils.errors import UserError
 from utils.files import check_regular
 from utils.inference.animation import ANIMATION_SUFFIXES, is_animation
 from utils.lookahead import read_one
+from utils.parts import is_part
 from utils.text import MAX_FILE_NAME, counted, first_few
 
 VIDEO_SUFFIXES = (
@@ -162,6 +163,8 @@ def _media(entries: Iterable[Path | os.DirEntry[str]], word: str) -> list[str]:
     media, skipped = [], []
     for entry in entries:
         path = Path(entry)
+        if is_part(path):  # of an output folder
+            continue
         suffix = path.suffix.lower()
         is_known = suffix in KNOWN_SUFFIXES
         if is_known and entry.is_file():

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import PART, remove_parts
+from utils.files import remove_parts
 from utils.inference.job import JobFile, JobSettings, note_unfinished
 from utils.inference.sources import SourceList
+from utils.parts import PART
 from utils.ray_jobs.manifest import Manifest
 from utils.ray_jobs.parts import PartList
 from utils.text import counted

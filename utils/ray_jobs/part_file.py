@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import JobError
-from utils.files import PART, written_whole
+from utils.files import written_whole
 from utils.inference.job import digest_files
 from utils.inference.record_file import Progress
+from utils.parts import PART
 from utils.ray_jobs.parts import Part, PartRecord
 
 PARQUET = ".parquet"
@@ -80,7 +81,7 @@ def open_part(path: Path) -> Iterator[PartFile]:
             "positions alone, one of them may end the process or need too much memory"
         )
     with (
-        written_whole(path, durable=True, shared=True) as (unfinished,),
+        written_whole(path, durable=True, shared=True, keep_dead=True) as (unfinished,),
         _writer(unfinished) as write,
     ):
         yield PartFile(path, write)

@@ -20,6 +20,7 @@ def test_boxes_are_read_back_exactly(tmp_path):
         scores = np.float32(10.0) ** rng.uniform(-6, 0, 20).astype(np.float32)
         detections.append(Detections(boxes[::-1], scores, labels[::-1]))
     write_box_files(tmp_path, samples, detections, classes)
+    (tmp_path / "detection-results" / ".part.a.txt").write_text("a cat 0.")  # left by a kill
     read_samples, read_detections, read_classes, notes = read_box_files(
         tmp_path / "ground-truth", tmp_path / "detection-results"
     )

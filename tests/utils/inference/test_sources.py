@@ -12,7 +12,7 @@ from utils.inference.sources import SourceList, find_sources
 @pytest.fixture
 def folder(tmp_path):
     names = ("img10.jpg", "img2.JPG", "img1.png", "clip.mp4", "notes.txt", "红.webp", ".a.jpg.xmp")
-    for name in names:
+    for name in (*names, ".part.img3.png"):  # the last one was left by a kill
         (tmp_path / name).touch()
     (tmp_path / "inner.jpg").mkdir()
     return tmp_path

@@ -134,6 +134,11 @@ def test_written_files_are_read_back(tmp_path, classes_file, resize):
     assert names.read_text() == classes_file.read_text()
     with pytest.raises(UserError, match=r"ours\.weights already exists"):
         writer.write_detector(detector, resize, CLASSES, tmp_path / "ours.weights")
+    (tmp_path / "ours.weights").unlink()
+    with pytest.raises(UserError, match=r"ours\.names already exists"):
+        writer.write_detector(detector, resize, CLASSES[::-1], tmp_path / "ours.weights")
+    # As after a kill before the weights, which come last.
+    writer.write_detector(detector, resize, CLASSES, tmp_path / "ours.weights")
     convert_detector(tmp_path / "ours.weights", "darknet", classes_file, tmp_path / "run", cfg)
     run = load_run(tmp_path / "run")
     assert run.config.resize == resize

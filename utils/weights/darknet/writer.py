@@ -37,7 +37,7 @@ def write_detector(
             written.
     """
     cfg, names = weights.with_suffix(".cfg"), weights.with_suffix(".names")
-    refuse_existing(weights, cfg, names)
+    refuse_existing(weights)
     convention = detector.convention
     if (convention.mean, convention.std) != (DARKNET.mean, DARKNET.std):
         raise UserError(
@@ -47,17 +47,24 @@ def write_detector(
     writer = _CfgWriter(detector, resize)
     for level, output in reversed(list(enumerate(graph_of_detector(detector)))):
         writer.write_level(level, output.node)
+    texts = {cfg: format_cfg(writer.sections), names: "\n".join(classes) + "\n"}
+    # Those with the same text were left by a kill before the weights, which come last.
+    refuse_existing(*(path for path, text in texts.items() if not _has_text(path, text)))
     values = {key: weight.numpy() for key, weight in weights_by_key(detector).items()}
     # Darknet's epsilon is fixed: the difference to ours is added to the variances.
     more = convention.bn_epsilon - DARKNET.bn_epsilon
 
     weights.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(weights, cfg, names) as (weights_part, cfg_part, names_part):
+    with written_whole(*texts, weights) as (*text_parts, weights_part):
         tensors = (_tensors_of(node, values, more) for node in writer.convolutions)
         write_weights(weights_part, tensors)
-        cfg_part.write_text(format_cfg(writer.sections), encoding="utf-8")
-        names_part.write_text("\n".join(classes) + "\n", encoding="utf-8")
+        for part, text in zip(text_parts, texts.values(), strict=True):
+            part.write_text(text, encoding="utf-8")
     return cfg, names
+
+
+def _has_text(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text
 
 
 class _CfgWriter:
