@@ -48,8 +48,8 @@ VOC := $(DEMO_DATA)/VOC2007
 
 demo: $(RUNTIME)  ## Draw a dataset, train on it, evaluate and predict in 6 minutes
 	$(PYTHON) make_demo_data.py --data $(DEMO_DATA)
-	$(PYTHON) train.py --data $(DEMO_DATA) --backbone ghostnet --width 0.5 --weights none \
-	  --input-size 160 --batch-size 16 --lr 0.004 --max-minutes 4.5 --run $(DEMO)
+	$(PYTHON) train.py --data $(DEMO_DATA) --backbone mobilenetv1 --width 0.5 --yolo v4-lite \
+	  --weights none --input-size 160 --batch-size 16 --max-minutes 4.5 --run $(DEMO)
 	$(PYTHON) get_map.py --run $(DEMO) --data $(DEMO_DATA) --set test --out $(DEMO)/map_out
 	$(PYTHON) predict.py --run $(DEMO) --out $(DEMO)/img_out \
 	  $$(sed -n '1,8s|.*|$(VOC)/JPEGImages/&.jpg|p' $(VOC)/ImageSets/Main/test.txt)
