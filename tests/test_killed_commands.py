@@ -76,7 +76,10 @@ COMMANDS = {
         "kmeans_for_anchors --train-set test --out out/a.txt", "a.txt", before="--input-size 64"
     ),
     "predict": Command(
-        f"{PREDICT} --out out --save voc,txt,csv", "detections.csv", before="", separate=True
+        f"{PREDICT} --out out --save voc --save txt --save csv",
+        "detections.csv",
+        before="",
+        separate=True,
     ),
     "jsonl": Command(f"{PREDICT} --jsonl out/{RECORDS} --resume", JOB, separate=True),
 }
