@@ -87,7 +87,6 @@ def export_float(
     Raises:
         UserError: The path exists, or a package that is needed is not installed.
     """
-    refuse_existing(path)
     module = import_module(f"utils.export.{settings.format}")
     with written_model(path, triton) as part:
         module.write(inference_network(run.detector), metadata, part)

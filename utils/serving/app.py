@@ -79,6 +79,7 @@ def create_app(service: Service) -> ASGIApp:
     )
     _add_error_handlers(app)
 
+    # Before the others: FastAPI tries the routes of each request in this order.
     @app.post("/predict", summary="Detects objects", openapi_extra=PREDICT_BODY, responses=ERRORS)
     async def predict(
         request: Request, conf: Fraction = None, iou: Fraction = None, max_boxes: Boxes = None
