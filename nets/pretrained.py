@@ -47,6 +47,8 @@ class LayerNames:
         expand: First pointwise convolution of a block, which adds channels.
         squeeze: The two convolutions of squeeze and excitation.
         top: Layers of the classifier, in order.
+        repeats: Number of blocks of each stage, for files that do not name stages; empty if there
+            are no such files.
     """
 
     stem: tuple[str, str]
@@ -57,3 +59,4 @@ class LayerNames:
     expand: tuple[str, str] = ("", "")
     squeeze: tuple[str, str] = ("", "")
     top: tuple[str, ...] = ()
+    repeats: tuple[int, ...] = ()

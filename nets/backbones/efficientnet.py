@@ -17,7 +17,17 @@ from nets.pretrained import HUGGING_FACE, KerasApplication, LayerNames, TorchFil
 # layer has the standard deviation in place of the variance, and another Rescaling by 1/sqrt(std)
 # compensates for it (github.com/tensorflow/tensorflow/issues/49930). Together they compute
 # (rgb - mean) / std.
-CONVENTIONS = {"keras": replace(KERAS, **IMAGENET), "timm": TORCH, "torchvision": TORCH}
+CONVENTIONS = {
+    "keras": replace(KERAS, **IMAGENET),
+    "timm": TORCH,
+    "torchvision": TORCH,
+    # github.com/lukemelas/EfficientNet-PyTorch has the weights of TensorFlow's reference code.
+    "efficientnet_pytorch": replace(KERAS, **IMAGENET),
+}
+# MEAN_RGB and STDDEV_RGB in github.com/tensorflow/tpu, efficientnet_lite_builder.py.
+LITE_CONVENTIONS = CONVENTIONS | {
+    "efficientnet_pytorch": replace(KERAS, mean=(127.0,) * 3, std=(128.0,) * 3)
+}
 # torchvision/models/efficientnet.py normalizes B5 to B7 with this epsilon.
 TORCHVISION_LARGE = {"torchvision": replace(TORCH, bn_epsilon=1e-3)}
 
@@ -70,6 +80,15 @@ class Variant:
     activation: str = "swish"
     excited: bool = True
 
+    def repeats(self, stage: Stage) -> int:
+        """Returns the number of blocks of a stage."""
+        return math.ceil(stage.repeats * self.deepening)
+
+    @property
+    def layer_names(self) -> LayerNames:
+        """Names of the layers."""
+        return replace(LAYER_NAMES, repeats=tuple(map(self.repeats, STAGES)))
+
 
 # Compound scaling, from the reference code: github.com/tensorflow/tpu, efficientnet_builder.py.
 VARIANTS = {
@@ -100,7 +119,7 @@ def efficientnet(x: KerasTensor, *, width: float, layers: Layers, variant: Varia
     ends = []
     for number, stage in enumerate(STAGES, start=1):
         filters = make_divisible(stage.channels * widening)
-        for block in range(math.ceil(stage.repeats * variant.deepening)):
+        for block in range(variant.repeats(stage)):
             shape = stage._replace(channels=filters, strides=stage.strides if block == 0 else 1)
             if shape.strides == 2:
                 ends.append(x)
@@ -142,17 +161,17 @@ for _number, (_name, _variant) in enumerate(VARIANTS.items()):
         conventions=CONVENTIONS | (TORCHVISION_LARGE if _number >= 5 else {}),
         top=partial(_top, variant=_variant),
         pretrained=KerasApplication(f"EfficientNetB{_number}"),
-        layer_names=LAYER_NAMES,
+        layer_names=_variant.layer_names,
         aliases=("efficientnet",) if _number == 0 else (),
     )(partial(efficientnet, variant=_variant))
 
 register(
     "efficientnet_lite0",
-    conventions=CONVENTIONS,
+    conventions=LITE_CONVENTIONS,
     top=partial(_top, variant=LITE0),
     pretrained=TorchFiles(
         "timm",
         {1.0: f"{HUGGING_FACE}/timm/efficientnet_lite0.ra_in1k/resolve/main/model.safetensors"},
     ),
-    layer_names=LAYER_NAMES,
+    layer_names=LITE0.layer_names,
 )(partial(efficientnet, variant=LITE0))

@@ -35,10 +35,10 @@ def run_convention(header: DetectorHeader | None, spec: BackboneSpec, path: Path
 
 
 def published_convention(library: str, spec: BackboneSpec, path: Path) -> Convention:
-    """Returns the convention of a file of timm, torchvision or `keras.applications`.
+    """Returns the convention of a file of another library.
 
     Args:
-        library: Library that published the file, `keras` for `keras.applications`.
+        library: Library that published the file, a key into the conventions of the backbone.
         spec: Its backbone.
         path: The file. A config.json from the Hugging Face hub beside a file of timm determines
             the pixel scaling.

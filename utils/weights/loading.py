@@ -17,7 +17,7 @@ from utils.weights.conventions import published_convention, require_backbone, ru
 from utils.weights.imagenet import check_published, read_imagenet
 from utils.weights.sources import AUTO, IMAGENET, NONE, TORCH_SUFFIXES, check_file
 from utils.weights.tensorfiles import has_layer_names, read_h5, read_torch
-from utils.weights.torch_names import is_timm, modules_of, translate
+from utils.weights.torch_names import library_of, modules_of, translate
 from utils.weights_file import read_detector
 
 
@@ -143,10 +143,10 @@ def open_file(path: Path, backbone: str) -> Weights:
     """Opens a file of weights.
 
     Args:
-        path: `.h5` as Keras writes it, or `.safetensors`, `.pth` or `.pt` of this project, timm or
-            torchvision. Files of this project say what their weights assume; for a `.h5` of
-            earlier versions, the config.json beside it does. A file of timm beside its config.json
-            from the Hugging Face hub scales pixels as that file says.
+        path: `.h5` as Keras writes it, or `.safetensors`, `.pth` or `.pt` of this project, timm,
+            torchvision or EfficientNet-PyTorch. Files of this project say what their weights
+            assume; for a `.h5` of earlier versions, the config.json beside it does. A file of timm
+            beside its config.json from the Hugging Face hub scales pixels as that file says.
         backbone: Name of the backbone.
 
     Raises:
@@ -162,7 +162,7 @@ def open_file(path: Path, backbone: str) -> Weights:
         contents = Contents({key: (key, values) for key, values in tensors.items()})
     elif path.suffix in TORCH_SUFFIXES:
         state = read_torch(path)
-        library = "timm" if is_timm(modules_of(state)) else "torchvision"
+        library = library_of(modules_of(state))
         convention = published_convention(library, spec, path)
         contents = Contents(*translate(state, spec.layer_names))
     elif has_layer_names(path):

@@ -1,6 +1,6 @@
-"""Translates tensors of timm and torchvision into those of our layers, by name.
+"""Translates tensors of timm, torchvision and EfficientNet-PyTorch into those of our layers.
 
-Some families of backbones name their layers as these libraries do. The others use the names of
+Some families of backbones name their layers as timm and torchvision do. The others use the names of
 keras.applications, and their registration gives the names (`LayerNames`). The order of the tensors
 in a file is ignored, since .safetensors files sort them.
 """
@@ -34,6 +34,18 @@ TIMM_SEPARABLE = {
     "se.conv_expand": ("squeeze", 1),
     "conv_pw": ("project", 0),
     "bn2": ("project", 1),
+}
+
+# efficientnet_pytorch/model.py of github.com/lukemelas/EfficientNet-PyTorch: MBConvBlock.
+EFFICIENTNET_PYTORCH = {
+    "_expand_conv": ("expand", 0),
+    "_bn0": ("expand", 1),
+    "_depthwise_conv": ("depthwise", 0),
+    "_bn1": ("depthwise", 1),
+    "_se_reduce": ("squeeze", 0),
+    "_se_expand": ("squeeze", 1),
+    "_project_conv": ("project", 0),
+    "_bn2": ("project", 1),
 }
 
 
@@ -83,12 +95,19 @@ def layers_of(modules: Iterable[str], names: LayerNames | None) -> dict[str, str
     modules = set(modules)
     if names is None:
         return {module: module for module in modules}
-    return (_from_timm if is_timm(modules) else _from_torchvision)(modules, names)
+    readers = {
+        "timm": _from_timm,
+        "efficientnet_pytorch": _from_efficientnet_pytorch,
+        "torchvision": _from_torchvision,
+    }
+    return readers[library_of(modules)](modules, names)
 
 
-def is_timm(modules: Iterable[str]) -> bool:
-    """Returns whether these are modules of timm rather than of torchvision."""
-    return "conv_stem" in modules
+def library_of(modules: Iterable[str]) -> str:
+    """Returns the library that uses these names, a key into the conventions of a backbone."""
+    if "conv_stem" in modules:
+        return "timm"
+    return "efficientnet_pytorch" if "_conv_stem" in modules else "torchvision"
 
 
 def _from_timm(modules: set[str], names: LayerNames) -> dict[str, str]:
@@ -111,6 +130,17 @@ def _from_timm(modules: set[str], names: LayerNames) -> dict[str, str]:
         top = ["classifier"]
     # The file may be of another network with more or fewer layers; loading reports what is missing.
     layers.update(zip(top, names.top, strict=False))
+    return {module: layer for module, layer in layers.items() if module in modules}
+
+
+def _from_efficientnet_pytorch(modules: set[str], names: LayerNames) -> dict[str, str]:
+    layers = dict(zip(("_conv_stem", "_bn0"), names.stem, strict=True))
+    layers.update(zip(("_conv_head", "_bn1", "_fc"), names.top, strict=True))
+    blocks = [(stage, block) for stage, count in enumerate(names.repeats) for block in range(count)]
+    for index, (stage, block) in enumerate(blocks):
+        name = _block_name(names, stage, block, index)
+        for part, (role, position) in EFFICIENTNET_PYTORCH.items():
+            layers[f"_blocks.{index}.{part}"] = getattr(names, role)[position].format(name)
     return {module: layer for module, layer in layers.items() if module in modules}
 
 

