@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gc
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,15 +28,17 @@ from utils.training.trained_weights import TrainedWeights
 
 @dataclass
 class Phase:
-    """A part of the run in which the same weights are trained.
+    """A part of the run in which the same weights are trained on images of one size.
 
     Attributes:
         frozen: Whether the backbone is frozen.
+        image_size: Height and width of the images.
         train_step: The step for the weights that are trained.
         shapes: Shapes of images and boxes for which the step is already traced.
     """
 
     frozen: bool
+    image_size: tuple[int, int]
     train_step: TrainStep
     shapes: set[tuple] = field(default_factory=set)
 
@@ -135,10 +138,10 @@ class Trainer:
         losses = LossReader(self._receive)
         with self._display.epoch():
             while progress.steps_left and (share := progress.share) < 1.0:
-                phase = self._enter_phase(share, losses)
                 started = time.monotonic()
                 self.optimizer.learning_rate = learning_rate(self.recipe, share)
                 step, *batch = next(batches)
+                phase = self._enter_phase(share, batch[0].shape[1:3], losses)
                 objects = self.workers.agree(self._stop.is_set, most_objects(batch))
                 batch = trimmed(batch, objects)
                 losses.put(step, phase.train_step(*batch))
@@ -162,13 +165,15 @@ class Trainer:
             raise
         self._display.end_epoch()
 
-    def _enter_phase(self, share: float, losses: LossReader) -> Phase:
-        """Returns the current phase; makes a new step if the backbone is frozen or unfrozen."""
+    def _enter_phase(self, share: float, image_size: tuple[int, int], losses: LossReader) -> Phase:
+        """Returns the current phase; a new one has a new step, and the last one is freed."""
         frozen = is_frozen(self.recipe, share)
-        if self._phase is None or self._phase.frozen != frozen:
+        current = self._phase and (self._phase.frozen, self._phase.image_size)
+        if current != (frozen, image_size):
             losses.flush()
             self.detector.backbone.trainable = not frozen
-            self._phase = Phase(frozen, self.make_step())
+            self._phase = Phase(frozen, image_size, self.make_step())
+            gc.collect()  # a traced step is full of reference cycles, and has 50 MiB and more
         return self._phase
 
     def _receive(self, step: int, values: dict[str, float]) -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import weakref
 
 import keras
 import numpy as np
@@ -88,6 +89,25 @@ def test_frozen_phase_does_not_change_the_backbone(samples, tmp_path):
         np.testing.assert_array_equal(was, then)
     changed = [(was != now).any() for was, now in zip(before, backbone_of(trainer), strict=True)]
     assert np.mean(changed) > 0.9
+
+
+def test_only_the_step_of_the_current_phase_is_kept(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.training.schedule.MIN_TRAINING_SIDE", 32)
+    # One epoch each: frozen on small images, trained on small ones, trained on large ones.
+    recipe = dataclasses.replace(
+        RECIPE, epochs=3, freeze_share=0.3, small_share=0.6, small_scale=0.5
+    )
+    trainer, steps = make_trainer(samples, tmp_path, recipe), []
+    make_step = trainer.make_step
+
+    def recorded():
+        step = make_step()
+        steps.append(weakref.ref(step))
+        return step
+
+    monkeypatch.setattr(trainer, "make_step", recorded)
+    trainer.run([])
+    assert [step() is not None for step in steps] == [False, False, True]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
