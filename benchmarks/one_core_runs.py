@@ -51,6 +51,19 @@ def run_on_cores(run: Callable[[Job, int], T], jobs: Sequence[Job], unit: str) -
             pool.shutdown(cancel_futures=True)
 
 
+def child_command(command: Sequence[object], core: int | None = None) -> list[str]:
+    """Returns a command that receives SIGTERM when this process ends, even if it is killed.
+
+    Without it, a training would go on alone, beside the benchmark that is started next.
+
+    Args:
+        command: Program and arguments.
+        core: The core to run on; None for all.
+    """
+    words = ["setpriv", "--pdeathsig", "TERM", *map(str, command)]
+    return words if core is None else ["taskset", "-c", str(core), *words]
+
+
 def cost(recipe: Recipe, input_size: tuple[int, int]) -> float:
     """Mean cost per image, relative to an image of full size without a frozen backbone."""
     total, parts = 0.0, 1000

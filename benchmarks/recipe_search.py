@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.data_sets import DataSet, parse_set
-from benchmarks.one_core_runs import cost, run_on_cores
+from benchmarks.one_core_runs import child_command, cost, run_on_cores
 from benchmarks.recipe_variants import DEFAULT, STEP_COSTS, VARIANTS
 from benchmarks.timing import keep_settings, report
 from benchmarks.train_and_score import preset_of
@@ -102,7 +102,7 @@ def run_job(args: argparse.Namespace, job: Job, core: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = [
-        *("taskset", "-c", str(core), sys.executable, "-m", "benchmarks.recipe_search"),
+        *(sys.executable, "-m", "benchmarks.recipe_search"),
         f"{data_set.name}={data_set.data}@{data_set.size}",
         *("--child", job.variant, "--seed", str(job.seed), "--out", str(folder)),
         *("--backbone", args.backbone, "--yolo", args.yolo, "--weights", args.weights),
@@ -110,7 +110,13 @@ def run_job(args: argparse.Namespace, job: Job, core: int) -> None:
     ]
     name = f"{job.variant} on {data_set.name}, seed {job.seed}"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        done = subprocess.run(
+            child_command(command, core),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         hours = f"{TIMEOUT / 3600:g} hours"
         raise JobError(f"{name}: not done after {hours}, use fewer --images") from error

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.one_core_runs import child_command
 from benchmarks.timing import peak_gib
 from utils.cli import import_tensorflow
 from utils.errors import JobError, UserError
@@ -105,9 +106,7 @@ def score_on_test(folder: Path, data: Path) -> dict:
 
 def _run_script(log: Path, command: list[object], core: int | None = None) -> tuple[str, float]:
     """Runs a script; returns its standard output and its peak memory in GiB."""
-    words = [sys.executable, *map(str, command)]
-    if core is not None:
-        words = ["taskset", "-c", str(core), *words]
+    words = child_command([sys.executable, *command], core)
     with log.open("a") as errors:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
         with process.stdout as stream:

@@ -1,4 +1,7 @@
 import os
+import shutil
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -22,6 +25,25 @@ def test_no_more_jobs_run_at_a_time_than_the_quota_allows(tmp_path, monkeypatch)
     found = run_on_cores(run, range(6), "job")
     assert [job for job, _ in found] == [*range(6)]
     assert {core for _, core in found} == {4, 5}
+
+
+CHILD = "import signal; print('ready', flush=True); signal.pause()"
+PARENT = f"""
+import subprocess, sys
+from benchmarks.one_core_runs import child_command
+subprocess.run(child_command([sys.executable, "-c", {CHILD!r}], core=int(sys.argv[1])))
+"""
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv of util-linux is not installed")
+def test_a_training_ends_with_its_benchmark():
+    core = min(os.sched_getaffinity(0))
+    command = [sys.executable, "-c", PARENT, str(core)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "ready\n"
+        parent.kill()
+        # The child has the same output, which ends when both have ended.
+        assert parent.stdout.read() == ""
 
 
 def test_cost_of_a_recipe_is_relative_to_full_size_without_a_frozen_backbone():
