@@ -39,7 +39,10 @@ CHANNELS = {
     "shufflenetv2": (116, 232, 464),
 }
 
-EPSILONS = {"keras": 1e-3, "timm": 1e-5, "torchvision": 1e-5, "darknet": 1e-6}
+EPSILONS = {
+    **{"keras": 1e-3, "efficientnet_pytorch": 1e-3, "darknet": 1e-6},
+    **{"timm": 1e-5, "torchvision": 1e-5},
+}
 # torchvision/models/mobilenetv3.py and efficientnet.py pass another one for these.
 TORCHVISION_1E3 = {"mobilenetv3_large", "mobilenetv3_small"}
 TORCHVISION_1E3 |= {f"efficientnetb{number}" for number in (5, 6, 7)}
