@@ -34,7 +34,7 @@ class Phase:
         frozen: Whether the backbone is frozen.
         image_size: Height and width of the images.
         train_step: The step for the weights that are trained.
-        shapes: Shapes of images and boxes for which the step is already traced.
+        shapes: Shapes of the boxes for which the step is already traced.
     """
 
     frozen: bool
@@ -146,10 +146,10 @@ class Trainer:
                 batch = trimmed(batch, objects)
                 losses.put(step, phase.train_step(*batch))
                 progress.step = step + 1
-                shapes = batch[0].shape, batch[1].shape
-                if shapes in phase.shapes:  # otherwise the step included tracing
+                shape = batch[1].shape
+                if shape in phase.shapes:  # otherwise the step included tracing
                     progress.add_timing(time.monotonic() - started)
-                phase.shapes.add(shapes)
+                phase.shapes.add(shape)
                 self._save_or_stop(losses)
             losses.flush()
 
