@@ -14,8 +14,8 @@ from nets.choices import check_choices
 from nets.conventions import Convention
 from nets.versions import YoloVersion
 from utils.errors import UserError
-from utils.files import check_regular
 from utils.precision import AUTO, PrecisionFlag
+from utils.regular_files import check_regular
 from utils.text import did_you_mean
 
 Optimizer = Literal["adamw", "sgd"]

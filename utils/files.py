@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,14 +12,6 @@ from utils.text import cut_to_bytes
 BYTES_FOR_PREFIX = 25  # of a temporary file, and for the number of a name that is taken
 
 LOCK = ".lock"  # the lock of a run directory, see `utils.training.run_lock`
-
-SPECIAL_FILES = {
-    stat.S_ISDIR: "folder",
-    stat.S_ISFIFO: "named pipe",
-    stat.S_ISSOCK: "socket",
-    stat.S_ISCHR: "device",
-    stat.S_ISBLK: "device",
-}
 
 
 class OutputFolder:
@@ -54,19 +45,6 @@ class OutputFolder:
 
 def _identity(path: Path) -> str:
     return str(path.resolve()).casefold()  # on some file systems, a.jpg and A.jpg are one file
-
-
-def check_regular(path: Path) -> None:
-    """Checks that a path is a regular file: reading a pipe or a device could take forever.
-
-    Raises:
-        UserError: It is something else.
-        OSError: There is no such path, or it is not accessible.
-    """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = next((name for test, name in SPECIAL_FILES.items() if test(mode)), "special file")
-        raise UserError(f"cannot read {path}: it is a {kind}, specify a regular file")
 
 
 def refuse_existing(*paths: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from nets.versions import ANCHORS_PER_LEVEL
 from utils.data.annotation import Sample
 from utils.data.letterbox import Letterbox
-from utils.files import check_regular
+from utils.regular_files import check_regular
 
 RESTARTS = 5
 MAX_ROUNDS = 100

@@ -1,6 +1,5 @@
 """Reads annotations and images; what cannot be read is a fault instead of an error."""
 
-import stat
 from hashlib import blake2b
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from utils.data.reading import describe_read_error
 from utils.data.tables import ImageContent
 from utils.data.vocxml import Annotation, read_annotation
 from utils.errors import UserError
+from utils.regular_files import read_regular
 
 # Of larger images, the header is read first, by a function that knows the limit of each format.
 MAX_AT_ONCE = 2**26  # bytes of a file
@@ -66,15 +66,13 @@ def try_whole(path: Path) -> ImageContent | Fault:
     header.
     """
     try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_AT_ONCE:
-            data = path.read_bytes()
-            (height, width), orientation = read_header(data, path)
-            if height * width <= MAX_PIXELS_AT_ONCE:
-                factor = reduction((height, width), (1, 1))
-                small = decode_image(np.frombuffer(data, np.uint8), path, factor)
-                if small.shape[:2] == (-(-height // factor), -(-width // factor)):
-                    return _content(_layout_of((height, width), orientation), small)
+        data = read_regular(path, MAX_AT_ONCE)
+        (height, width), orientation = read_header(data, path)
+        if height * width <= MAX_PIXELS_AT_ONCE:
+            factor = reduction((height, width), (1, 1))
+            small = decode_image(np.frombuffer(data, np.uint8), path, factor)
+            if small.shape[:2] == (-(-height // factor), -(-width // factor)):
+                return _content(_layout_of((height, width), orientation), small)
     except (UserError, OSError):
         pass  # `try_header` and `try_pixels` find out which of the two is damaged, and how
     return try_header(path)

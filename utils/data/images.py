@@ -14,7 +14,8 @@ from utils.cores import logical_cores
 from utils.data.jpeg import count_scanned_pixels
 from utils.data.png import SIGNATURE, without_metadata
 from utils.errors import UserError
-from utils.files import check_regular, written_whole
+from utils.files import written_whole
+from utils.regular_files import check_regular
 
 # Number of threads that decode images. On two cores, two threads keep up with a network. A GPU
 # needs more: a photo of twelve megapixels takes a core about 25 ms even at 1/8 of its size.

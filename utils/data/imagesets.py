@@ -11,7 +11,8 @@ from typing import NamedTuple
 from utils.data.formats.detect import conversion_hint
 from utils.data.images import IMAGE_SUFFIXES
 from utils.errors import UserError
-from utils.files import check_regular, written_whole
+from utils.files import written_whole
+from utils.regular_files import check_regular
 
 CLASS_COLUMN = ("-1", "0", "1")  # in lists of one class, such as cat_train.txt
 NOT_JUST_AN_ID = re.compile(r"[/\\.]|\s(?:-1|0|1)$")  # folder, suffix or second column

@@ -10,7 +10,7 @@ import defusedxml.ElementTree
 from defusedxml import DefusedXmlException
 
 from utils.errors import UserError
-from utils.files import check_regular
+from utils.regular_files import read_regular
 
 ROOT = "annotation"  # the tag of the outermost element
 CROWD = "iscrowd"  # a tag of objects that only `convert_dataset.py` writes
@@ -53,15 +53,10 @@ def parse_xml(path: Path) -> Element:
     """Parses an annotation in the encoding that it declares, and removes XML namespaces.
 
     Raises:
-        UserError: The file is damaged, truncated, not XML, or not an annotation of VOC.
+        UserError: The file is too large, damaged, truncated, not XML, or not an annotation of VOC.
         OSError: The file cannot be read.
     """
-    check_regular(path)
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(
-            f"cannot read annotation {path}: it has more than {MAX_BYTES:,} bytes; remove it"
-        )
-    data = path.read_bytes()
+    data = read_regular(path, MAX_BYTES)
     declared = DECLARED_ENCODING.match(data)
     try:
         if declared and not declared[1].lower().startswith(b"utf"):

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from utils.data.images import IMAGE_SUFFIXES
 from utils.errors import UserError
-from utils.files import check_regular
 from utils.inference.animation import ANIMATION_SUFFIXES, is_animation
 from utils.lookahead import read_one
 from utils.parts import is_part
+from utils.regular_files import check_regular
 from utils.text import MAX_FILE_NAME, counted, first_few
 
 VIDEO_SUFFIXES = (

@@ -11,7 +11,7 @@ from utils.data.formats.names import as_set_name, set_in, set_of
 from utils.data.formats.paths import ImageFinder
 from utils.data.formats.records import NO_LISTS
 from utils.errors import UserError
-from utils.files import check_regular
+from utils.regular_files import check_regular
 from utils.text import first_few
 
 PREFIX = "instances_"  # of the files that have boxes, see https://cocodataset.org/#download

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from utils.errors import UserError
-from utils.files import check_regular
+from utils.regular_files import check_regular
 
 Format = Literal["coco", "yolo"]
 

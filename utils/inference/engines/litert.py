@@ -11,7 +11,6 @@ import numpy as np
 
 from utils.cores import physical_cores
 from utils.errors import UserError
-from utils.files import check_regular
 from utils.inference.engines.flatbuffer import DamagedError, Table
 from utils.inference.engines.session import (
     RuntimeSettings,
@@ -19,6 +18,7 @@ from utils.inference.engines.session import (
     missing_package,
 )
 from utils.inference.metadata import ENTRY, REMEDY, Metadata
+from utils.regular_files import check_regular
 from utils.streams import silent_stderr
 from utils.text import counted
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from utils.errors import UserError
-from utils.files import check_regular
 from utils.inference.metadata import ENTRY
+from utils.regular_files import check_regular
 
 # Numbers of the fields, from onnx.proto.
 GRAPH = 7

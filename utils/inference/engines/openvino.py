@@ -13,13 +13,13 @@ from defusedxml import DefusedXmlException
 
 from utils.cores import physical_cores
 from utils.errors import UserError
-from utils.files import check_regular
 from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
     missing_package,
 )
 from utils.inference.metadata import ENTRY, Metadata
+from utils.regular_files import check_regular
 from utils.text import counted
 
 DEVICE = "CPU"

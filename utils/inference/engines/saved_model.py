@@ -9,9 +9,9 @@ import numpy as np
 from utils.cli import import_tensorflow
 from utils.cores import physical_cores
 from utils.errors import UserError
-from utils.files import check_regular
 from utils.inference.engines.session import RuntimeSettings, check_shapes
 from utils.inference.metadata import Metadata
+from utils.regular_files import check_regular
 from utils.text import counted
 
 METADATA = "metadata.json"

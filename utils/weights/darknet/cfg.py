@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from utils.errors import UserError
-from utils.files import check_regular
+from utils.regular_files import check_regular
 from utils.text import did_you_mean
 
 T = TypeVar("T", int, float)

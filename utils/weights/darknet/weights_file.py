@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
-from utils.files import check_regular
+from utils.regular_files import check_regular
 
 # parser.c: major, minor and revision, then the number of images seen, in 8 bytes since version 0.2.
 VERSION = (0, 2, 5)
