@@ -9,7 +9,7 @@ import pytest
 from tests.exported import CLASSES
 from utils.errors import UserError
 from utils.inference.engines.onnx_metadata import read_text
-from utils.inference.engines.session import RuntimeSettings
+from utils.inference.engines.session import RuntimeSettings, expected_shapes
 from utils.inference.metadata import ENTRY, Metadata, to_text
 from utils.inference.model import load_model
 
@@ -193,3 +193,37 @@ def test_opencv_refuses_sigmoids_in_integers(path, monkeypatch):
     monkeypatch.setattr("utils.inference.engines.onnx.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"sigmoids in INT8, which OpenCV .* computes wrongly"):
         load_model(path, RuntimeSettings()).open()
+
+
+def test_a_model_that_fails_when_it_runs(path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper
+
+    metadata = dataclasses.replace(METADATA, batch=1)
+    images, *outputs = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in expected_shapes(metadata).items()
+    )
+    # The largest pixel is the index of the only row of each table.
+    nodes = [
+        helper.make_node("ReduceMax", ["images"], ["most"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Cast", ["most"], ["row"], to=TensorProto.INT64),
+    ]
+    tables = []
+    for name, shape in list(expected_shapes(metadata).items())[1:]:
+        values = np.zeros(shape, np.float32)
+        tables.append(onnx.numpy_helper.from_array(values, f"{name} table"))
+        nodes.append(helper.make_node("Gather", [f"{name} table", "row"], [name]))
+    graph = helper.make_graph(nodes, "detector", [images], outputs, tables)
+    opset = helper.make_opsetid("", 13)
+    written = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    helper.set_model_props(written, {ENTRY: to_text(metadata)})
+    onnx.save(written, path)
+
+    session = load_model(path, RuntimeSettings(threads=1)).open()
+    assert not session.run()["boxes"].any()
+    session.images[:] = 9
+    message = r"a\.onnx cannot be run, export the run again: .*indices element out of data bounds"
+    with pytest.raises(UserError, match=message):
+        session.run()

@@ -15,6 +15,7 @@ from utils.inference.engines.flatbuffer import DamagedError, Table
 from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
+    failures,
     missing_package,
 )
 from utils.inference.metadata import ENTRY, REMEDY, Metadata
@@ -97,20 +98,25 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> "
     description = f"LiteRT {version('ai-edge-litert')}, {counted(threads, 'thread')}"
     if metadata.precision == "int16x8":
         description += ", reference kernels: int16x8 takes seconds per image"
-    return LiteRTSession(interpreter, tensors, description)
+    return LiteRTSession(path, interpreter, tensors, description)
 
 
 class LiteRTSession:
     """A `Session` of LiteRT.
 
     Args:
+        path: The model.
         interpreter: The model in its runtime, with tensors allocated.
         tensors: What LiteRT says about the input and the outputs, by name.
         description: Runtime and its settings, in words.
     """
 
     def __init__(
-        self, interpreter: "Interpreter", tensors: Mapping[str, dict[str, Any]], description: str
+        self,
+        path: Path,
+        interpreter: "Interpreter",
+        tensors: Mapping[str, dict[str, Any]],
+        description: str,
     ):
         self.description = description
         arrays = {
@@ -120,10 +126,12 @@ class LiteRTSession:
         self.images = arrays.pop("images")
         self._outputs = arrays
         self._interpreter = interpreter
+        self._path = path
 
     def run(self) -> Mapping[str, np.ndarray]:
         """Runs the model on `images`, see `Session`."""
-        self._interpreter.invoke()
+        with failures(self._path, RuntimeError):
+            self._interpreter.invoke()
         return self._outputs
 
 

@@ -18,6 +18,7 @@ from utils.inference.engines.session import (
     check_shapes,
     expected_dtype,
     expected_shapes,
+    failures,
 )
 from utils.inference.metadata import REMEDY, Metadata
 from utils.text import counted
@@ -88,6 +89,7 @@ class OnnxSession:
         check_shapes(path, metadata, shapes)
 
         self.description = f"ONNX Runtime {onnxruntime.__version__}, {counted(threads, 'thread')}"
+        self._path = path
         self._session = session
         # The runtime reads and writes these arrays, so that nothing is copied.
         self._binding = session.io_binding()
@@ -105,7 +107,8 @@ class OnnxSession:
 
     def run(self) -> Mapping[str, np.ndarray]:
         """Runs the model, see `Session`."""
-        self._session.run_with_iobinding(self._binding)
+        with failures(self._path, RuntimeError):
+            self._session.run_with_iobinding(self._binding)
         return self._outputs
 
 

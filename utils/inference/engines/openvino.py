@@ -16,6 +16,7 @@ from utils.errors import UserError
 from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
+    failures,
     missing_package,
 )
 from utils.inference.metadata import ENTRY, Metadata
@@ -31,8 +32,9 @@ NAMES = {name: precision for precision, name in PRECISIONS.items()}
 class OpenVinoSession:
     """A `Session` on a request of a compiled model."""
 
-    def __init__(self, compiled: Any, description: str):
+    def __init__(self, path: Path, compiled: Any, description: str):
         self.description = description
+        self._path = path
         self._request = compiled.create_infer_request()
         # Views of the memory of the request.
         self.images = self._request.get_tensor("images").data
@@ -40,7 +42,8 @@ class OpenVinoSession:
 
     def run(self) -> Mapping[str, np.ndarray]:
         """Runs the model on `images`, see `Session`."""
-        self._request.infer(share_outputs=True)
+        with failures(self._path, RuntimeError):
+            self._request.infer(share_outputs=True)
         return {name: self._request.get_tensor(name).data for name in self._names}
 
 
@@ -127,7 +130,7 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> O
         raise UserError(
             f"OpenVINO cannot read {path}: {_reason(error)}; export the run again"
         ) from error
-    return OpenVinoSession(compiled, _describe(openvino, compiled, metadata, settings))
+    return OpenVinoSession(path, compiled, _describe(openvino, compiled, metadata, settings))
 
 
 def _properties(settings: RuntimeSettings) -> dict[str, Any]:

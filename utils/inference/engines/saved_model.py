@@ -9,7 +9,7 @@ import numpy as np
 from utils.cli import import_tensorflow
 from utils.cores import physical_cores
 from utils.errors import UserError
-from utils.inference.engines.session import RuntimeSettings, check_shapes
+from utils.inference.engines.session import RuntimeSettings, check_shapes, failures
 from utils.inference.metadata import Metadata
 from utils.regular_files import check_regular
 from utils.text import counted
@@ -21,8 +21,9 @@ SIGNATURE = "serving_default"
 class SavedModelSession:
     """A `Session` on a signature of a SavedModel."""
 
-    def __init__(self, signature: Callable, images: np.ndarray, description: str):
+    def __init__(self, path: Path, signature: Callable, images: np.ndarray, description: str):
         self.images = images
+        self._path = path
         self.description = description
         self._signature = signature
 
@@ -30,7 +31,8 @@ class SavedModelSession:
         """Runs the model on `images`, see `Session`."""
         import tensorflow as tf
 
-        outputs = self._signature(images=tf.constant(self.images))
+        with failures(self._path, tf.errors.OpError):
+            outputs = self._signature(images=tf.constant(self.images))
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
@@ -71,6 +73,7 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> S
     check_shapes(path, metadata, {name: tuple(each.shape) for name, each in tensors.items()})
     batch = metadata.batch or settings.batch_size
     return SavedModelSession(
+        path,
         signature,
         np.zeros((batch, *metadata.input_size, 3), np.float32),
         f"TensorFlow {tf.__version__}, float32, {threads}",

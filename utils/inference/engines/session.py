@@ -1,6 +1,7 @@
 """What every runtime of exported models provides."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -9,7 +10,7 @@ import numpy as np
 
 from nets.versions import strides_of
 from utils.errors import UserError
-from utils.inference.metadata import Metadata
+from utils.inference.metadata import REMEDY, Metadata
 
 RuntimePrecision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -46,8 +47,31 @@ class Session(Protocol):
 
         Returns:
             The outputs by name; the arrays are valid until the next run.
+
+        Raises:
+            UserError: The runtime fails, see `failures`.
         """
         ...
+
+
+@contextlib.contextmanager
+def failures(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Reports errors of a runtime inside a `with` block as those of a model.
+
+    A damaged model can be loaded, and fail when it is run.
+
+    Args:
+        path: The model.
+        *errors: The errors that the runtime raises.
+
+    Raises:
+        UserError: One of them was raised.
+    """
+    try:
+        yield
+    except errors as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{path} cannot be run, {REMEDY}: {reason[-1].strip()}") from error
 
 
 def missing_package(
