@@ -6,6 +6,7 @@ are parsed from the right, so class names may contain spaces.
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -51,6 +52,32 @@ class Row(NamedTuple):
     difficult: bool = False
 
 
+class Rows(NamedTuple):
+    """The lines of a file, in a tenth of the memory that as many `Row` take.
+
+    Attributes:
+        names: Class names of the N lines.
+        numbers: float32 (N, 4 or 5), the score if it is a detection, and the box.
+        difficult: bool (N,).
+    """
+
+    names: list[str]
+    numbers: np.ndarray
+    difficult: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], numbers: int) -> "Rows":
+        """Gathers rows, each with as many numbers."""
+        return cls(
+            [sys.intern(row.name) for row in rows],
+            np.array([row.numbers for row in rows], np.float32).reshape(-1, numbers),
+            np.array([row.difficult for row in rows], bool),
+        )
+
+
+NO_ROWS = Rows.of([], 5)
+
+
 def write_box_files(
     folder: Path,
     samples: Sequence[Sample],
@@ -90,19 +117,19 @@ def read_box_files(truth_folder: Path, detection_folder: Path) -> BoxFiles:
     truth_files, detection_files = _text_files(truth_folder), _text_files(detection_folder)
     truths = {file: _read_truths(path) for file, path in truth_files.items()}
     found = {
-        file: _read_detections(detection_files[file]) if file in detection_files else []
+        file: _read_detections(detection_files[file]) if file in detection_files else NO_ROWS
         for file in truths
     }
-    classes = sorted({row.name for rows in truths.values() for row in rows})
+    classes = sorted({name for rows in truths.values() for name in rows.names})
     if not classes:
         raise UserError(f"no object in any file of {truth_folder}, use a folder of ground truth")
     labels = {name: label for label, name in enumerate(classes)}
-    unknown = Counter(row.name for rows in found.values() for row in rows if row.name not in labels)
+    unknown = Counter(name for rows in found.values() for name in rows.names if name not in labels)
     notes = [
         f"class {name!r} is not in the ground truth: its {count} detections are not scored"
         for name, count in sorted(unknown.items())
     ]
-    if unknown and unknown.total() == sum(map(len, found.values())):
+    if unknown and unknown.total() == sum(len(rows.names) for rows in found.values()):
         notes.append(
             f"no class of {detection_folder} ({first_few(unknown)}) is in {truth_folder} "
             f"({first_few(classes)}), use the same names in both"
@@ -116,26 +143,23 @@ def read_box_files(truth_folder: Path, detection_folder: Path) -> BoxFiles:
     return BoxFiles(samples, detections, classes, [one_line(note) for note in notes])
 
 
-def _sample(path: Path, rows: Sequence[Row], labels: dict[str, int]) -> Sample:
+def _sample(path: Path, rows: Rows, labels: dict[str, int]) -> Sample:
     return Sample(
         image_id=path.stem,
         image=path,
-        boxes=np.array([row.numbers for row in rows], np.float32).reshape(-1, 4),
-        labels=np.array([labels[row.name] for row in rows], np.int32),
-        difficult=np.array([row.difficult for row in rows], bool),
+        boxes=rows.numbers,
+        labels=np.array([labels[name] for name in rows.names], np.int32),
+        difficult=rows.difficult,
         width=0,
         height=0,
     )
 
 
-def _detections(rows: Sequence[Row], labels: dict[str, int]) -> Detections:
-    known = [row for row in rows if row.name in labels]
-    numbers = np.array([row.numbers for row in known], np.float32).reshape(-1, 5)
-    return Detections(
-        boxes=numbers[:, 1:],
-        scores=numbers[:, 0],
-        labels=np.array([labels[row.name] for row in known], np.int32),
-    )
+def _detections(rows: Rows, labels: dict[str, int]) -> Detections:
+    found = np.array([labels.get(name, -1) for name in rows.names], np.int32)
+    known = found >= 0
+    numbers = rows.numbers[known]
+    return Detections(boxes=numbers[:, 1:], scores=numbers[:, 0], labels=found[known])
 
 
 def _text_files(folder: Path) -> dict[str, Path]:
@@ -147,17 +171,17 @@ def _text_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _read_truths(path: Path) -> list[Row]:
+def _read_truths(path: Path) -> Rows:
     rows = []
     for number, line in _numbered_lines(path):
         plain = line.removesuffix(DIFFICULT)
         difficult = plain != line and plain[-1:].isspace()
         row = _parse(plain if difficult else line, 4, f"{path}:{number}", GROUND_TRUTH_FORMAT)
         rows.append(row._replace(difficult=difficult))
-    return rows
+    return Rows.of(rows, 4)
 
 
-def _read_detections(path: Path) -> list[Row]:
+def _read_detections(path: Path) -> Rows:
     rows = []
     for number, line in _numbered_lines(path):
         where = f"{path}:{number}"
@@ -168,7 +192,7 @@ def _read_detections(path: Path) -> list[Row]:
                 f"expected `{DETECTION_FORMAT}`"
             )
         rows.append(row)
-    return rows
+    return Rows.of(rows, 5)
 
 
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:
