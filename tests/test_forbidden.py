@@ -24,6 +24,7 @@ EXCEPTIONS = {
     "utils/export/web_runtime.py": {"archive": "reads named files of a verified package"},
     "utils/inference/engines/litert.py": {"process": "views a tensor as an array; starts nothing"},
     "utils/npz.py": {"archive": "names the error of NumPy; extracts nothing"},
+    "utils/ray_jobs/cluster.py": {"network": "connects to a cluster that the user names"},
     "utils/serving/server.py": {"network": "listens for requests, by default on this machine only"},
     "utils/training/run_lock.py": {"network": "the name of this machine; no connection"},
     "utils/weights/downloads.py": {"network": "for --weights imagenet, verified by SHA-256"},

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from utils.training.interrupts import handled
 
 REQUIREMENTS = "requirements-ray.txt"
 ROOT = Path(__file__).parents[2]
-LOCAL = "local"  # Ray's word for a new cluster
+# Ray's words for a new cluster, and for one that was started on this machine.
+LOCAL, AUTO = "local", "auto"
+SECONDS_TO_ANSWER = 10
 # Through it go only the addresses of the sources and the entries of the manifest.
 OBJECT_STORE = 100_000_000  # bytes; Ray needs at least 75 MB
 
@@ -95,14 +98,31 @@ def _configure(is_new: bool) -> None:
 def _connect(address: str, options: dict[str, object]) -> None:
     import ray
 
-    if "://" in address:
-        raise UserError(f"{address} is no address of a Ray cluster, specify HOST:PORT or auto")
+    if address != AUTO:
+        _check_reachable(address)
     try:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"cannot connect to the Ray cluster {address}, check the address and that its version "
             f"is {ray.__version__}: {error}"
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Checks that something listens at an address; Ray would wait for it for minutes.
+
+    Raises:
+        UserError: It is no address, or nothing listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise UserError(f"{address} is no address of a Ray cluster, specify HOST:PORT or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        raise UserError(
+            f"cannot connect to a Ray cluster at {address}, check the address: {error}"
         ) from error
 
 

@@ -1,11 +1,14 @@
 """To which cluster a job connects, without Ray."""
 
 import os
+import socket
 import sys
 from types import ModuleType
 
 import pytest
 
+from utils.errors import UserError
+from utils.ray_jobs import cluster
 from utils.ray_jobs.cluster import connected
 
 
@@ -21,6 +24,7 @@ def connections(monkeypatch):
     monkeypatch.setattr(os, "environ", {**os.environ})
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
         os.environ.pop(name, None)
+    monkeypatch.setattr(cluster, "_check_reachable", lambda address: None)
     return made
 
 
@@ -46,3 +50,21 @@ def test_flag_comes_before_the_variable_and_a_new_cluster_is_closed_to_others(
     assert address == expected
     assert ("RAY_AUTH_TOKEN" in os.environ) == (expected == "local")
     assert ("object_store_memory" in options) == (expected == "local")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.0.0.1", "ray://10.0.0.1:10001", ":6379", "host:", "host:no", "host:0", "host:65536"],
+)
+def test_what_is_no_address_is_a_usage_error(address):
+    message = f"{address} is no address of a Ray cluster, specify HOST:PORT or auto"
+    with pytest.raises(UserError, match=message):
+        cluster._check_reachable(address)
+
+
+def test_address_where_nothing_listens_is_an_error_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        cluster._check_reachable(address)
+    with pytest.raises(UserError, match=f"cannot connect to a Ray cluster at {address}, check"):
+        cluster._check_reachable(address)
