@@ -67,6 +67,7 @@ VARIANTS: dict[str, Change] = {
     "no mosaic": augmentation(mosaic=0.0),
     "mosaic 0.6": augmentation(mosaic=0.6),
     "mosaic to the end": recipe(mosaic_share=1.0),
+    "mosaic for half of the run": recipe(mosaic_share=0.5),
     "strong augmentation": recipe(augmentation=Augmentation()),
     "published anchors": published_anchors,
     "published anchors, class weight 8": lambda preset: published_anchors(
@@ -80,6 +81,7 @@ VARIANTS: dict[str, Change] = {
     "box weight 0.2": version(box_weight=0.2),
     "box weight 0.4": version(box_weight=0.4),
     "objectness weight 0.5": version(objectness_weight=0.5),
+    "objectness weight 2": version(objectness_weight=2.0),
     "objectness of 1": version(iou_objectness=False),
     "class weight 2": version(class_weight=2.0),
     "class weight 8": version(class_weight=8.0),

@@ -22,6 +22,7 @@ def before(monkeypatch):
 @pytest.mark.usefixtures("before")
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_are_requests_and_only_a_second_ctrl_c_raises(first, capfd):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup pytest` ignores it
     stop = StopRequest()
     with stop.listening():
         assert not stop.is_set
