@@ -1,5 +1,6 @@
 """Runs predict.py --workers ray in a process, and kills workers under it."""
 
+import importlib.util
 import os
 import random
 import signal
@@ -8,11 +9,24 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import predict
+from tests.jobs import read_records
 from utils.ray_jobs.manifest import NAME
 
 TIMEOUT = 1500  # seconds for a job
 PAUSE = 0.005  # seconds between two looks at the folder
+
+needs_ray = pytest.mark.skipif(
+    not importlib.util.find_spec("ray"), reason="needs Ray: pip install -r requirements-ray.txt"
+)
+
+
+def read_parts(folder):
+    """Returns the records of the files of JSON lines in a folder, in the order of their names."""
+    paths = sorted(Path(folder).glob("part-*"))
+    return [record for path in paths for record in read_records(path)]
 
 
 def running():

@@ -57,7 +57,7 @@ def read_regular(path: Path, most: int) -> bytes:
         while missing > 0 and (part := os.read(file, missing)):
             parts.append(part)
             missing -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
     finally:
         os.close(file)
 

@@ -4,6 +4,7 @@ A crash of a runtime is not ours, see SECURITY.md; a traceback or a hang would b
 """
 
 import multiprocessing
+from importlib import import_module
 
 import keras
 import pytest
@@ -36,17 +37,6 @@ def make_network():
         cells = keras.layers.Conv2D(channels, 1, 32, activation="sigmoid")(pixels)
         outputs[name] = keras.layers.Reshape((PREDICTIONS, values))(cells)
     return keras.Model(images, outputs)
-
-
-def write_model(kind, path):
-    """Writes the network in a format."""
-    if kind == "onnx":
-        from utils.export.onnx import write
-    elif kind == "litert":
-        from utils.export.litert import write
-    else:
-        from utils.export.openvino import write
-    write(make_network(), METADATA, path)
 
 
 def open_in_child(path, pipe):
@@ -86,7 +76,7 @@ def test_damaged_models(fuzz, tmp_path, kind):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.fuzz.test_fuzz_runtimes", runtime])
     path, file = tmp_path / name, tmp_path / file
-    write_model(kind, path)
+    import_module(f"utils.export.{kind.split()[0]}").write(make_network(), METADATA, path)
     whole = file.read_bytes()
     assert run_in_child(context, path) == ""
 

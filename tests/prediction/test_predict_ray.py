@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import sys
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tests.brightness_model import record_of, write_grey_images, write_model
 from tests.jobs import read_records
 from tests.media import save_image
-from tests.ray_driver import Driver
+from tests.ray_driver import Driver, needs_ray, read_parts
 from utils.ray_jobs.manifest import NAME
 
 COUNT = 100
@@ -20,9 +19,6 @@ JOB = ("pics", "--model", "m.onnx", "--jsonl")
 # 127.0.0.1 as in /proc/net/tcp, and as an address of IPv6 in /proc/net/tcp6.
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
-needs_ray = pytest.mark.skipif(
-    not importlib.util.find_spec("ray"), reason="needs Ray: pip install -r requirements-ray.txt"
-)
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -34,10 +30,6 @@ def job(tmp_path):
     path = Path(f"pics/{BAD}.png")
     path.write_bytes(path.read_bytes()[:60])
     return [record_of(i) for i in range(COUNT) if i != BAD]
-
-
-def read_parts(folder="out"):
-    return list(chain(*(read_records(path) for path in sorted(Path(folder).glob("part-*")))))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +81,7 @@ def test_worker_that_dies_loses_nothing_and_repeats_nothing(run, job, tmp_path):
     )
     assert addresses
     assert addresses <= LOOPBACK
-    records = read_parts()
+    records = read_parts("out")
     assert [record["index"] for record in records] == list(range(COUNT))
     assert "damaged" in records.pop(BAD)["error"]
     assert records == job

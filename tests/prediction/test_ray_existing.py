@@ -1,7 +1,6 @@
 """A Ray job on a cluster that was started by hand. Takes a minute."""
 
 import contextlib
-import importlib.util
 import os
 import signal
 import socket
@@ -13,13 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.brightness_model import record_of, write_grey_images, write_model
-from tests.jobs import read_records
-from tests.ray_driver import Driver
+from tests.ray_driver import Driver, needs_ray, read_parts
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs requirements-ray.txt"),
+    needs_ray,
     pytest.mark.skipif(sys.platform != "linux", reason="ends the processes of a session"),
 ]
 
@@ -55,6 +53,4 @@ def test_job_on_a_cluster_by_flag_and_by_variable(tmp_path, monkeypatch, address
     second = Driver(*flags, "b", cwd=tmp_path, folder="b").end()
     assert [first[:2], second[:2]] == [(0, f"{name}: {COUNT} sources\n") for name in "ab"]
     for name in "ab":
-        paths = sorted(Path(name).glob("part-*"))
-        records = [record for path in paths for record in read_records(path)]
-        assert records == [record_of(i) for i in range(COUNT)]
+        assert read_parts(name) == [record_of(i) for i in range(COUNT)]

@@ -1,6 +1,5 @@
 """Kills workers and drivers of Ray jobs at random moments. Takes minutes."""
 
-import importlib.util
 import random
 import sys
 import time
@@ -10,13 +9,13 @@ import pytest
 
 from tests.brightness_model import record_of, write_grey_images, write_model
 from tests.jobs import read_records
-from tests.ray_driver import Driver, running
+from tests.ray_driver import Driver, needs_ray, read_parts, running
 from utils.ray_jobs.manifest import NAME
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs requirements-ray.txt"),
+    needs_ray,
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 
@@ -52,7 +51,7 @@ def records_of(folder):
             for found in row["detections"]:
                 del found["track_id"]
         return [{key: row[key] for key in record_of(0)} for row in rows]
-    return [record for path in paths for record in read_records(path)]
+    return read_parts(folder)
 
 
 def wait_for_end(pids):

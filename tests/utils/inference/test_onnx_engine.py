@@ -201,9 +201,10 @@ def test_a_model_that_fails_when_it_runs(path):
     from onnx import TensorProto, helper
 
     metadata = dataclasses.replace(METADATA, batch=1)
+    shapes = expected_shapes(metadata)
     images, *outputs = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in expected_shapes(metadata).items()
+        for name, shape in shapes.items()
     )
     # The largest pixel is the index of the only row of each table.
     nodes = [
@@ -211,8 +212,8 @@ def test_a_model_that_fails_when_it_runs(path):
         helper.make_node("Cast", ["most"], ["row"], to=TensorProto.INT64),
     ]
     tables = []
-    for name, shape in list(expected_shapes(metadata).items())[1:]:
-        values = np.zeros(shape, np.float32)
+    for name in ("boxes", "scores"):
+        values = np.zeros(shapes[name], np.float32)
         tables.append(onnx.numpy_helper.from_array(values, f"{name} table"))
         nodes.append(helper.make_node("Gather", [f"{name} table", "row"], [name]))
     graph = helper.make_graph(nodes, "detector", [images], outputs, tables)

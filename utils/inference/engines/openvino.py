@@ -18,6 +18,7 @@ from utils.inference.engines.session import (
     check_shapes,
     failures,
     missing_package,
+    reason_of,
 )
 from utils.inference.metadata import ENTRY, Metadata
 from utils.regular_files import check_regular
@@ -128,7 +129,7 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> O
         compiled = core.compile_model(model, DEVICE, _properties(settings))
     except RuntimeError as error:
         raise UserError(
-            f"OpenVINO cannot read {path}: {_reason(error)}; export the run again"
+            f"OpenVINO cannot read {path}: {reason_of(error)}; export the run again"
         ) from error
     return OpenVinoSession(path, compiled, _describe(openvino, compiled, metadata, settings))
 
@@ -173,9 +174,3 @@ def _shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
         for port in [*model.inputs, *model.outputs]
         for name in port.get_names()
     }
-
-
-def _reason(error: RuntimeError) -> str:
-    """Returns the last line of a message of OpenVINO; those before are places in its source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

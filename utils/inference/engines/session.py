@@ -70,8 +70,13 @@ def failures(path: Path, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path} cannot be run, {REMEDY}: {reason[-1].strip()}") from error
+        raise UserError(f"{path} cannot be run, {REMEDY}: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the last line of a message of a runtime; OpenVINO has places in its source before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def missing_package(
