@@ -16,7 +16,7 @@ from utils.file_lock import file_locked
 from utils.files import written_whole
 from utils.text import counted
 
-FORMAT = 1  # of the file; changes if older ones cannot be continued
+FORMAT = 2  # of the file; changes if older ones cannot be continued
 REMEDY = "choose another file, or move both away to begin again"
 
 

@@ -1,15 +1,16 @@
 """The parts of a job. Each has some of the sources, and one file of records."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from utils.inference.sources import Source, SourceList
 
-# A worker that dies loses the part it works on, so parts are small. But each part has a file and a
-# message to the process that divides the job, so large jobs have larger ones.
+# A worker that dies loses the part it works on, and others wait for the last part, so parts are
+# small. But each part has a file and a message to the process that divides the job, so large jobs
+# have larger ones: as many sources per part as parts, up to a million sources.
 MIN_SOURCES, MAX_SOURCES = 32, 1000
-PARTS = 256  # wanted, so that the last ones do not leave many workers idle
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class PartList(Sequence[Part]):
         self.number_of_sources = len(sources)
         self._sources = sources
         self._suffix = suffix
-        self._size = min(max(MIN_SOURCES, -(-len(sources) // PARTS)), MAX_SOURCES)
+        self._size = min(max(MIN_SOURCES, math.isqrt(len(sources))), MAX_SOURCES)
 
     def __len__(self) -> int:
         return -(-len(self._sources) // self._size)

@@ -9,7 +9,8 @@ FILES = [f"{i}.png" for i in range(1, 1000)]
 
 
 @pytest.mark.parametrize(
-    ("sources", "size"), [(1, 32), (100, 32), (8192, 32), (10_000, 40), (10**6, 1000)]
+    ("sources", "size"),
+    [(1, 32), (1088, 32), (1089, 33), (10_000, 100), (10**6, 1000), (10**7, 1000)],
 )
 def test_parts_are_small_but_not_too_many(sources, size):
     parts = PartList(SourceList(range(sources)), ".jsonl")
