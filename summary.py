@@ -30,7 +30,7 @@ def build_parser() -> cli.Parser:
         "--neck-width",
         type=cli.above_zero,
         default=1.0,
-        help="multiplier of the channels of the neck (default: 1)",
+        help="multiplier of the channels of neck and head (default: 1)",
     )
     add(
         "--input-size",

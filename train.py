@@ -50,7 +50,7 @@ def build_parser() -> Parser:
         type=above_zero,
         default=1.0,
         metavar="F",
-        help="multiplier of the channels of the neck, default %(default)g",
+        help="multiplier of the channels of neck and head, default %(default)g",
     )
     add(
         "--data",
@@ -68,7 +68,7 @@ def build_parser() -> Parser:
         "--recipe",
         choices=tuple(RECIPES),
         default="default",
-        help="fast: 30 epochs, most of them on smaller images; classic: like the predecessors",
+        help="fast: 30 epochs, most on smaller images; classic: like mobilenet-yolov4-keras",
     )
     add(
         "--epochs",
@@ -87,10 +87,11 @@ def build_parser() -> Parser:
         "--lr",
         type=above_zero,
         metavar="F",
-        help="peak learning rate, default 1e-3 for adamw, 0.1 for sgd, 1.25e-3 in classic",
+        help="peak learning rate, default 1e-3 for adamw (4e-3 with v4-lite), 0.1 for sgd, "
+        "1.25e-3 in classic",
     )
     add("--optimizer", choices=get_args(Optimizer), help="default adamw (classic sgd)")
-    add("--max-minutes", type=above_zero, metavar="M", help="finish cleanly within M minutes")
+    add("--max-minutes", type=above_zero, metavar="M", help="finish cleanly after about M minutes")
     add(
         "--patience",
         type=at_most(MAX_EPOCHS),
