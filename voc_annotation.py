@@ -13,8 +13,8 @@ import numpy as np
 from utils.cli import Parser, run, seed
 from utils.data.annotation import Sample, read_samples
 from utils.data.classes import find_classes, read_classes
-from utils.data.datacheck import decode_all
-from utils.data.faults import check_faults_file, fault_lines, write_faults
+from utils.data.datacheck import decode_all, require_usable
+from utils.data.faults import Fault, check_faults_file, fault_lines, write_faults
 from utils.data.imagesets import ImageRef, read_set, set_lists, write_set_list
 from utils.data.splits import Split, resolve_splits
 from utils.data.vocfolder import VocFolders
@@ -28,19 +28,27 @@ def main(args: argparse.Namespace) -> None:
     print(f"{args.data}: {split}", file=sys.stderr)
     folders = VocFolders(thorough=True)
     classes = read_classes(args.classes) if args.classes else find_classes(split.train, folders)
-    lists, faults = {}, []
-    for name, refs in (("train", split.train), ("val", split.val)):
+    splits = {"train": split.train, "val": split.val}
+    usable: dict[str, list[Sample]] = {}
+    faults: list[Fault] = []
+    for name, refs in splits.items():
         samples, found = read_samples(refs, classes, folders)
         decoded = decode_all(samples, name, folders)
-        samples, faults = decoded.samples, faults + found + decoded.faults
-        if any(" " in str(sample.image.resolve()) for sample in samples):
-            print("warning: paths contain spaces, which some tools do not support", file=sys.stderr)
-        for year, year_samples in by_year(samples).items():
-            lists[args.out / f"{year}_{name}.txt"] = year_samples
+        usable[name] = decoded.samples
+        faults += found + decoded.faults
     folders.save()
     print(fault_lines(faults), end="", file=sys.stderr)
     if args.faults:
         write_faults(args.faults, faults)
+    for name, refs in splits.items():
+        require_usable(name, usable[name], refs, faults)
+    lists = {
+        args.out / f"{year}_{name}.txt": samples
+        for name, of_split in usable.items()
+        for year, samples in by_year(of_split).items()
+    }
+    if any(" " in str(sample.image.resolve()) for each in lists.values() for sample in each):
+        print("warning: paths contain spaces, which some tools do not support", file=sys.stderr)
     args.out.mkdir(parents=True, exist_ok=True)
     with written_whole(*lists, together=True) as parts:
         for part, samples in zip(parts, lists.values(), strict=True):

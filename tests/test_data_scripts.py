@@ -51,6 +51,17 @@ def test_voc_annotation_writes_the_lists_of_the_predecessors_and_nothing_else(de
     assert capsys.readouterr().out.splitlines()[0] == "2007_train.txt: 11 images, 22 objects"
 
 
+def test_voc_annotation_keeps_earlier_lists_if_no_image_can_be_used(devkit, capsys):
+    run(voc_annotation)
+    before = (devkit / "2007_val.txt").read_bytes()
+    for path in (devkit / "VOCdevkit" / "VOC2007" / "JPEGImages").iterdir():
+        path.write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match="2"):
+        run(voc_annotation)
+    assert "error: no usable image among the 11 of train" in capsys.readouterr().err
+    assert (devkit / "2007_val.txt").read_bytes() == before
+
+
 @pytest.mark.parametrize(("place", "data"), [(".", "."), ("JPEGImages", "..")])
 def test_voc_annotation_knows_the_year_from_inside_the_folder(devkit, monkeypatch, place, data):
     monkeypatch.chdir(devkit / "VOCdevkit" / "VOC2007" / place)

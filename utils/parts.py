@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from utils.errors import UserError
+
 MAX_NAME_BYTES = 255  # of a file name, on most file systems
 PART = ".part"  # prefix of files that are being written
 ABANDONED = 24 * 3600.0  # seconds without a change
@@ -28,7 +30,12 @@ def part_of(path: Path, shared: bool = False) -> Path:
         path: The final path.
         shared: Whether the name contains the machine and the process, so that others can write the
             same path at the same time.
+
+    Raises:
+        UserError: The path has no name, as `.` has none.
     """
+    if not path.name:
+        raise UserError(f"cannot replace {path}: name a new file or folder")
     prefix = f"{PART}.{platform.node()}.{os.getpid()}" if shared else PART
     whole, short = _ends(path)
     fits = len(os.fsencode(prefix + whole)) <= MAX_NAME_BYTES

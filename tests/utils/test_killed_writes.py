@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from utils.errors import UserError
 from utils.export.job import written_model
 from utils.files import merged_whole, written_whole
 from utils.parts import ABANDONED, part_of, scratch_folder
@@ -164,6 +165,15 @@ def test_parts_of_dead_processes_are_cleared_and_others_stay(tmp_path, dead, nam
         part.touch()
     assert [path for path in cleared if path.exists()] == []
     assert all(path.exists() for path in kept)
+
+
+def test_a_path_without_a_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(UserError, match=r"cannot replace \.: name a new file or folder"),
+        written_whole(Path()),
+    ):
+        pass
 
 
 def test_part_of_a_process_with_the_same_number_is_replaced(tmp_path):

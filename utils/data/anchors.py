@@ -34,7 +34,7 @@ def load_anchors(path: str | PathLike[str]) -> np.ndarray:
     """
     path = Path(path)
     check_regular(path)
-    words = [word for word in re.split(r"[,\s]+", path.read_text(encoding="utf-8")) if word]
+    words = [word for word in re.split(r"[,\s]+", path.read_text(encoding="utf-8-sig")) if word]
     try:
         anchors = np.array(words, np.float32)
     except ValueError as error:

@@ -124,10 +124,22 @@ def check_dataset(
             f"to list and ignore faults; the first: {faults[0]}"
         )
     for split, samples in usable.items():
-        if not samples and split != "test":  # test is only checked for shared images
-            reason = f"; the first fault: {faults[0]}" if faults else ""
-            raise UserError(f"no usable image among the {len(splits[split])} of {split}{reason}")
+        if split != "test":  # test is only checked for shared images
+            require_usable(split, samples, splits[split], faults)
     return DatasetCheck(usable, faults, table, statistics.full)
+
+
+def require_usable(
+    split: str, samples: Sequence[Sample], refs: Sequence[ImageRef], faults: Sequence[Fault]
+) -> None:
+    """Checks that a split has an image that can be used.
+
+    Raises:
+        UserError: It has none of its images `refs`.
+    """
+    if not samples:
+        reason = f"; the first fault: {faults[0]}" if faults else ""
+        raise UserError(f"no usable image among the {len(refs)} of {split}{reason}")
 
 
 def decode_all(

@@ -16,6 +16,8 @@ ROOT = "annotation"  # the tag of the outermost element
 CROWD = "iscrowd"  # a tag of objects that only `convert_dataset.py` writes
 MAX_BYTES = 2**25  # of a file; the parser needs up to 25 times as much memory
 # Of Python's encodings, those that take quadratic time. They are for names of hosts.
+# What the parser itself decodes: none for Chinese, Japanese or Korean, and not the alias utf8.
+PARSED_ENCODINGS = (b"utf-8", b"utf-16", b"utf-16le", b"utf-16be")
 SLOW_ENCODINGS = ("idna", "punycode")
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
 SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -57,11 +59,11 @@ def parse_xml(path: Path) -> Element:
         OSError: The file cannot be read.
     """
     data = read_regular(path, MAX_BYTES)
-    declared = DECLARED_ENCODING.match(data)
+    is_marked = data.startswith(codecs.BOM_UTF8)
+    declared = DECLARED_ENCODING.match(data.removeprefix(codecs.BOM_UTF8))
     try:
-        if declared and not declared[1].lower().startswith(b"utf"):
-            # Of the encodings for Chinese, Japanese and Korean, the parser supports only Unicode.
-            encoding = codecs.lookup(declared[1].decode()).name
+        if declared and declared[1].lower() not in PARSED_ENCODINGS:
+            encoding = codecs.lookup("utf-8-sig" if is_marked else declared[1].decode()).name
             if encoding in SLOW_ENCODINGS:
                 raise LookupError(f"the encoding {encoding} is not supported")
             data = data.decode(encoding)

@@ -4,11 +4,13 @@ import dataclasses
 from pathlib import Path
 
 from nets.backbones import BackboneSpec
-from nets.conventions import Convention
+from nets.conventions import KERAS, Convention
 from utils.config import from_json, read_json
 from utils.errors import UserError
 from utils.run import read_convention
 from utils.weights_file import DetectorHeader
+
+FROM_TENSORFLOW = "tf_"  # prefix of timm's names of networks with the padding of TensorFlow
 
 
 def run_convention(header: DetectorHeader | None, spec: BackboneSpec, path: Path) -> Convention:
@@ -41,10 +43,11 @@ def published_convention(library: str, spec: BackboneSpec, path: Path) -> Conven
         library: Library that published the file, a key into the conventions of the backbone.
         spec: Its backbone.
         path: The file. A config.json from the Hugging Face hub beside a file of timm determines
-            the pixel scaling.
+            the pixel scaling, and whether the weights come from TensorFlow.
 
     Raises:
-        UserError: The library has no such backbone, or the config.json is damaged.
+        UserError: The library has no such backbone, or the config.json is damaged or missing for
+            weights from TensorFlow.
     """
     if library not in spec.conventions:
         raise UserError(
@@ -53,7 +56,7 @@ def published_convention(library: str, spec: BackboneSpec, path: Path) -> Conven
         )
     convention = spec.conventions[library]
     if library == "timm":
-        return _scaled_by_config(convention, path.with_name("config.json"))
+        return _timm_convention(convention, path)
     return convention
 
 
@@ -67,12 +70,23 @@ def require_backbone(name: str, spec: BackboneSpec, path: Path) -> None:
         raise UserError(f"{path} has weights of {name}, use --backbone {name}")
 
 
-def _scaled_by_config(convention: Convention, config: Path) -> Convention:
-    """The convention with the pixel scaling of a config.json of the Hugging Face hub, if any."""
+def _timm_convention(convention: Convention, path: Path) -> Convention:
+    """The convention with what a config.json of the Hugging Face hub beside a file says, if any."""
+    config = path.with_name("config.json")
     if not config.is_file():
+        if path.name.startswith(FROM_TENSORFLOW):
+            raise UserError(
+                f"{path} has weights from TensorFlow, whose pixel scaling differs: copy its "
+                "config.json from the Hugging Face hub to the same folder"
+            )
         return convention
     where = f"{config}: pretrained_cfg"
-    scale = read_json(config, "get it again").get("pretrained_cfg", {})
+    content = read_json(config, "get it again")
+    if str(content.get("architecture")).startswith(FROM_TENSORFLOW):
+        convention = dataclasses.replace(
+            convention, padding=KERAS.padding, bn_epsilon=KERAS.bn_epsilon
+        )
+    scale = content.get("pretrained_cfg", {})
     if not isinstance(scale, dict):
         raise UserError(f"{where} is not a JSON object, get the file again")
     of_255 = {}

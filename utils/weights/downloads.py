@@ -27,6 +27,7 @@ from utils.errors import JobError, UserError, disk_failure
 from utils.files import written_whole
 
 TORCH_NAME = re.compile(r"-([0-9a-f]{8,})\.pth")  # as in torch.hub
+CONNECT_SECONDS = 10.0  # without a network a download must fail soon instead of hanging
 HEADERS = {"User-Agent": "swapyolo"}  # some servers refuse Python's default
 HUB_ADDRESS = re.compile(r"(.+)/([^/]+/([^/]+))/resolve/main/([^/]+)")
 
@@ -146,7 +147,9 @@ def _sha256_on_hub(hub: str, repository: str, file: str) -> str:
 def _download(url: str, name: str) -> bytes:
     data = io.BytesIO()
     with (
-        build_opener(_SameScheme).open(Request(url, headers=HEADERS)) as response,
+        build_opener(_SameScheme).open(
+            Request(url, headers=HEADERS), timeout=CONNECT_SECONDS
+        ) as response,
         tqdm.wrapattr(response, "read", total=response.length, desc=name, delay=1) as body,
     ):
         shutil.copyfileobj(body, data)

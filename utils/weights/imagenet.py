@@ -11,11 +11,9 @@ from nets.backbones import BackboneSpec
 from nets.pretrained import KerasApplication, TorchFiles
 from utils.errors import JobError, UserError, disk_failure
 from utils.layer_tensors import LayerTensors, weights_by_key
-from utils.weights.downloads import fetch
+from utils.weights.downloads import CONNECT_SECONDS, fetch
 from utils.weights.tensorfiles import read_torch
 from utils.weights.torch_names import translate
-
-CONNECT_SECONDS = 10.0  # without a network a download must fail soon instead of hanging
 
 
 def read_imagenet(spec: BackboneSpec, width: float) -> tuple[LayerTensors, list[tuple[str, str]]]:
@@ -68,8 +66,11 @@ def _read_application(spec: BackboneSpec, application: str, width: float) -> Lay
         # Keras raises a bare Exception if a download fails, and the socket an OSError.
         if type(error) is not Exception and not isinstance(error, OSError):
             raise
-        kind = JobError if disk_failure(error) else UserError
-        raise kind(f"no ImageNet weights for {spec.name}: {error}") from error
+        message = f"no ImageNet weights for {spec.name}: {error}"
+        if disk_failure(error):
+            raise JobError(message) from error
+        advice = "download the file elsewhere for --weights FILE, or use --weights none"
+        raise UserError(f"{message}; {advice}") from error
     return {key: (weight.path, weight.numpy()) for key, weight in weights_by_key(source).items()}
 
 

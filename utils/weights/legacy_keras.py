@@ -78,6 +78,19 @@ def read_legacy_keras(path: Path, origin: Predecessor) -> ForeignDetector:
     )
 
 
+def is_predecessors(tensors: LayerTensors) -> bool:
+    """Whether tensors are those of a detector of a predecessor, or of its neck and head.
+
+    Only their three output layers are numbered convolutions with a bias.
+    """
+    biased = [
+        key
+        for key in tensors
+        if key.endswith("/1") and NUMBERED.fullmatch(key[:-2]) and key.startswith("conv2d")
+    ]
+    return len(biased) == 3
+
+
 def _rename(
     tensors: LayerTensors, order: list[tuple[str, str]], origin: Predecessor, path: Path
 ) -> LayerTensors:

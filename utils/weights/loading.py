@@ -15,6 +15,7 @@ from utils.layer_tensors import LayerTensors, require_finite, weights_by_key
 from utils.weights.backbone_file import read_backbone
 from utils.weights.conventions import published_convention, require_backbone, run_convention
 from utils.weights.imagenet import check_published, read_imagenet
+from utils.weights.legacy_keras import is_predecessors
 from utils.weights.sources import AUTO, IMAGENET, NONE, TORCH_SUFFIXES, check_file
 from utils.weights.tensorfiles import has_layer_names, read_h5, read_torch
 from utils.weights.torch_names import library_of, modules_of, translate
@@ -168,6 +169,12 @@ def open_file(path: Path, backbone: str) -> Weights:
     elif has_layer_names(path):
         library, convention = "keras", published_convention("keras", spec, path)
         contents = Contents(read_h5(path))
+        if is_predecessors(contents.tensors):
+            raise UserError(
+                f"{path} is a detector of efficientnet-yolo3-keras or mobilenet-yolov4-keras, which "
+                "scale pixels differently: convert it with convert_weights.py, and use the "
+                "best.weights.h5 of that run"
+            )
     else:
         header, tensors = read_detector(path)
         library, convention = None, run_convention(header, spec, path)

@@ -12,6 +12,8 @@ from utils.errors import UserError
         ("utf-8", "浣熊"),
         ("utf-8-sig", "浣熊"),
         ("utf-16", "浣熊"),
+        ("utf8", "浣熊"),  # as ElementTree writes it
+        ("UTF_8", "浣熊"),
         ("gb2312", "浣熊"),
         ("gbk", "浣熊"),
         ("shift_jis", "狸"),
@@ -27,6 +29,14 @@ def test_the_declared_encoding_is_used(tmp_path, encoding, name):
     path = tmp_path / "x.xml"
     path.write_bytes(text.encode(encoding))
     assert parse_xml(path).findtext("name") == name
+
+
+@pytest.mark.parametrize("declared", ["utf8", "utf-8", "gbk"])
+def test_a_byte_order_mark_decides_the_encoding(tmp_path, declared):
+    path = tmp_path / "x.xml"
+    text = f"<?xml version='1.0' encoding='{declared}'?><annotation><name>浣熊</name></annotation>"
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert parse_xml(path).findtext("name") == "浣熊"
 
 
 @pytest.mark.parametrize(

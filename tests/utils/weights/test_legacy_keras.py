@@ -13,6 +13,7 @@ from tests.predecessor_networks import CLASSES
 from utils.errors import UserError
 from utils.run import load_run
 from utils.weights.convert import convert_detector
+from utils.weights.loading import open_weights
 from utils.weights_file import read_detector
 
 
@@ -121,6 +122,11 @@ def test_unsuitable_files_are_refused_and_nothing_is_written(small, tmp_path, cl
     assert_refused(
         lambda root: None, "bad.h5 has 2 classes and .*more.txt 3", classes=tmp_path / "more.txt"
     )
+
+
+def test_detector_is_not_taken_for_a_backbone(small):
+    with pytest.raises(UserError, match=r"scale pixels differently: convert it with convert_"):
+        open_weights(str(small), "mobilenetv1")
 
 
 def test_code_in_a_file_is_not_run(small, tmp_path, classes_file):

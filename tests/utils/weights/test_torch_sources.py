@@ -32,6 +32,9 @@ TIMM = [
     *[("ghostnet", w, f"ghostnet_{100 * w:03.0f}", (4, 6, 8)) for w in (0.5, 1, 1.3)],
     *[(f"efficientnetb{n}", 1.0, f"efficientnet_b{n}", (2, 4, 6)) for n in range(8)],
     ("efficientnet_lite0", 1.0, "efficientnet_lite0", (2, 4, 6)),
+    ("efficientnet_lite0", 1.0, "tf_efficientnet_lite0", (2, 4, 6)),
+    ("efficientnetb0", 1.0, "tf_efficientnet_b0", (2, 4, 6)),
+    ("mobilenetv3_small", 1.0, "tf_mobilenetv3_small_100", (1, 3, 4)),
 ]
 TORCHVISION = [
     ("mobilenetv2", 1.0, "mobilenet_v2", (6, 13, 17)),
@@ -63,6 +66,7 @@ DEFAULT = {
     "shufflenet_v2_x0_5",
     "efficientnet_b0",
     "efficientnet_lite0",
+    "tf_efficientnet_lite0",
     "efficientnet-b1",
     "efficientnet-lite0",
 }
@@ -145,6 +149,7 @@ def test_features_equal_those_of_the_library(
     randomize(torch, source, 0.25 if ours == "ghostnet" else 0.5)  # its sums of halves grow
     path = tmp_path / "model.safetensors"
     save_file({name: tensor.numpy() for name, tensor in source.state_dict().items()}, path)
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": theirs}))
     weights = open_weights(str(path), ours, width)
     assert weights.library == library
     backbone = build_backbone(ours, (*size, 3), width, weights.convention)
@@ -199,6 +204,13 @@ def test_config_beside_a_timm_file_determines_pixel_scaling(tmp_path, config, me
         (tmp_path / "config.json").write_text(json.dumps(config))
     convention = open_weights(str(path), "mobilenetv2").convention
     assert convention.mean[0] == pytest.approx(mean)
+
+
+def test_timm_file_from_tensorflow_needs_its_config(tmp_path):
+    path = tmp_path / "tf_mobilenetv3_large_100.safetensors"
+    save_file({"conv_stem.weight": np.zeros((16, 3, 3, 3), np.float32)}, path)
+    with pytest.raises(UserError, match=r"weights from TensorFlow.*copy its config\.json"):
+        open_weights(str(path), "mobilenetv3_large")
 
 
 def test_addresses_are_those_that_the_libraries_publish(torch):

@@ -6,7 +6,7 @@ Boxes are `[x, y, width, height]` in pixels, with the numbers of VOC's files, se
 
 import reprlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,15 +68,16 @@ class _Reader:
         self.faults: list[Fault] = []
         self.classes: list[str] = []
         self.entries: dict[Path, list[_Entry]] = defaultdict(list)
-        outlines = 0
+        outlines, entries = 0, []
         for file in self.files:
             content = parse_coco(file.path)
             outlines += content["outlines"]
-            self._collect(file, content)
+            entries += self._collect(file, content)
+        self._find_images(entries)
         if outlines:
             self.notes.append(f"only boxes are kept: {counted(outlines, 'outline')} left out")
 
-    def _collect(self, file: CocoFile, content: dict) -> None:
+    def _collect(self, file: CocoFile, content: dict) -> Collection[_Entry]:
         class_of = self._read_classes(file.path, content)
         entries: dict[str, _Entry] = {}
         for record in content["images"]:
@@ -97,12 +98,20 @@ class _Reader:
             else:
                 name = class_of.get(_text(record.get("category_id")))
                 entry.annotations.append((record, name))
-        paths = file.finder.find([entry.file_name for entry in entries.values()])
-        for entry, path in zip(entries.values(), paths, strict=True):
+        return entries.values()
+
+    def _find_images(self, entries: Sequence[_Entry]) -> None:
+        exact = [entry.file.finder.find_exact(entry.file_name) for entry in entries]
+        taken, missing = set(exact), defaultdict(list)
+        for entry, path in zip(entries, exact, strict=True):
             if path is None:
+                missing[entry.file].append(entry.file_name)
+        moved = {file: file.finder.find_moved(names, taken) for file, names in missing.items()}
+        for entry, path in zip(entries, exact, strict=True):
+            if (path := path or moved[entry.file][entry.file_name]) is None:
                 count = counted(len(entry.annotations), "annotation")
                 detail = f"no image {entry.file_name} for {count}"
-                self.faults.append(Fault(LONE_ANNOTATION, file.path, detail))
+                self.faults.append(Fault(LONE_ANNOTATION, entry.file.path, detail))
             else:
                 self.entries[path].append(entry)
 

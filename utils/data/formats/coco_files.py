@@ -37,9 +37,8 @@ class CocoFile:
         stem = self.path.stem.removeprefix(PREFIX)
         folders = (stem, self.set_name or stem)
         inside = [base / name for base in (self.root / "images", self.root) for name in folders]
-        return ImageFinder(
-            [self.path.parent, *inside, self.root / "images", self.root, self.root / "data"]
-        )
+        bases = [self.path.parent, *inside, self.root / "images", self.root, self.root / "data"]
+        return ImageFinder(bases, self.set_name)
 
 
 def find_coco_files(source: Path) -> tuple[list[CocoFile], list[str]]:

@@ -23,13 +23,13 @@ def detect_format(path: Path) -> Format | None:
         path: A folder, or a file that describes a dataset, such as `data.yaml`.
     """
     if path.is_file():
-        return _format_of(path)
+        return format_of(path)
     if not path.is_dir():
         return None
     patterns = [f"*{suffix}" for suffix in YOLO_SUFFIXES]
     for pattern in (*patterns, "annotations/*.json", f"*/{ROBOFLOW_JSON}", "*.json"):
         for file in sorted(path.glob(pattern)):
-            if found := _format_of(file):
+            if found := format_of(file):
                 return found
     return "yolo" if class_lists(path) else None
 
@@ -57,7 +57,7 @@ def conversion_hint(path: Path) -> str | None:
     )
 
 
-def _format_of(file: Path) -> Format | None:
+def format_of(file: Path) -> Format | None:
     """Recognizes a file by its keys, without parsing it: COCO's can have half a gigabyte."""
     try:
         check_regular(file)

@@ -29,6 +29,13 @@ def set_of(word: str) -> str | None:
     return SET_OF_WORD.get(YEAR.sub("", word.lower()))
 
 
+def sets_in(path: str) -> set[str]:
+    """Returns the image sets that folders or lists in a path name; `trainval` is also both."""
+    parts = path.replace("\\", "/").split("/")
+    sets = {name for part in parts if (name := set_of(part.removesuffix(".txt")))}
+    return sets | {TRAIN, VAL} if TRAINVAL in sets else sets
+
+
 def set_in(text: str) -> str | None:
     """Returns the first image set that a text names, such as `train` for `bccd_train_v2`."""
     words = re.split(r"[^a-z0-9]+", text.lower())

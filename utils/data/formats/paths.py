@@ -1,10 +1,12 @@
 """Finds files that a dataset names by paths of another machine or relative to other folders."""
 
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from utils.data.formats.names import sets_in
 from utils.data.images import IMAGE_SUFFIXES
 
 LONGEST_PATH = 4096  # characters; PATH_MAX of Linux
@@ -61,33 +63,50 @@ class ImageFinder:
 
     Args:
         bases: Folders to search, the most probable one first.
+        set_name: The image set of the annotation file; None if it is unknown.
     """
 
-    def __init__(self, bases: Sequence[Path]) -> None:
+    def __init__(self, bases: Sequence[Path], set_name: str | None = None) -> None:
         self._bases = list(dict.fromkeys(base for base in bases if base.is_dir()))
         self._root = min(self._bases, key=lambda base: len(base.parts), default=None)
+        self._sets = sets_in(set_name or "")
 
-    def find(self, names: Sequence[str]) -> list[Path | None]:
-        """Returns the image that each name means; None for one that does not exist.
-
-        For a name that does not exist as it is, this is the image at the longest end of the name,
-        or the only one with its last part, unless another name means that image.
-        """
-        exact = [self._find_exact(name.replace("\\", "/")) for name in names]
-        taken = set(exact)
-        return [
-            path or self._find_moved(name, taken) for name, path in zip(names, exact, strict=True)
-        ]
-
-    def _find_exact(self, name: str) -> Path | None:
+    def find_exact(self, name: str) -> Path | None:
+        """Returns the image that has this name; None if there is none."""
+        name = name.replace("\\", "/")
         return next((path for base in self._bases if _is_file(path := base / name)), None)
 
-    def _find_moved(self, name: str, taken: Collection[Path | None]) -> Path | None:
+    def find_moved(
+        self, names: Iterable[str], taken: Collection[Path | None]
+    ) -> dict[str, Path | None]:
+        """Returns the images that names mean which do not exist as they are.
+
+        This is the image at the longest end of the name, or else the only one with its last part.
+        It is not an image that another name means, or that is in a folder of another set: sets
+        often number their images alike.
+
+        Args:
+            names: The names.
+            taken: Images that other names of the dataset mean.
+        """
+        found = {name: self._find_moved(name) for name in names}
+        claims = Counter(found.values())
+        return {
+            name: path if claims[path] == 1 and path not in taken else None
+            for name, path in found.items()
+        }
+
+    def _find_moved(self, name: str) -> Path | None:
         found = find_path(name, self._bases)
+        folder, _, last = name.replace("\\", "/").rpartition("/")
         if found is None:
-            same_name = self._by_name[name.replace("\\", "/").rpartition("/")[2]]
+            same_name = self._by_name[last]
             found = same_name[0] if len(same_name) == 1 else None
-        return found if found and found not in taken and _is_file(found) else None
+        if found is None or not _is_file(found):
+            return None
+        sets = sets_in(os.path.relpath(found.parent, self._root))
+        wanted = sets_in(folder) or self._sets
+        return found if not sets or not wanted or sets & wanted else None
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:

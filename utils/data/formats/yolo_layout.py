@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from utils.data.faults import NO_SUCH_IMAGE, Fault
-from utils.data.formats.detect import YOLO_SUFFIXES, class_lists
-from utils.data.formats.names import SET_OF_WORD, as_set_name, set_of
+from utils.data.formats.detect import YOLO_SUFFIXES, class_lists, format_of
+from utils.data.formats.names import SET_OF_WORD, as_set_name, set_of, sets_in
 from utils.data.formats.paths import ImageFinder, exists, find_images, find_path
 from utils.data.formats.records import ALL, TRAIN, TRAINVAL, clean_class_names
 from utils.data.imagesets import read_text
@@ -61,6 +61,8 @@ def find_layout(source: Path) -> YoloLayout:
         raise UserError(f"no file or folder {source}: specify data.yaml or its folder")
     files = [path for suffix in YOLO_SUFFIXES for path in sorted(source.glob(f"*{suffix}"))]
     chosen = [path for path in files if path.stem in ("data", "dataset")][:1] or files
+    if class_lists(source):  # beside it, other tools may keep YAML files of their own
+        chosen = [path for path in chosen if format_of(path) == "yolo"]
     if len(chosen) > 1:
         names = ", ".join(path.name for path in chosen)
         raise UserError(f"several files describe {source} ({names}): specify one of them as SRC")
@@ -176,7 +178,7 @@ def _add_set(layout: YoloLayout, name: str, value: object, file: Path, path: str
             if not images:
                 layout.notes.append(f"{file}: {name} is {text}, in which there is no image")
         else:
-            images = list(_listed_images(place, layout))
+            images = list(_listed_images(place, layout, name))
         found |= dict.fromkeys(images)
     if is_present:
         layout.sets[name] = list(found)
@@ -190,20 +192,18 @@ def _find_place(text: str, file: Path, path: str) -> Path | None:
         return root / text
     found = find_path(text, [root, file.parent]) or find_path(f"{path}/{text}", [file.parent])
     # `images` alone is not what `/data/images/train` means: it has all sets.
-    lost = _set_words(text) and found and not _set_words(os.path.relpath(found, file.parent))
+    lost = sets_in(text) and found and not sets_in(os.path.relpath(found, file.parent))
     return None if lost else found
 
 
-def _set_words(text: str) -> set[str]:
-    parts = text.replace("\\", "/").split("/")
-    return {word for part in parts if (word := set_of(part.removesuffix(".txt")))}
-
-
-def _listed_images(file: Path, layout: YoloLayout) -> Iterator[Path]:
-    finder = ImageFinder([file.parent, layout.root])
+def _listed_images(file: Path, layout: YoloLayout, set_name: str) -> Iterator[Path]:
+    finder = ImageFinder([file.parent, layout.root], set_name)
     lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    for line, path in zip(lines, finder.find(lines), strict=True):
-        if path is None:
+    exact = [finder.find_exact(line) for line in lines]
+    missing = [line for line, path in zip(lines, exact, strict=True) if path is None]
+    moved = finder.find_moved(missing, set(exact))
+    for line, path in zip(lines, exact, strict=True):
+        if (path := path or moved[line]) is None:
             layout.faults.append(Fault(NO_SUCH_IMAGE, file, f"{file}: no image {line}"))
         else:
             yield path

@@ -74,6 +74,31 @@ def test_an_image_of_the_same_name_is_not_mistaken_for_a_missing_one(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ({"train.json": ["1.jpg", "2.jpg"]}, ["train/2.jpg"]),  # not the first image of val
+        ({"val.json": ["train/1.jpg"]}, None),
+        ({"trainval.json": ["1.jpg"]}, ["val/1.jpg"]),
+        ({"a.json": ["x/3.jpg"], "b.json": ["b/3.jpg"]}, ["b/3.jpg"]),  # is that of b
+        ({"a.json": ["x/3.jpg", "y/3.jpg"], "b.json": ["2.jpg"]}, ["train/2.jpg"]),  # of x or y
+    ],
+)
+def test_an_image_of_another_set_is_not_mistaken_for_a_missing_one(tmp_path, names, found):
+    for name in ("val/1.jpg", "train/2.jpg", "b/3.jpg"):
+        add_picture(tmp_path / name)
+    for file, images in names.items():
+        add_coco(tmp_path / "annotations" / file, images, [BOX])
+    if found is None:
+        with pytest.raises(UserError, match=r"no image train/1\.jpg for 1 annotation"):
+            read_coco(tmp_path)
+        return
+    dataset = read_coco(tmp_path)
+    assert [str(image.path.relative_to(tmp_path)) for image in dataset.images] == found
+    missing = sum(map(len, names.values())) - len(found)
+    assert kinds(dataset.faults) == ["annotation without image"] * missing
+
+
+@pytest.mark.parametrize(
     ("name", "sets"),
     [
         ("instances_val2017", ["val"]),

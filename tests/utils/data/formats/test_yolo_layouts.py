@@ -97,6 +97,24 @@ def test_labelimg_writes_files_beside_the_images(tmp_path):
     assert (dataset.sets, dataset.faults, dataset.classes) == ({}, [], ["cat"])
 
 
+def test_yaml_files_of_other_tools_do_not_describe_a_list_of_classes(tmp_path):
+    add_pair(tmp_path, "images/a.jpg")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    for name in ("hyp.yaml", "compose.yml"):
+        (tmp_path / name).write_text("lr0: 0.01\n")
+    assert objects_of(read_yolo(tmp_path)) == {"a": FOUND}
+
+
+def test_an_image_of_another_set_is_not_mistaken_for_a_missing_one(tmp_path):
+    for name in ("images/train/2.jpg", "images/val/1.jpg"):
+        add_pair(tmp_path, name)
+    (tmp_path / "train.txt").write_text("images/train/1.jpg\nimages/train/2.jpg\n")
+    write_yaml(tmp_path, "train: train.txt\nval: images/val")
+    dataset = read_yolo(tmp_path)
+    assert dataset.sets == {"train": ["2"], "val": ["1"]}
+    assert kinds(dataset.faults) == ["no such image"]
+
+
 def test_label_studio_has_classes_beside_images_and_labels(tmp_path):
     for name in ("images/train/a.jpg", "images/valid/b.jpg"):
         add_pair(tmp_path, name)
