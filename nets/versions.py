@@ -79,8 +79,8 @@ class YoloVersion:
             need larger steps (Yang et al. 2022, arXiv 2203.03466).
 
     Raises:
-        ValueError: A field has an unknown value, or `anchors` and `scale_xy` have different numbers
-            of levels.
+        ValueError: A field has an unknown value, or `anchors`, `scale_xy` and `objectness_balance`
+            have different numbers of levels.
     """
 
     name: str
@@ -110,6 +110,11 @@ class YoloVersion:
         if len(self.anchors) != len(self.scale_xy):
             raise ValueError(
                 f"anchors for {len(self.anchors)} levels; {self.name} has {len(self.scale_xy)}"
+            )
+        if len(self.objectness_balance) != len(self.anchors):
+            raise ValueError(
+                f"objectness_balance for {len(self.objectness_balance)} levels; {self.name} has "
+                f"{len(self.anchors)}"
             )
 
     @property

@@ -107,7 +107,7 @@ class Recipe:
         augmentation: How training images are varied.
 
     Raises:
-        ValueError: A field has an unknown value.
+        ValueError: A field has an unknown value or is out of range, or the run has no limit.
     """
 
     epochs: float | None = 100
@@ -137,6 +137,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        for name in ("epochs", "max_minutes", "batch_size", "save_every", "save_minutes"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; it must be greater than 0")
+        for name in ("freeze_share", "warmup_share", "mosaic_share", "small_share"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} is {value}; it must be within 0..1")
+        if self.epochs is self.max_minutes is None:
+            raise ValueError("epochs and max_minutes are both null; set one of them")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ def test_a_neck_without_channels_is_an_error():
         replace(VERSIONS["v4"], neck_width=0)
 
 
+def test_objectness_weights_of_another_number_of_levels_are_an_error():
+    with pytest.raises(ValueError, match="objectness_balance for 2 levels; v4 has 3"):
+        replace(VERSIONS["v4"], objectness_balance=VERSIONS["v4-tiny"].objectness_balance)
+
+
 def test_plain_convolutions_bring_leaky_relu():
     assert with_conv(VERSIONS["v4"], "plain").activation == "leaky_relu"
     assert with_conv(VERSIONS["v4"], "separable").activation == "relu6"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nets.conventions import TORCH
+from utils.errors import UserError
 from utils.files import LOCK
 
 DESCRIPTION = ("config.json", "classes.txt", "anchors.txt", "images.txt")
@@ -59,12 +61,45 @@ def test_initial_weights_of_a_file_are_read_again(place, sessions):
 
 
 def test_initial_weights_of_another_convention_are_rejected(place):
+    shutil.copytree(place.run.path, "first")
     keep_only(place, *DESCRIPTION)
+    change_config(place, "weights", "first/best.weights.h5")
     config, _ = place.run.read_description()
     convention = dataclasses.asdict(config.convention) | {"bn_epsilon": 0.5}
     change_config(place, "convention", convention)
     code, _, err = place.resume()
     assert code == 2 and "has changed since" in err.splitlines()[-1]
+
+
+def test_run_whose_download_failed_begins_again(place, sessions, monkeypatch):
+    def offline(*args):
+        raise UserError("no network")
+
+    monkeypatch.setattr("utils.weights.loading.read_imagenet", offline)
+    keep_only(place)
+    code, _, err = place.start("--backbone", "ghostnet", "--width", "1", "--weights", "auto")
+    assert code == 0, err
+    ((started, _),) = sessions
+    assert started.config.weights == "none" and started.config.convention == TORCH
+    place.run.describe(started.config, started.data.classes)
+    code, _, err = place.resume()
+    assert code == 0, err
+    assert sessions[1][0].config.convention == TORCH
+
+
+@pytest.mark.parametrize(
+    ("left", "remedy"),
+    [
+        (["last.npz"], "restore it or start a new run"),
+        (["last.npz", "best.weights.h5"], "a new run with --weights run/best.weights.h5"),
+        (["best.weights.h5"], "a new run with --weights run/best.weights.h5"),
+    ],
+)
+def test_trained_run_that_lost_its_config(place, left, remedy):
+    keep_only(place, *left)
+    code, _, err = place.resume()
+    assert code == 2 and "run has no config.json, restore it" in err
+    assert err.splitlines()[-1].endswith(remedy)
 
 
 @pytest.mark.parametrize("left", [(LOCK,), (LOCK, ".part.config.json", "classes.txt")])

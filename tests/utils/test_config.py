@@ -37,6 +37,12 @@ from utils.errors import UserError
         (lambda c: c["recipe"].update(jit=1), "jit is 1, it must be true or false"),
         (lambda c: c["recipe"].update(epochs="ten"), "'ten', it must be a number or null"),
         (lambda c: c.update(resize="crop"), "resize is 'crop'; .* letterbox, stretch"),
+        (lambda c: c["recipe"].update(epochs=0), "epochs is 0; it must be greater than 0"),
+        (lambda c: c["recipe"].update(batch_size=-8), "batch_size is -8; it must be greater"),
+        (lambda c: c["recipe"].update(save_every=0), "save_every is 0; it must be greater than 0"),
+        (lambda c: c["recipe"].update(freeze_share=1.5), r"freeze_share is 1.5; .* within 0\.\.1"),
+        (lambda c: c["recipe"].update(max_minutes=None), "epochs and max_minutes are both null"),
+        (lambda c: c["yolo"].update(objectness_balance=[1]), "balance for 1 levels; v4 has 3"),
     ],
 )
 def test_an_invalid_document_is_an_error_that_names_the_key(run_config, change, message):

@@ -66,9 +66,10 @@ def read_cluster() -> Cluster:
         return ALONE
     addresses = _addresses(jobs)
     task = document.get("task")
-    if not isinstance(task, Mapping) or task.get("type") not in jobs:
+    kind = task.get("type") if isinstance(task, Mapping) else None
+    if not isinstance(kind, str) or kind not in jobs:
         raise _wrong(f"has the task {task!r}, which is not in its cluster")
-    kind, index = task["type"], task.get("index")
+    index = task.get("index")
     if not isinstance(index, int) or not 0 <= index < len(jobs[kind]):
         raise _wrong(f"has {index!r} as the index of its task, not 0..{len(jobs[kind]) - 1}")
     tasks = tuple((each, number) for each in KINDS for number in range(len(jobs.get(each, ()))))

@@ -33,6 +33,8 @@ LOST = (
 )
 HEARTBEAT = "CoordinationService/Heartbeat"  # a call of worker 0
 TASK = re.compile(r"/job:(chief|worker)/replica:0/task:([0-9]+)")
+# Lines that say where in a graph an error was raised. " (0) " is the first of several errors.
+PLACE = re.compile(r"Graph execution error|Detected at |<stack |\d+ root error|\s(?!\s*\(0\))")
 
 
 def connect(cluster: Cluster) -> tf.distribute.Strategy:
@@ -136,7 +138,10 @@ def make_exchange(cluster: Cluster) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _lost(cluster: Cluster, error: tf.errors.OpError) -> JobError:
-    """Returns an error that names the worker, if TensorFlow's does."""
+    """Returns an error that names the worker, if TensorFlow's does.
+
+    If not, the cause may be in this worker, so what TensorFlow reported is part of the message.
+    """
     named = {(kind, int(number)) for kind, number in TASK.findall(str(error))}
     if not named and HEARTBEAT in str(error):
         named = {cluster.tasks[0]}  # does not answer heartbeats any more
@@ -145,8 +150,18 @@ def _lost(cluster: Cluster, error: tf.errors.OpError) -> JobError:
         for index, task in enumerate(cluster.tasks)
         if task in named and index != cluster.index
     ]
-    who = lost[0] if len(lost) == 1 else f"another of the {len(cluster.addresses)} workers"
+    if len(lost) == 1:
+        who, cause = lost[0], ""
+    else:
+        who = f"another of the {len(cluster.addresses)} workers"
+        cause = f"; TensorFlow reported: {_reason(error)}"
     return JobError(
         f"{who} was lost: see what it reported, then start all workers again, with --resume if the "
-        "run has begun"
+        f"run has begun{cause}"
     )
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """Returns the first line of a message of TensorFlow that does not name a place in a graph."""
+    lines = [line.strip() for line in str(error).splitlines() if line and not PLACE.match(line)]
+    return lines[0] if lines else type(error).__name__

@@ -7,6 +7,7 @@ from typing import Any
 
 from utils.config import Recipe
 from utils.errors import UserError
+from utils.training.budget import TimeBudget
 from utils.training.schedule import share_done
 from utils.training.settings import ResumeSettings
 
@@ -50,8 +51,19 @@ def extend(recipe: Recipe, progress: Mapping[str, Any], settings: ResumeSettings
             f"the run has already taken {minutes:.1f} minutes and reserves {reserved:.1f} for its "
             f"last validation, set --max-minutes to more than {least:.1f}"
         )
-    share, new_share = (share_done(limits, done, 60 * minutes) for limits in (recipe, new))
+    share, new_share = (_share(limits, progress) for limits in (recipe, new))
     if share >= recipe.freeze_share > 0.0:
         freeze_share = recipe.freeze_share * min(1.0, new_share / share)
+        freeze_share = min(freeze_share, new_share)  # rounding must not freeze it again
         new = dataclasses.replace(new, freeze_share=freeze_share)
     return new
+
+
+def _share(recipe: Recipe, progress: Mapping[str, Any]) -> float:
+    """Returns the share of the run at which a session with this recipe continues."""
+    if "budget" not in progress:  # no state was saved
+        return 0.0
+    budget = TimeBudget(recipe.max_minutes and 60.0 * recipe.max_minutes)
+    budget.restore(progress["budget"])
+    epochs = progress.get("epochs", len(progress["history"]))  # with the current one
+    return max(share_done(recipe, epochs, 0.0), budget.share(progress["seconds"]))

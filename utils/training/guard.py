@@ -68,4 +68,5 @@ class StepGuard:
             )
         if self._searches_scale:
             return None  # normal while the loss scale is too large; counted all the same
-        return f"warning: step {step} was skipped, because its {cause} is not finite"
+        verb = "are" if len(wrong) > 1 else "is"
+        return f"warning: step {step} was skipped, because its {cause} {verb} not finite"

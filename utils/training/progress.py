@@ -10,6 +10,7 @@ from utils.training.budget import TimeBudget
 from utils.training.schedule import share_done
 
 TERMS = ("box", "objectness", "class")
+OPTIONAL = ("epochs", "share_at_end")  # states of earlier versions lack them
 
 
 class Progress:
@@ -19,6 +20,7 @@ class Progress:
         recipe: Limits of the run.
         step: Number of completed steps.
         history: One row of metrics per completed epoch.
+        share_at_end: Share of the run that was done at the end of the last epoch, 0..1.
         budget: How the time of a run with a time limit is divided.
     """
 
@@ -42,6 +44,7 @@ class Progress:
         self.recipe = recipe
         self.step = 0
         self.history: list[dict[str, float]] = []
+        self.share_at_end = 0.0
         self._steps_per_epoch = steps_per_epoch
         self._clock = clock or (lambda: time.monotonic())  # looked up at each call, for tests
         self._started = self._clock() if started is None else started
@@ -93,9 +96,10 @@ class Progress:
         """Whether nothing is left to do.
 
         This is false if the state was saved after the last step of an epoch but before the
-        callbacks at its end.
+        callbacks at its end. If a time limit passes during these callbacks, it is also false: the
+        last validation then follows an epoch without steps.
         """
-        return self.share >= 1.0 and not self.epoch_has_begun
+        return self.share_at_end >= 1.0 and not self.epoch_has_begun
 
     @property
     def images_per_second(self) -> float:
@@ -182,12 +186,15 @@ class Progress:
             logs["skipped"] = int(self._sums["skipped"])
         self._sums = dict.fromkeys(self._sums, 0.0)
         self.history.append({"epoch": self.epoch + 1, **logs})
+        self.share_at_end = self.share
         return logs
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything that `restore` needs, as a JSON object."""
         return {
             "step": self.step,
+            "epochs": self.step / self._steps_per_epoch,  # for `extend`
+            "share_at_end": self.share_at_end,
             "seconds": self.seconds,
             "budget": self.budget.to_json(),
             "history": self.history,
@@ -213,3 +220,6 @@ class Progress:
         self._sums = document["sums"]
         self._timed = document["timed"]
         self._started = self._clock()
+        # A run of an earlier version may have ended without a validation.
+        saved = document.get("share_at_end", 1.0 if self.best else 0.0)
+        self.share_at_end = min(self.share, saved)  # the new limits may be higher

@@ -20,7 +20,7 @@ from utils.training.run_data import (
 )
 from utils.training.session import Session, own, set_up_devices
 from utils.training.settings import ResumeSettings
-from utils.weights.loading import Weights, open_weights
+from utils.weights.loading import NONE, Weights, open_weights
 
 
 @contextlib.contextmanager
@@ -59,8 +59,11 @@ def resume(settings: ResumeSettings) -> Iterator[Session | None]:
 
 
 def _read_config(directory: RunDirectory) -> RunConfig:
-    path = directory.path
+    path, best = directory.path, directory.best_weights
     if path.is_dir() and not directory.is_described:
+        if directory.state.is_file() or best.is_file():
+            new_run = f"a new run with --weights {best}" if best.is_file() else "a new run"
+            raise UserError(f"{path} has no config.json, restore it or start {new_run}")
         raise UserError(
             f"no run has begun in {path}, it has no config.json; start one with --run {path}"
         )
@@ -86,7 +89,7 @@ def _initial_weights(directory: RunDirectory, config: RunConfig) -> Weights:
             f"{path} was stopped before its first state and must begin again from its initial "
             f"weights, but: {error}; restore them or start a new run"
         ) from error
-    if weights.convention != config.convention:
+    if weights.source != NONE and weights.convention != config.convention:
         raise UserError(
             f"{path} was stopped before its first state and must begin again from its initial "
             f"weights, but {config.weights} has changed since; restore it or start a new run"

@@ -18,7 +18,7 @@ from utils.training.display import Display
 from utils.training.guard import StepGuard
 from utils.training.interrupts import StopRequest
 from utils.training.loss_reader import LossReader
-from utils.training.progress import Progress
+from utils.training.progress import OPTIONAL, Progress
 from utils.training.schedule import is_frozen, learning_rate, training_size, uses_mosaic
 from utils.training.state_writer import StateWriter
 from utils.training.strategies import Devices
@@ -98,7 +98,8 @@ class Trainer:
         Raises:
             UserError: There is no state, or it does not fit the detector.
         """
-        progress = load_state(self._state_path, self._weights.variables, self.progress.to_json())
+        like = {key: value for key, value in self.progress.to_json().items() if key not in OPTIONAL}
+        progress = load_state(self._state_path, self._weights.variables, like)
         self._weights.gather()
         self.progress.restore(progress)
 

@@ -96,7 +96,7 @@ class Validation(keras.callbacks.Callback):
         """
         progress, budget = self._progress, self._progress.budget
         last = progress.validated[-1]["measured_at"] if progress.validated else 0.0
-        recipe, share = progress.recipe, progress.share
+        recipe, share = progress.recipe, progress.share_at_end
         if not validation_is_due(recipe, share, last, budget.spent, budget.validation):
             return
         self._workers.update_time()
@@ -113,6 +113,7 @@ class Validation(keras.callbacks.Callback):
                 self._trainer.save()
                 self._save_best_weights()
                 self._workers.update_time()
+        progress.share_at_end = progress.share  # it may have taken the rest of the time
 
     def _set_budget(self, measured: float) -> None:
         """Expects that the next validation takes as long as one that was measured."""

@@ -46,6 +46,7 @@ def test_process_without_cluster_is_alone(monkeypatch, text):
         (config(2, worker=["a:1", "b:1"]), r"2 as the index of its task, not 0\.\.1"),
         (config("0", worker=["a:1"]), "'0' as the index"),
         (config(0, "chief", worker=["a:1"]), "not in its cluster"),
+        (config(0, ["worker"], worker=["a:1"]), "not in its cluster"),
         (config(0, worker=["a:1"], ps=["b:1"]), "type 'ps', use only chief and worker"),
         (config(0, worker=["a:1", "a:1"]), "twice"),
         (config(0, worker=["a"]), "'a', which is not host:port"),

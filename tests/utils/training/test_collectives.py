@@ -30,6 +30,24 @@ def test_error_names_the_lost_worker(error, name):
     with raises as caught, watching(cluster_of(3, 1)):
         raise error
     assert "\n" not in str(caught.value)
+    assert ("TensorFlow reported" in str(caught.value)) == name.startswith("another")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no memory",
+        "Graph execution error:\n\nDetected at node a defined at (most recent call last):\n"
+        '  File "a.py", line 1, in a\n    b()\n\nno memory\n\t [[{{node a}}]] [Op:__inference_a_1]',
+        "2 root error(s) found.\n  (0) INTERNAL: no memory\n\t [[{{node a}}]]\n  (1) INTERNAL: b",
+    ],
+)
+def test_error_that_names_no_worker_is_reported(message):
+    raises = pytest.raises(
+        JobError, match=r"begun; TensorFlow reported: (\(0\) INTERNAL: )?no memory$"
+    )
+    with raises, watching(cluster_of(3, 1)):
+        raise tf.errors.InternalError(None, None, message)
 
 
 def test_other_errors_and_those_of_a_process_alone_stay_as_they_are():

@@ -9,12 +9,21 @@ from utils.errors import UserError
 from utils.training.callbacks import EarlyStopping
 from utils.training.extension import extend
 from utils.training.progress import Progress
+from utils.training.schedule import is_frozen
 from utils.training.settings import ResumeSettings
 
 
+def progress_after(recipe, epochs, seconds=0.0, reserved=0.0):
+    """Returns the progress in the state of a run with ten steps per epoch."""
+    progress = Progress(recipe, steps_per_epoch=10, started=0.0, clock=lambda: seconds)
+    progress.step = round(10 * epochs)
+    progress.history = [{"epoch": epoch + 1} for epoch in range(int(epochs))]
+    progress.budget.reserved = reserved
+    return progress.to_json()
+
+
 def extended(recipe, epochs_done=0, seconds=0.0, reserved=0.0, **limits):
-    history = [{"epoch": epoch + 1} for epoch in range(epochs_done)]
-    progress = {"history": history, "seconds": seconds, "budget": {"reserved": reserved}}
+    progress = progress_after(recipe, epochs_done, seconds, reserved)
     return extend(recipe, progress, ResumeSettings("run", **limits))
 
 
@@ -26,6 +35,33 @@ def test_backbone_is_not_frozen_again():
     )  # 10 of 400 epochs
     assert extended(longer, 100, epochs=400) == longer  # as another worker may read it
     assert extended(recipe, 20, epochs=50).freeze_share == 0.1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "seconds", "limits"),
+    [
+        (Recipe(epochs=15, freeze_share=0.1), 1.7, 0.0, {"epochs": 30}),
+        (Recipe(epochs=2, freeze_share=0.1), 0.3, 0.0, {"epochs": 4}),
+        (Recipe(epochs=9, freeze_share=3 / 9), 3, 0.0, {"epochs": 14}),  # floats exceed 3 / 14
+        # 59 of 495 s, without the time for the last validation; 59 of 600 s are less than a tenth.
+        (Recipe(epochs=None, max_minutes=10.0), 4.2, 59.0, {"max_minutes": 20.0}),
+    ],
+)
+def test_backbone_is_not_frozen_again_within_an_epoch(recipe, epochs, seconds, limits):
+    progress = progress_after(recipe, epochs, seconds, reserved=105.0)
+    settings = ResumeSettings("run", **limits)
+    longer = extend(recipe, progress, settings)
+    resumed = Progress(longer, steps_per_epoch=10, clock=lambda: 0.0)
+    resumed.restore(progress)
+    assert longer.freeze_share > 0 and not is_frozen(longer, resumed.share)
+    assert extend(longer, progress, settings) == longer  # if it was killed before its next state
+
+
+def test_state_of_an_earlier_version_is_extended_by_whole_epochs():
+    recipe = Recipe(epochs=10, freeze_share=0.1)
+    progress = progress_after(recipe, 2.5)
+    del progress["epochs"]
+    assert extend(recipe, progress, ResumeSettings("run", epochs=20)).freeze_share == 0.05
 
 
 def test_backbone_that_is_still_frozen_stays_so_for_its_share():

@@ -56,6 +56,30 @@ def test_run_is_complete_only_after_the_end_of_its_last_epoch():
     assert progress.is_complete
 
 
+def test_run_whose_time_passes_after_an_epoch_is_complete_after_another_one():
+    def restored(document, minutes):
+        recipe = Recipe(epochs=None, max_minutes=minutes)
+        progress = Progress(recipe, steps_per_epoch=3, clock=lambda: 0.0)
+        progress.restore(json.loads(json.dumps(document)))
+        return progress
+
+    seconds = [0.0]
+    progress = Progress(Recipe(epochs=None, max_minutes=1.0), 3, 0.0, lambda: seconds[0])
+    progress.end_epoch(learning_rate=0.1)
+    seconds[0] = 60.0
+    for each in (progress, restored(progress.to_json(), 1.0)):
+        assert each.share == 1.0 and not each.is_complete
+    progress.end_epoch(learning_rate=0.1)
+    assert progress.is_complete
+    document = progress.to_json()
+    assert restored(document, 1.0).is_complete
+    assert not restored(document, 2.0).is_complete
+    del document["share_at_end"]  # as in earlier versions
+    assert not restored(document, 1.0).is_complete
+    document["history"][-1].update({"map50": 0.5, "map": 0.5})
+    assert restored(document, 1.0).is_complete
+
+
 def test_steps_of_an_epoch_after_one_that_was_cut_short():
     progress = after_two_steps()  # of three
     progress.end_epoch(learning_rate=0.1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.tiny_run import RECIPE, CallAtEpoch, interrupt, make_trainer, resume_trainer, weights_of
+from utils.training.progress import OPTIONAL, Progress
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -47,7 +48,7 @@ def test_second_signal_stops_immediately(samples, tmp_path):
 
 
 def test_killed_run_resumes_from_the_last_saved_state(samples, tmp_path):
-    recipe = dataclasses.replace(RECIPE, save_minutes=0.0)  # after every step
+    recipe = dataclasses.replace(RECIPE, save_minutes=1e-9)  # after every step
     with pytest.raises(ZeroDivisionError):
         make_trainer(samples, tmp_path, recipe).run([CallAtEpoch(2, lambda: 1 / 0)])
     resumed = resume_trainer(samples, tmp_path)
@@ -90,6 +91,20 @@ def test_run_with_a_time_limit_resumes_at_the_same_share(samples, tmp_path, monk
     assert resumed.progress.share == pytest.approx(280 / 500)
     clock[0] += 110
     assert resumed.progress.share == pytest.approx(390 / 500)
+
+
+def test_state_of_an_earlier_version_is_resumed(samples, tmp_path, monkeypatch):
+    to_json = Progress.to_json
+
+    def earlier(progress):
+        return {key: value for key, value in to_json(progress).items() if key not in OPTIONAL}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "to_json", earlier)
+        trainer = make_trainer(samples, tmp_path)
+        trainer.progress.step = 1
+        trainer.save()
+    assert resume_trainer(samples, tmp_path).progress.step == 1
 
 
 def test_resuming_a_complete_run_changes_nothing(samples, tmp_path):

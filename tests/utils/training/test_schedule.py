@@ -28,9 +28,7 @@ def test_share_is_the_larger_of_epochs_and_time():
 
 def validated_at(validations, seconds, limit=1000.0, epoch=0.01, growth=1.0):
     """Returns the shares at which a run of many epochs is validated."""
-    recipe = dataclasses.replace(
-        RECIPE, epochs=None, max_minutes=limit and limit / 60, validations=validations
-    )
+    recipe = dataclasses.replace(RECIPE, max_minutes=limit and limit / 60, validations=validations)
     last, spent, shares = 0.0, 0.0, []
     for number in range(1, round(1 / epoch) + 1):
         share = min(1.0, number * epoch)

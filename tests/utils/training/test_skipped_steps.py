@@ -110,7 +110,7 @@ def test_skipped_steps_are_counted_and_reported(samples, tmp_path, capsys):
         == 3
     )
     assert (
-        "step 2 was skipped, because its box loss and class loss is not finite"
+        "step 2 was skipped, because its box loss and class loss are not finite"
         in capsys.readouterr().err
     )
 

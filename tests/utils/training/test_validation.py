@@ -2,6 +2,7 @@ import dataclasses
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,6 +15,7 @@ from utils.data.images import read_image
 from utils.data.letterbox import letterbox
 from utils.errors import JobError
 from utils.run import RunDirectory
+from utils.training.callbacks import Curves
 from utils.training.progress import Progress
 from utils.training.validation import Validation
 from utils.training.validation_pass import ValidationPass
@@ -252,3 +254,31 @@ def test_first_validation_waits_until_it_is_affordable(samples, tmp_path, clock)
     progress.end_epoch(0.1)
     validation.on_epoch_end(1, {})
     assert [row["epoch"] for row in progress.validated] == [2]
+
+
+def test_run_whose_time_passes_after_an_epoch_is_still_validated(samples, tmp_path, clock):
+    trainer = make_trainer(samples, tmp_path, TIMED, started=0.0)
+    progress, directory = trainer.progress, RunDirectory(tmp_path)
+
+    def pass_time(epoch, logs):
+        clock[0] += 600.0
+
+    later = keras.callbacks.LambdaCallback(on_epoch_end=pass_time)
+    validation = Validation(trainer, samples, CLASSES, directory)
+    trainer.run([validation, Curves(progress, directory), later])
+    assert progress.step == 2  # one epoch
+    assert [row["epoch"] for row in progress.history] == [1, 2]
+    assert [row["epoch"] for row in progress.validated] == [2]
+    assert directory.best_weights.is_file()
+    assert resume_trainer(samples, tmp_path, TIMED, started=clock[0]).progress.is_complete
+
+
+def test_validation_that_takes_the_rest_of_the_time_is_the_last(samples, tmp_path, clock):
+    progress = Progress(TIMED, steps_per_epoch=10, started=0.0)
+    validation = timed(samples * 10, tmp_path, progress)  # 10 s, and 5 s for files and the end
+    validation.on_train_begin()
+    clock[0] = 580.0
+    progress.end_epoch(0.1)
+    assert progress.share_at_end < 1.0
+    validation.on_epoch_end(0, {})
+    assert progress.validated and progress.is_complete
