@@ -236,8 +236,10 @@ def _find(words: Sequence[str], is_tracked: bool) -> "SourceList":
     from utils.inference.sources import find_sources
 
     sources = find_sources(words)
+    if not is_tracked:
+        return sources
     still = next((source.address for source in sources if source.is_image), None)
-    if is_tracked and still:
+    if still:
         raise UserError(f"--track needs a video, camera or stream, but {still} is a still image")
     return sources
 

@@ -27,6 +27,7 @@ class OutputFolder:
         self.folder = folder
         self._replace = replace
         self._taken = set()
+        self._numbers: dict[str, int] = {}  # of the last path of a name; the search goes on there
 
     def protect(self, paths: Iterable[Path]) -> None:
         """Protects files, such as the input files of the job, from being overwritten."""
@@ -35,11 +36,14 @@ class OutputFolder:
     def path(self, name: str, suffix: str) -> Path:
         """Returns the path for a file `name`, or `name-2`, `name-3`... if that is taken."""
         name = cut_to_bytes(name, MAX_NAME_BYTES - BYTES_FOR_PREFIX - len(suffix))
-        path, number = self.folder / f"{name}{suffix}", 1
+        path = self.folder / f"{name}{suffix}"
+        plain = _identity(path)
+        number = self._numbers.get(plain, 1)
         while _identity(path) in self._taken or (path.exists() and not self._replace):
             number += 1
             path = self.folder / f"{name}-{number}{suffix}"
         self._taken.add(_identity(path))
+        self._numbers[plain] = number
         return path
 
 

@@ -66,7 +66,8 @@ def test_records_are_those_of_json_and_one_bad_image_costs_one_record(run, batch
     code, out, err = run(*JOB, "--batch-size", batch)
     assert (code, out) == (1, "out.jsonl: 12 sources\n")
     assert err.splitlines()[-1] == (
-        'error: 1 of 12 sources could not be read, see the records with "error" in out.jsonl'
+        "error: 1 of 12 sources could not be read completely, see the records with "
+        '"error" in out.jsonl'
     )
     assert not Path("img_out").exists()
     records = read_records()

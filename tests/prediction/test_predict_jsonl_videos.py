@@ -65,7 +65,9 @@ def test_video_that_ends_early_has_frames_and_an_error(run):
     first.save("v.gif", save_all=True, append_images=rest)
     data = Path("v.gif").read_bytes()
     Path("v.gif").write_bytes(data[: len(data) // 2])
-    assert run("v.gif", "--jsonl", "out.jsonl")[0] == 1
+    code, _, err = run("v.gif", "--jsonl", "out.jsonl")
+    assert code == 1
+    assert "error: 1 of 1 source could not be read completely, see the records" in err
     *frames, last = read_records()
     assert 0 < len(frames) < 8
     assert [record["frame"] for record in frames] == list(range(len(frames)))

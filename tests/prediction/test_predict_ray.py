@@ -77,7 +77,8 @@ def test_worker_that_dies_loses_nothing_and_repeats_nothing(run, job, tmp_path):
     assert (code, out) == (1, "out: 100 sources\n")
     assert err == (
         "note: workers died 1 time, others have written their parts\n"
-        'error: 1 of 100 sources could not be read, see the records with "error" in out\n'
+        "error: 1 of 100 sources could not be read completely, see the records with "
+        '"error" in out\n'
     )
     assert addresses
     assert addresses <= LOOPBACK

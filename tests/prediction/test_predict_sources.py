@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import predict
 from tests.media import file_names, read_video, save_image, save_video
 from tests.red_finder import picture
 from utils.data.images import read_image
@@ -117,3 +118,9 @@ def test_no_total_is_printed_without_several_images(run):
     assert "in all images" not in run("v.mp4", "w.mp4", "--count")[1]
     save_image("a.png")
     assert "in all images" not in run("v.mp4", "a.png", "--count")[1]
+
+
+def test_kinds_of_all_sources_are_found_out_only_to_track_them(monkeypatch):
+    found = object()  # cannot be iterated
+    monkeypatch.setattr("utils.inference.sources.find_sources", lambda words: found)
+    assert predict._find(["v.mp4"], is_tracked=False) is found

@@ -180,7 +180,7 @@ def test_still_images_cannot_be_tracked(run, source):
         (["--track", "--count-line", "1,2,3"], "'1,2,3' is not x1,y1,x2,y2 in pixels"),
         (["--track", "--count-line", "1,2,3,x"], "'1,2,3,x' is not x1,y1,x2,y2 in pixels"),
         (["--track", "--count-line", "5,5,5,5"], "'5,5,5,5' is a point, specify two different"),
-        (["--track", "--count-line", "9,900,99,900"], "outside the video of 320x192 pixels"),
+        (["--track", "--count-line", "9,900,99,900"], "outside the video v.mp4 of 320x192 pixels"),
     ],
 )
 def test_a_wrong_line_is_one_clear_message(run, flags, message):
@@ -189,6 +189,18 @@ def test_a_wrong_line_is_one_clear_message(run, flags, message):
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_video_that_the_line_misses_is_skipped(run):
+    save_scene("v.mp4", 2, {"red": right(90)})
+    save_video("small.mp4")
+    code, out, err = run("small.mp4", "v.mp4", "--track", "--count-line", DOWNWARDS)
+    assert code == 1
+    words = "--count-line is outside the video small.mp4 of 96x64 pixels, move it inside"
+    assert f"warning: {words}\n" in err
+    assert err.splitlines()[-1] == "error: 1 of 2 sources could not be read, see above"
+    assert "v.mp4 -> img_out/v.mp4, 2 frames\n" in out
+    assert file_names() == ["v.mp4"]
 
 
 @pytest.mark.parametrize("package", ["trackers", "supervision"])

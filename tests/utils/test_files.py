@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from utils import files
 from utils.errors import UserError
 from utils.files import OutputFolder, is_in_use, merged_whole, refuse_existing, written_whole
 
@@ -21,6 +22,14 @@ class TestOutputFolder:
         assert folder.path("A", ".jpg").name == "A-3.jpg"
         (tmp_path / "new" / "out" / "a.jpg").touch()
         assert OutputFolder(tmp_path / "new" / "out").path("a", ".jpg").name == "a.jpg"
+
+    def test_time_for_many_files_of_one_name_is_linear(self, tmp_path, monkeypatch):
+        resolved, identity = [], files._identity
+        monkeypatch.setattr(files, "_identity", lambda path: resolved.append(1) or identity(path))
+        folder = OutputFolder(tmp_path)
+        names = [folder.path("a", ".jpg").name for _ in range(100)]
+        assert names == ["a.jpg", *(f"a-{number}.jpg" for number in range(2, 101))]
+        assert len(resolved) <= 4 * 100
 
     def test_existing_files_can_be_kept(self, tmp_path):
         (tmp_path / "a.png").touch()

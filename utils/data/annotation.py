@@ -33,6 +33,7 @@ class Sample:
         difficult: bool (N,), objects that VOC's evaluation ignores.
         width: Width of the image as decoded, after its EXIF orientation was applied.
         height: Height of the image as decoded.
+        crowd: bool (N,), objects that are crowds of COCO; by default, none is.
     """
 
     image_id: str
@@ -42,6 +43,11 @@ class Sample:
     difficult: np.ndarray
     width: int
     height: int
+    crowd: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.crowd is None:
+            object.__setattr__(self, "crowd", np.zeros(len(self.boxes), bool))
 
 
 class AnnotatedImage(NamedTuple):
@@ -147,6 +153,7 @@ def _plain_samples(
             difficult[part],
             widths[i],
             heights[i],
+            table.crowd[part],
         )
     return samples
 
@@ -196,4 +203,5 @@ def _to_sample(annotated: AnnotatedImage) -> Sample:
         difficult=np.array([each.difficult for each in objects], bool),
         width=annotated.layout.width,
         height=annotated.layout.height,
+        crowd=np.array([each.crowd for each in objects], bool),
     )

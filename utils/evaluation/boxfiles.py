@@ -32,7 +32,7 @@ class BoxFiles(NamedTuple):
     """The content of two folders of text files.
 
     Attributes:
-        samples: One per ground truth file, sorted by name; without image or size.
+        samples: One per ground truth file, sorted by name; without image, size or crowds.
         detections: Detections per sample.
         classes: Names of the classes in the ground truth, sorted; labels are indices into it.
         notes: Which files and detections are not scored, and why; one line per kind.

@@ -21,6 +21,7 @@ def coco_scores(
     used as they are, even beyond the image.
 
     Objects are small if their area is below 32 x 32 pixels of the image, and large from 96 x 96 on.
+    Crowds need not be found, and detections in them are ignored.
 
     Args:
         samples: Images with their ground truth.
@@ -34,6 +35,7 @@ def coco_scores(
         [{"id": image} for image in range(len(samples))],
         [{"id": label, "name": str(label)} for label in range(num_classes)],
         *_coco_columns([sample.boxes for sample in samples], [sample.labels for sample in samples]),
+        iscrowd=np.concatenate([np.zeros(0, bool), *(sample.crowd for sample in samples)]),
     )
     image, label, boxes = _coco_columns(
         [detected.boxes for detected in detections], [detected.labels for detected in detections]

@@ -2,7 +2,7 @@
 
 By VOC's rules, boxes include the pixels of both edges, and objects marked `difficult` are ignored,
 see `utils.evaluation.matching`. By COCO's rules, boxes are continuous, and difficult objects count
-like all others.
+like all others, unless they are crowds.
 """
 
 import time

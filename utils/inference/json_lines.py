@@ -102,6 +102,6 @@ def report_records(path: Path, sources: int, errors: int) -> None:
     print(f"{path}: {counted(sources, 'source')}")
     if errors:
         raise JobError(
-            f"{errors} of {counted(sources, 'source')} could not be read, see the records with "
-            f'"error" in {path}'
+            f"{errors} of {counted(sources, 'source')} could not be read completely, see the "
+            f'records with "error" in {path}'
         )

@@ -42,8 +42,7 @@ class RunnerSettings:
         image_bar: Whether still images have a progress bar on a terminal; videos always have one.
         every: Step between the frames of a video that are processed; 1 processes all.
         origin: Where the weights come from, for error messages.
-        start_tracker: Returns a tracker for a video of a number of frames per second; None to not
-            track objects.
+        start_tracker: Returns a tracker for a number of frames per second; None to not track.
         always_skip: Whether a source that cannot be read is skipped even if there is no other.
     """
 
@@ -161,7 +160,7 @@ class Runner:
         total = video.count and math.ceil(video.count / self._every)
         # Some recorders do not state the number of frames.
         is_live = not video.count and not Path(source.address).is_file()
-        count, was_stopped, tracks = 0, False, None
+        count, was_stopped, tracks, error = 0, False, None, None
         tracker = self._start_tracker and self._start_tracker(video.fps / self._every)
         with (
             video,
@@ -174,6 +173,9 @@ class Runner:
             try:
                 for seconds, image, detections in self._detect(images, lambda _: source.address):
                     if tracker:
+                        error = None if count else tracker.line_error(image, source.address)
+                        if error:
+                            break
                         time = seconds if is_live else None
                         detections, tracks = tracker.update(image, detections, time)
                     seconds = seconds if is_live else 0.0
@@ -182,13 +184,12 @@ class Runner:
                     self._pass_to_sinks(frame, bar)
                     count += 1
             except KeyboardInterrupt:
-                # This is how cameras and windows are closed. An incomplete result of a file is
-                # deleted.
+                # This closes cameras and windows. An incomplete result of a file is deleted.
                 if not is_live and not self._window:
                     raise
                 was_stopped = True
         if not count:
-            error = UserError(f"{source.address} has no frame that can be read")
+            error = error or UserError(f"{source.address} has no frame that can be read")
             self._skip(source, error, is_only_source)
             return
         if is_live and not was_stopped:

@@ -73,7 +73,25 @@ class Tracker:
         )
         self._counter = LineCounter(settings.line) if settings.line else None
         self._trails: dict[int, Trail] = {}
-        self._has_begun = False
+
+    def line_error(self, image: np.ndarray, address: str) -> UserError | None:
+        """Returns the error of a line that is outside the video; None if it is inside.
+
+        Args:
+            image: The first frame, RGB uint8 (height, width, 3).
+            address: Address of the video, for the message.
+        """
+        line = self._settings.line
+        if line is None:
+            return None
+        height, width = image.shape[:2]
+        start, end = np.rint(line.start).astype(int), np.rint(line.end).astype(int)
+        if cv2.clipLine((0, 0, width, height), start.tolist(), end.tolist())[0]:
+            return None
+        return UserError(
+            f"--count-line is outside the video {address} of {width}x{height} pixels, move it "
+            "inside"
+        )
 
     def update(
         self, image: np.ndarray, found: Detections, seconds: float | None = None
@@ -88,13 +106,7 @@ class Tracker:
         Returns:
             The detections with their ids, and all tracks. Detections below the confidence of the
             settings are left out unless they continue a track.
-
-        Raises:
-            UserError: The line is outside the first image.
         """
-        if not self._has_begun:
-            self._check_line(image)
-            self._has_begun = True
         ids = self._associate(found, seconds)
         kept = (found.scores >= np.float32(self._settings.confidence)) | (ids >= 0)
         found = replace(
@@ -135,14 +147,3 @@ class Tracker:
                     centre = np.concatenate([earlier.points[1 - TRAIL_LENGTH :], centre])
                 self._trails[track] = Trail(label, centre)
         self._trails = {track: trail for track, trail in self._trails.items() if track in alive}
-
-    def _check_line(self, image: np.ndarray) -> None:
-        line = self._settings.line
-        if line is None:
-            return
-        height, width = image.shape[:2]
-        start, end = np.rint(line.start).astype(int), np.rint(line.end).astype(int)
-        if not cv2.clipLine((0, 0, width, height), start.tolist(), end.tolist())[0]:
-            raise UserError(
-                f"--count-line is outside the video of {width}x{height} pixels, move it inside"
-            )

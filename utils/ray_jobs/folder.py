@@ -57,7 +57,9 @@ def open_folder(
     """
     job = JobFile(path)
     with job.locked():
-        if _has_parts(path):
+        has_parts = _has_parts(path)
+        job.check(has_parts, resume)
+        if has_parts:
             job.read(settings)
             remove_parts(path)
         else:

@@ -1,9 +1,10 @@
 """Divides a job among the workers of a cluster of Ray."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -49,7 +50,8 @@ def run_job(job: Job, resume: bool, address: str | None = None) -> None:
     Raises:
         UserError: Ray is not installed, there is no cluster at the address, or the folder is of
             another job.
-        JobError: Some sources could not be read, or a worker failed.
+        JobError: Some sources could not be read completely, or a worker failed.
+        MemoryError: A worker ran out of memory.
         OSError: A file cannot be written.
     """
     settings = WorkerSettings(Path.cwd(), job.path, job.model, job.settings.model, job.prediction)
@@ -81,8 +83,10 @@ def _process(parts: PartList, numbers: list[int], settings: WorkerSettings) -> I
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
+    # Each worker would start a thread per part, which polls its memory.
+    context.memory_usage_poll_interval_s = None
     rows = [dataclasses.asdict(parts[number]) for number in numbers]
-    resources, count = _share(ray.cluster_resources(), settings)
+    resources, count = _share(ray.nodes(), settings)
     results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         Worker,
         fn_constructor_args=(settings,),
@@ -97,11 +101,19 @@ def _process(parts: PartList, numbers: list[int], settings: WorkerSettings) -> I
         yield record_of(row)
 
 
-def _share(available: dict[str, float], settings: WorkerSettings) -> tuple[dict[str, float], int]:
-    """Returns the resources of each worker, and how many workers there are."""
-    cpus = max(1, int(available.get("CPU", 1)))
-    threads = min(settings.threads, cpus)
-    gpus = int(available.get("GPU", 0))
+def _share(
+    nodes: Sequence[Mapping[str, Any]], settings: WorkerSettings
+) -> tuple[dict[str, float], int]:
+    """Returns the resources of each worker, and how many workers there are.
+
+    Args:
+        nodes: The machines, as `ray.nodes` describes them. A worker must fit on one.
+        settings: Settings of each worker.
+    """
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    cpus = [int(each.get("CPU", 0)) for each in alive]
+    threads = min(settings.threads, max([1, *cpus]))  # Ray would wait for a larger one
+    gpus = int(sum(each.get("GPU", 0) for each in alive))
     if gpus and settings.model.run:  # TensorFlow takes all memory of a GPU
         return {"num_cpus": threads, "num_gpus": 1}, gpus
-    return {"num_cpus": threads}, cpus // threads
+    return {"num_cpus": threads}, max(1, sum(each // threads for each in cpus))

@@ -16,7 +16,8 @@ from utils.ray_jobs.parts import Part, PartRecord
 
 PARQUET = ".parquet"
 JSON_LINES = ".jsonl"
-# Ray gives a part to another worker whenever one dies. After so many, the cause is in the part.
+# Ray gives a part to another worker whenever one dies. After so many deaths, the cause is the model
+# or a source of the part.
 MAX_DEATHS = 5
 
 Append = Callable[[Mapping[str, Any]], object]  # writes a record
@@ -71,14 +72,14 @@ def open_part(path: Path) -> Iterator[PartFile]:
     """Opens the file of a part, which replaces `path` if the block ends without an error.
 
     Raises:
-        JobError: Many workers have died before they had written the file.
+        JobError: Many workers have died while they worked on the part.
         OSError: The file cannot be written.
     """
     deaths = len([*path.parent.glob(f"{PART}.*.{path.name}")])
     if deaths >= MAX_DEATHS:
         raise JobError(
-            f"{deaths} workers died while they wrote {path.name}: try the sources at these "
-            "positions alone, one of them may end the process or need too much memory"
+            f"{deaths} workers died while they worked on {path.name}: try the sources at these "
+            "positions alone, one of them or the model may end the process or need too much memory"
         )
     with (
         written_whole(path, durable=True, shared=True, keep_dead=True) as (unfinished,),

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -12,18 +13,21 @@ from typing import TYPE_CHECKING, Any
 from utils.cli import describe_os_error
 from utils.errors import JobError, UserError
 from utils.inference.job import digest_files
+from utils.inference.json_lines import JsonLines
+from utils.inference.runner import Runner, RunnerSettings
+from utils.inference.sinks import Sink
 from utils.inference.thresholds import Thresholds
 from utils.models import ModelSource, open_model
 from utils.ray_jobs.part_file import describe, open_part
 from utils.ray_jobs.parts import Part, PartRecord
 
-if TYPE_CHECKING:  # OpenCV is imported only by workers
-    from utils.inference.runner import Runner
-    from utils.inference.sinks import Sink
+if TYPE_CHECKING:  # needs packages that only tracking requires
     from utils.inference.tracking import TrackingSettings
 
 
 RECORD = "record"  # kind of a row without an error
+# Kinds of rows with an error, which is raised again. `utils.cli.run` describes it in one line.
+ERRORS = {each.__name__: each for each in (UserError, JobError, MemoryError)}
 
 
 @dataclass(frozen=True)
@@ -90,17 +94,15 @@ class Worker:
             row: The fields of a `Part`.
 
         Returns:
-            A row for `record_of`. Errors that users can correct are in it, too, since Ray adds text
-            of its own to exceptions.
+            A row for `record_of`. Errors are in it, too, since Ray adds text of its own to
+            exceptions.
         """
         try:
-            return {"kind": RECORD, "text": json.dumps(asdict(self.write(Part(**row))))}
-        except OSError as error:
-            if error.errno is None:  # raised by a library, not by the file system
-                raise
-            return {"kind": JobError.__name__, "text": describe_os_error(error)}
-        except (UserError, JobError) as error:
-            return {"kind": type(error).__name__, "text": str(error)}
+            text = json.dumps(asdict(self.write(Part(**row))))
+        except Exception as error:  # noqa: BLE001  raised again by `record_of`
+            kind, text = _kind_and_text(error)
+            return {"kind": kind, "text": text, "trace": traceback.format_exc()}
+        return {"kind": RECORD, "text": text, "trace": ""}
 
     def write(self, part: Part) -> PartRecord:
         """Writes the file of a part.
@@ -110,20 +112,18 @@ class Worker:
             JobError: The model is not that of the job, or computes NaN.
             OSError: The file cannot be written.
         """
-        start = self._start
-        from utils.inference.json_lines import JsonLines
-
-        with open_part(self._settings.folder / part.name) as file:
-            start([JsonLines(file, lambda: False)]).process(part.sources())
+        settings = self._settings
+        set_up_process(settings.directory, settings.threads)
+        # The model is opened in the block, so that a worker that dies then is counted: Ray restarts
+        # workers without limit.
+        with open_part(settings.folder / part.name) as file:
+            self._start([JsonLines(file, lambda: False)]).process(part.sources())
         return describe(file, part)
 
     @cached_property
-    def _start(self) -> "Callable[[Sequence[Sink]], Runner]":
+    def _start(self) -> Callable[[Sequence[Sink]], Runner]:
         """Opens the model, and returns a function that returns a runner for sinks."""
         settings, how = self._settings, self._settings.prediction
-        set_up_process(settings.directory, settings.threads)
-        from utils.inference.runner import Runner, RunnerSettings
-
         source = settings.model
         model = open_model(replace(source, threads=settings.threads) if source.model else source)
         if digest_files(model.files) != settings.digest:
@@ -149,12 +149,29 @@ def record_of(row: dict[str, str]) -> PartRecord:
 
     Raises:
         UserError: The worker found an error of the input.
+        MemoryError: The worker ran out of memory.
         JobError: The worker failed.
     """
     kind, text = row["kind"], row["text"]
     if kind == RECORD:
         return PartRecord(**json.loads(text))
-    raise UserError(text) if kind == UserError.__name__ else JobError(text)
+    error = ERRORS[kind](text)
+    error.add_note(row["trace"])  # `--debug` prints it
+    raise error
+
+
+def _kind_and_text(error: Exception) -> tuple[str, str]:
+    """Returns the kind of the row for an error, one of `ERRORS`, and its text."""
+    if isinstance(error, OSError) and error.errno is not None:  # raised by the file system
+        return JobError.__name__, describe_os_error(error)
+    # TensorFlow's error, by name since exported models do not need TensorFlow.
+    if type(error).__name__ == "ResourceExhaustedError":
+        return MemoryError.__name__, ""
+    for name, kind in ERRORS.items():
+        if isinstance(error, kind):
+            return name, str(error)
+    first_line, _, _ = str(error).strip().partition("\n")
+    return JobError.__name__, f"{type(error).__name__}: {first_line}"
 
 
 def set_up_process(directory: Path, threads: int) -> None:
@@ -162,12 +179,9 @@ def set_up_process(directory: Path, threads: int) -> None:
 
     Args:
         directory: Directory to which relative paths refer.
-        threads: Number of threads that libraries use.
+        threads: Number of threads of TensorFlow.
     """
     os.chdir(directory)
     # TensorFlow reads these when it is imported.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(threads)
-    import cv2
-
-    cv2.setNumThreads(threads)

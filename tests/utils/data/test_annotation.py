@@ -27,12 +27,23 @@ class TestSamples:
         assert sample.labels.tolist() == [1, 0]
         assert sample.difficult.tolist() == [False, True]
 
+    @pytest.mark.parametrize("box", [(5, 5, 20, 20), (-3, 10, 40, 50)])  # plain, and with a fault
+    def test_crowds_are_marked(self, tmp_path, box):
+        _, xml = add_image(tmp_path, "x", [("a", box, 1), ("a", (5, 5, 30, 30), 1)])
+        mark = "</difficult><iscrowd>1</iscrowd>"
+        xml.write_text(xml.read_text().replace("</difficult>", mark, 1))
+        [sample], _ = read(tmp_path)
+        assert sample.crowd.tolist() == [True, False]
+        assert sample.crowd.dtype == bool
+        assert sample.difficult.all()
+
     def test_an_image_without_objects_is_a_sample(self, tmp_path):
         add_image(tmp_path, "x")
         [sample], faults = read(tmp_path)
         assert not faults
         assert sample.boxes.shape == (0, 4)
         assert sample.labels.dtype == np.int32
+        assert len(sample.crowd) == 0
 
     @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".PNG", ".bmp", ".WebP"])
     def test_images_have_any_suffix(self, tmp_path, suffix):

@@ -57,7 +57,7 @@ def read(voc, classes=("cat", "dog", "héron"), thorough=True):
 
 
 def columns(sample):
-    return sample.boxes, sample.labels, sample.difficult
+    return sample.boxes, sample.labels, sample.difficult, sample.crowd
 
 
 @pytest.fixture

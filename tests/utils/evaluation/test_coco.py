@@ -14,16 +14,16 @@ from utils.evaluation.coco import coco_scores
 
 
 def coco_dataset(images, num_classes):
-    """Makes a `COCO` dataset from boxes, labels and scores per image."""
+    """Makes a `COCO` dataset from boxes, labels, scores and marks of crowds per image."""
     annotations = []
-    for image, (boxes, labels, scores) in enumerate(images):
-        for (left, top, right, bottom), label, score in zip(
-            boxes.tolist(), labels.tolist(), scores, strict=True
-        ):
+    for image, columns in enumerate(images):
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for (left, top, right, bottom), label, score, crowd in rows:
             width, height = right - left, bottom - top
-            annotation = {"image_id": image, "category_id": label, "score": float(score)}
-            annotation |= {"id": len(annotations) + 1, "iscrowd": 0, "area": width * height}
-            annotations.append(annotation | {"bbox": [left, top, width, height]})
+            annotation = {"image_id": image, "category_id": label, "score": score}
+            annotation |= {"id": len(annotations) + 1, "area": width * height}
+            annotation |= {"iscrowd": int(crowd), "bbox": [left, top, width, height]}
+            annotations.append(annotation)
     dataset = COCO()
     dataset.dataset = {
         "images": [{"id": image} for image in range(len(images))],
@@ -35,8 +35,10 @@ def coco_dataset(images, num_classes):
 
 
 def pycocotools_metrics(samples, detections, num_classes):
-    truths = [(sample.boxes, sample.labels, np.ones(len(sample.labels))) for sample in samples]
-    results = [(each.boxes, each.labels, each.scores) for each in detections]
+    truths = [(each.boxes, each.labels, np.ones(len(each.labels)), each.crowd) for each in samples]
+    results = [
+        (each.boxes, each.labels, each.scores, np.zeros(len(each), bool)) for each in detections
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         datasets = [coco_dataset(images, num_classes) for images in (truths, results)]
         evaluation = COCOeval(*datasets, "bbox")
@@ -60,7 +62,20 @@ def assert_equal_to_pycocotools(samples, detections, num_classes):
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_metrics_equal_pycocotools(seed):
-    assert_equal_to_pycocotools(*random_set(seed), 3)
+    samples, detections = random_set(seed)
+    assert_equal_to_pycocotools(samples, detections, 3)
+    rng = np.random.default_rng(seed)
+    samples = [replace(each, crowd=rng.random(len(each.boxes)) < 0.3) for each in samples]
+    assert_equal_to_pycocotools(samples, detections, 3)
+
+
+def test_crowd_need_not_be_found_and_detections_in_it_are_ignored():
+    sample = make_sample((0, 0, 0, 20, 20, 0), (0, 100, 100, 300, 300, 1))
+    sample = replace(sample, crowd=np.array([False, True]))
+    in_crowd = [(0, 0.9, 110, 110, 130, 130), (0, 0.8, 200, 200, 230, 230)]
+    for found in ([], in_crowd):
+        means, _ = coco_scores([sample], [make_detections((0, 0.5, 0, 0, 20, 20), *found)], 1)
+        assert means["map"] == pytest.approx(1, abs=1e-9)
 
 
 @settings(max_examples=10, deadline=None)

@@ -114,6 +114,16 @@ def test_folder_that_another_process_writes_is_refused(half):
         resume(half)
 
 
+def test_folder_that_another_process_has_begun_is_refused_without_resume(half):
+    """It did not exist when the flags were checked."""
+    with (
+        pytest.raises(UserError, match="out already exists, continue it with --resume"),
+        open_folder(half, SETTINGS, PARTS, resume=False),
+    ):
+        pass
+    assert resume(half) == [0, 2]
+
+
 def test_resume_without_a_folder_begins(folder, capsys):
     assert resume(folder) == []
     assert f"note: no {folder} yet, beginning with the first source" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 from tests.fake_runtime import install
 from tests.media import BOX, save_image, save_video
 from utils.errors import JobError, UserError
+from utils.inference.detections import NanError
 from utils.inference.job import digest_files
 from utils.inference.sources import find_sources
 from utils.inference.thresholds import Thresholds
@@ -23,6 +24,10 @@ from utils.ray_jobs.worker import Prediction, Worker, WorkerSettings, record_of
 needs_pyarrow = pytest.mark.skipif(
     not importlib.util.find_spec("pyarrow"), reason="needs PyArrow: requirements-ray.txt"
 )
+
+
+class ResourceExhaustedError(Exception):
+    """What TensorFlow raises if memory runs out."""
 
 
 @pytest.fixture
@@ -37,7 +42,6 @@ def settings(sessions, tmp_path, monkeypatch):
     """Settings of a worker with the fake model."""
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         monkeypatch.setenv(name, "0")  # restored at the end
-    monkeypatch.setattr(cv2, "setNumThreads", lambda number: None)
     Path("out").mkdir()
     model = ModelSource(model=Path("m.onnx"))
     digest = digest_files([Path("m.onnx")])
@@ -119,6 +123,11 @@ def test_model_is_opened_once_and_with_one_thread(settings, part, sessions):
     assert session.description == "red finder, 1 threads, auto"
 
 
+def test_threads_of_opencv_stay_off(settings, part, monkeypatch):
+    monkeypatch.setattr(cv2, "setNumThreads", lambda number: pytest.fail("see utils.data.images"))
+    call(settings, part)
+
+
 def test_model_of_another_machine_is_refused(settings, part):
     with pytest.raises(JobError, match=r"model m\.onnx on .* is not that of the job"):
         call(replace(settings, digest="0"), part)
@@ -139,5 +148,46 @@ def test_part_that_ends_many_workers_ends_the_job(settings, part):
         Path(f"out/.part.host.{i}.{part.name}").touch()
     assert call(settings, part).sources == 3
     Path(f"out/.part.other.7.{part.name}").touch()
-    with pytest.raises(JobError, match=r"5 workers died while they wrote part-0-2\.jsonl"):
+    with pytest.raises(JobError, match=r"5 workers died while they worked on part-0-2\.jsonl"):
         call(settings, part)
+
+
+def test_model_that_ends_many_workers_ends_the_job(settings, part, monkeypatch):
+    opened = []
+
+    def die(source):
+        """Leaves what remains of a process that ends here."""
+        [unfinished] = Path("out").glob(f".part.*.{os.getpid()}.{part.name}")
+        unfinished.with_name(f".part.host.{len(opened)}.{part.name}").touch()
+        opened.append(source)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("utils.ray_jobs.worker.open_model", die)
+    for _ in range(MAX_DEATHS):
+        with pytest.raises(KeyboardInterrupt):
+            call(settings, part)
+    with pytest.raises(JobError, match=r"5 workers died while they worked on part-0-2\.jsonl"):
+        call(settings, part)
+    assert len(opened) == MAX_DEATHS
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (MemoryError("9 GiB"), MemoryError, "9 GiB"),
+        (ResourceExhaustedError("OOM when allocating tensor"), MemoryError, ""),
+        (NanError(1), JobError, "the network computes NaN for image 1 of a batch"),
+        (OSError("library"), JobError, "OSError: library"),
+        (ValueError("\nfirst\nsecond"), JobError, "ValueError: first"),
+    ],
+)
+def test_error_is_raised_again_in_the_job(settings, part, monkeypatch, error, kind, text):
+    def fail(source):
+        raise error
+
+    monkeypatch.setattr("utils.ray_jobs.worker.open_model", fail)
+    with pytest.raises(kind) as caught:
+        call(settings, part)
+    assert (type(caught.value), str(caught.value)) == (kind, text)
+    [trace] = caught.value.__notes__
+    assert "in fail\n" in trace
