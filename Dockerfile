@@ -13,7 +13,7 @@ WORKDIR /app
 COPY requirements.txt requirements-export.txt requirements-serve.txt ./
 # No TensorFlow: exported models do not need it. OpenCV without windows needs no libraries of X. The font
 # of the labels is in Matplotlib.
-RUN grep -E '^(defusedxml|matplotlib|numpy|opencv-python|pillow)==' requirements.txt \
+RUN grep -E '^(defusedxml|matplotlib|numpy|opencv-python|pillow|tqdm)==' requirements.txt \
       | sed 's/^opencv-python==/opencv-python-headless==/' > requirements-image.txt \
     && grep "^${RUNTIME}==" requirements-export.txt >> requirements-image.txt \
     && pip install --no-cache-dir -r requirements-serve.txt -r requirements-image.txt

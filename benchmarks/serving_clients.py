@@ -68,7 +68,8 @@ class Client:
             self._socket = socket.create_connection(self._address, ANSWER_TIMEOUT)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._file = self._socket.makefile("rb")
-        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(photo.data)}\r\n\r\n"
+        lines = ["POST /predict HTTP/1.1", "Host: localhost", f"Content-Length: {len(photo.data)}"]
+        head = "".join(f"{line}\r\n" for line in [*lines, ""])
         try:
             self._socket.sendall(head.encode() + photo.data)
             status, length = int(self._file.readline().split()[1]), 0

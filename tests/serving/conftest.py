@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -13,9 +15,9 @@ def serve():
     """Returns a function that makes a client of a service in this process."""
     services, clients = [], []
 
-    def make(network=None, **settings):
+    def make(network=None, clock=time.monotonic, **settings):
         network = network or make_network().network
-        services.append(Service(network, ServingSettings(**settings), lambda _: None))
+        services.append(Service(network, ServingSettings(**settings), lambda _: None, clock))
         services[-1].start()
         client = TestClient(create_app(services[-1]), raise_server_exceptions=True)
         clients.append(client.__enter__())

@@ -12,8 +12,9 @@ import pytest
 from tests.browser import DESKTOP, PHONE
 from tests.colour_finder import CLASSES, colour_network, picture, save
 from tests.served import running
-from utils.data.objects import read_objects
+from utils.data.objects import usable_objects
 from utils.data.orientation import ImageLayout
+from utils.data.vocxml import read_annotation
 from utils.inference.draw import class_colour
 
 RED, GREEN = (64, 32, 128, 96), (8, 8, 40, 40)
@@ -200,17 +201,6 @@ def test_paste_and_drop(page, files, kind):
     page.wait_for("#status", f"{kind}.png: 1 object shown")
 
 
-def test_camera(page):
-    page.find("#camera").click()
-    ready = "return document.getElementById('camera-video').videoWidth > 0"
-    page.wait(lambda: page.run(ready), "the camera gives no picture")
-    page.find("#shoot").click()
-    page.wait_for("#status", "camera-")
-    page.wait_for("#status", "shown")
-    assert not page.find("#camera-dialog").is_displayed()
-    assert page.run("return document.getElementById('camera-video').srcObject") is None
-
-
 def test_wrong_file_is_explained_and_others_go_on(page, files):
     page.find("#files").send_keys(f"{files.text}\n{files.both}")
     page.wait_for("#errors .message", "notes.txt")
@@ -244,7 +234,8 @@ def test_downloads(page, files):
     ]
     xml = page.downloaded("a & _i_b.xml")
     labels = {name: label for label, name in enumerate(CLASSES)}
-    objects, faults = read_objects(xml, labels, ImageLayout(128, 192, 1))
+    layout = ImageLayout(128, 192, 1)
+    objects, faults = usable_objects(read_annotation(xml), xml, labels, layout)
     assert [(each.box, each.label) for each in objects] == [
         ([64, 32, 128, 96], 0),
         ([8, 8, 40, 40], 1),
@@ -278,14 +269,3 @@ def test_service_that_is_full_and_then_gone(page, files, module):
     page.find("#files").send_keys(str(files.both))
     page.wait_for("#errors .message", "The service does not answer")
     assert len(boxes(page)) == 1  # earlier results stay
-
-
-def test_token(page, files):
-    token = "0123456789abcdef"
-    with running(colour_network(), token=token) as other:
-        page.open(f"http://127.0.0.1:{other.port}/")
-        page.wait_for("#token label", "token")
-        page.find("#token-text").send_keys(token)
-        page.find("#token button").click()
-        page.wait_for("#model dd", "mobilenetv1")
-        upload(page, files.both)

@@ -6,7 +6,14 @@ import struct
 import numpy as np
 import pytest
 
-from utils.serving.protocol import INPUT, parse_request
+from utils.serving.protocol import (
+    INPUT,
+    MAX_BINARY_VALUES,
+    MAX_JSON,
+    MAX_JSON_VALUES,
+    check_answer,
+    parse_request,
+)
 from utils.serving.refusals import Refusal
 
 SIZE = (2, 2)
@@ -37,6 +44,12 @@ def assert_refused(words, call, *args, **options):
     with pytest.raises(Refusal, match=words) as caught:
         call(*args, **options)
     assert caught.value.status == 400
+
+
+def assert_too_large(words, call, *args):
+    with pytest.raises(Refusal, match=words) as caught:
+        call(*args)
+    assert caught.value.status == 413
 
 
 def test_valid_requests():
@@ -183,3 +196,39 @@ def test_wrong_fields_of_the_input(changes):
 )
 def test_wrong_fields_of_the_request(fields):
     assert_refused(".", parse, {**document(), **fields})
+
+
+def test_json_that_is_too_large():
+    text = json.dumps(document()).encode()
+    assert parse(text.rjust(MAX_JSON)).canvases.ravel().tolist() == CANVAS
+    assert_too_large("send binary tensors", parse, text.rjust(MAX_JSON + 1))
+    file = struct.pack("<I", MAX_JSON) + bytes(MAX_JSON)
+    assert len(parse_binary(file, datatype="BYTES", shape=[1]).files[0].data) == MAX_JSON
+
+
+def request_for(count, **fields):
+    """A request with several canvases."""
+    return parse({**document(shape=[count, *SHAPE[1:]], data=count * CANVAS), **fields})
+
+
+def test_answers_in_json_that_are_too_large():
+    shapes = dict.fromkeys(KNOWN, (None, MAX_JSON_VALUES // 8, 2))  # half of the limit per image
+    check_answer(request_for(2), shapes)
+    words = "1,572,864 JSON values, .* ask for binary_data_output or send fewer images"
+    assert_too_large(words, check_answer, request_for(3), shapes)
+    check_answer(request_for(3, parameters={"binary_data_output": True}), shapes)
+    check_answer(request_for(3, outputs=[{"name": "boxes"}]), shapes)
+
+
+def test_binary_answers_that_are_too_large():
+    shapes = dict.fromkeys(KNOWN, (None, MAX_BINARY_VALUES // 2))
+    binary = {"binary_data_output": True}
+    check_answer(request_for(2, parameters=binary, outputs=[{"name": "boxes"}]), shapes)
+    words = "67,108,864 binary values, .* ask for fewer outputs or send fewer images"
+    assert_too_large(words, check_answer, request_for(2, parameters=binary), shapes)
+
+
+def test_answers_for_one_image_are_never_too_large():
+    shapes = dict.fromkeys(KNOWN, (None, 2 * MAX_BINARY_VALUES))
+    check_answer(request_for(1), shapes)
+    check_answer(request_for(1, parameters={"binary_data_output": True}), shapes)

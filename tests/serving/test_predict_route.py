@@ -135,12 +135,30 @@ def test_paths_of_clients_are_no_labels(client):
 
 
 def test_readiness_runs_the_network(serve):
-    made = make_network()
-    client = serve(made.network)
+    made, now = make_network(), [0.0]
+    client = serve(made.network, lambda: now[0])
     for path in ("/healthz", "/v2/health/ready", "/v2/models/detector/ready"):
         before = made.sessions[1].runs
         assert client.get(path).status_code == 200
         assert made.sessions[1].runs == before + 1
+        now[0] += 1.0
+
+
+def test_probes_within_a_second_of_a_result_run_nothing(serve):
+    made, now = make_network(), [0.0]
+    client = serve(made.network, lambda: now[0])
+    assert client.post("/predict", content=encoded()).status_code == 200
+    for now[0], runs in ((0.5, 1), (1.0, 2), (1.5, 2), (2.0, 3)):
+        assert client.get("/healthz").status_code == 200
+        assert made.sessions[1].runs == runs
+
+
+def test_errors_do_not_count_as_results(serve):
+    made = make_network()
+    client = serve(made.network, lambda: 0.0)
+    made.sessions[1].run = lambda: {}  # without the outputs
+    assert client.post("/predict", content=encoded()).status_code == 500
+    assert [client.get("/healthz").status_code for _ in range(2)] == [500, 500]
 
 
 def test_network_that_computes_nan_is_not_ready(serve):

@@ -27,8 +27,8 @@ from utils.serving.refusals import Refusal
 from utils.serving.tokens import is_authorized, read_token
 from utils.serving.work import Picture, Work
 
-READY = b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n"
-LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+READY = b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def work(seconds=PATIENCE):
@@ -49,14 +49,14 @@ def test_queue_full():
         for connection in accepted[1:]:
             connection.sendall(post(encoded()))
         until(lambda: served.service._seats == 3)
-        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+        head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
         status, headers, body = ask(served.port, head)
         assert (status, body) == (503, b'{"error":"the queue is full, try again later"}')
         assert int(headers["retry-after"]) >= 1
         latch.open()
         assert [read_answer(connection)[0] for connection in accepted] == [200] * 3
         assert ask(served.port, post(encoded()))[0] == 200
-        metrics = ask(served.port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")[2].decode()
+        metrics = ask(served.port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")[2].decode()
     assert 'swapyolo_rejections_total{cause="queue_full"} 1.0' in metrics
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser import DESKTOP, PHONE
 from tests.colour_finder import CLASSES, colour_network, picture
-from tests.served import ask, running
+from tests.served import ask, running, until
 from tests.vocset import add_image
 from utils.serving.review import Review
 
@@ -136,6 +136,23 @@ def test_thumbnails_are_small(served, page):
     assert cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR).shape == (120, 480, 3)
     for index, expected in {"99": 404, "-1": 404, "x": 400, "..%2f..%2fetc": 404, "7": 404}.items():
         assert get(served, f"/review/images/{index}")[0] == expected, index
+
+
+def first_thumbnail(served, etag='"none"'):
+    lines = ["GET /review/images/0 HTTP/1.1", "Host: localhost", f"If-None-Match: {etag}", "", ""]
+    return ask(served.port, "\r\n".join(lines).encode())
+
+
+def test_thumbnails_are_not_those_of_an_earlier_service(served, tmp_path):
+    until(lambda: first_thumbnail(served)[0] == 200)
+    _, headers, image = first_thumbnail(served)
+    assert headers["cache-control"] == "private, no-cache"
+    assert first_thumbnail(served, headers["etag"])[::2] == (304, b"")
+    add_image(tmp_path, "other")
+    with running(colour_network(), data=tmp_path) as later:
+        until(lambda: first_thumbnail(later)[0] == 200)
+        status, _, other = first_thumbnail(later, headers["etag"])
+    assert status == 200 and other != image
 
 
 @pytest.mark.parametrize(("busy_for", "waits"), [(0, 0), (3, 3), (1000, 50)])

@@ -96,6 +96,7 @@ def test_warning_without_token_on_a_network(run):
     [
         (["--host", "no.such.host.invalid"], "cannot listen on no.such.host.invalid"),
         (["--host", "192.0.2.1"], "choose another --host"),
+        (["--host", "127..0.1"], "cannot listen on 127..0.1"),
         (["--token-file", "missing"], "missing: no such file"),
         (["--token-file", "m.onnx"], "m.onnx has no token"),
         (["--max-wait-ms", "-1"], "--max-wait-ms"),

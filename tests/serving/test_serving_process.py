@@ -23,7 +23,7 @@ from tests.served import (
 )
 
 ROOT = Path(__file__).parents[2]
-METRICS = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @contextlib.contextmanager

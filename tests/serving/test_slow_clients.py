@@ -22,7 +22,7 @@ from tests.served import (
 )
 
 SHORT = 0.3  # seconds of a timeout that a test waits for
-HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def is_closed(connection):

@@ -1,6 +1,7 @@
 """Uploads that are damaged, too large, or of another kind."""
 
 import gzip
+import json
 import struct
 import tracemalloc
 import zlib
@@ -80,6 +81,31 @@ def test_pixels_at_the_limit(serve):
     assert_refused(client.post("/predict", content=encoded(size=(129, 192))), 413)
 
 
+def test_picture_that_is_too_wide_for_jpeg(client):
+    data = encoded(size=(40, 65_501), box=None)
+    answer = client.post("/predict", content=data, headers={"Accept": "image/jpeg"})
+    assert_refused(answer, 413, "body is too wide or high for JPEG", "ask for JSON")
+    assert client.post("/predict", content=data).status_code == 200
+
+
+def test_outputs_that_are_too_large_are_refused_before_images_are_decoded(serve):
+    """The files are no images, which is only noticed when they are decoded."""
+    client = serve(make_network(input_size=(416, 416), classes=(*"abcdefghijklmnopqrst",)).network)
+
+    def infer(count, **fields):
+        size = {"binary_data_size": 5 * count}
+        given = {"name": "images", "shape": [count], "datatype": "BYTES", "parameters": size}
+        head = json.dumps({"inputs": [given], **fields}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        files = count * b"\1\0\0\0x"
+        return client.post("/v2/models/detector/infer", content=head + files, headers=headers)
+
+    assert_refused(infer(64), 413, "16,353,792 JSON values", "ask for binary_data_output")
+    assert_refused(infer(5), 413, "1,277,640 JSON values")
+    assert_refused(infer(4), 400, "images[0]")
+    assert_refused(infer(64, parameters={"binary_data_output": True}), 400, "images[0]")
+
+
 def test_body_of_64_mebibytes():
     """It is refused by its length; a client that sends it nevertheless gets the answer."""
     with running() as served, connect(served.port) as connection:
@@ -87,7 +113,9 @@ def test_body_of_64_mebibytes():
         assert read_answer(connection)[0] == 413
         connection.sendall(post(encoded()))
         assert read_answer(connection)[0] == 200
-        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n")
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 67108864\r\n\r\n"
+        )
         assert read_answer(connection)[0] == 413
 
 
@@ -217,7 +245,7 @@ def test_engine_that_raises(caplog):
         status, headers, body = ask(served.port, post(encoded()))
         assert status == 500
         assert b"secret" not in body and b"Traceback" not in body
-        assert ask(served.port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 500
+        assert ask(served.port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 500
         made.sessions[1].hook = None
         status, _, body = ask(served.port, post(encoded()))
         assert (status, labels_of(body)) == (200, [["红/red"]])

@@ -14,7 +14,7 @@ PATHS = ("/healthz", "/v2/health/live", "/v2/health/ready", "/v2/models/detector
 
 
 def get(path):
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def running(network, reasons):

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from utils.cores import logical_cores
+from utils.data.encoding import encode_image
 from utils.data.jpeg import count_scanned_pixels
 from utils.data.png import SIGNATURE, without_metadata
 from utils.errors import UserError
@@ -288,13 +289,12 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-def encode_image(image: np.ndarray, suffix: str) -> bytes:
-    """Encodes an RGB uint8 (h, w, 3) image; JPEG at quality 95, other formats lossless."""
-    return cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB uint8 (h, w, 3) image in the format of the suffix, see `encode_image`."""
+    """Writes an RGB uint8 (h, w, 3) image in the format of the suffix, see `encode_image`.
+
+    Raises:
+        UserError: It cannot be encoded.
+    """
     data = encode_image(image, path.suffix)
     with written_whole(path) as (part,):
         part.write_bytes(data)

@@ -12,6 +12,7 @@ from utils.export.onnx_qdq import LEVELS, Range
 from utils.inference.engines.onnx import session_options
 
 SAMPLES = 1000  # values per tensor and image from which the error of a range is computed
+MOST_SAMPLES = 200 * SAMPLES  # per tensor, so that thousands of images need no more memory
 BINS = 2048
 # Candidates for the share of the full range. Outliers beyond it are cut off, which makes the steps
 # smaller for all other values. COCO's mAP50 and mAP of MobileNetV2 v4 at 256x320, on 87 validation
@@ -43,12 +44,13 @@ def measure_ranges(
     random = np.random.default_rng(0)
     low, high = np.full((2, len(tensors)), [[np.inf], [-np.inf]])
     samples: list[list[np.ndarray]] = [[] for _ in tensors]
+    most = min(SAMPLES, max(1, MOST_SAMPLES // len(canvases)))
     for values in _run(model, tensors, canvases):
         for index, value in enumerate(values):
             flat = value.ravel()
             low[index] = min(low[index], flat.min())
             high[index] = max(high[index], flat.max())
-            samples[index].append(flat[random.integers(0, flat.size, min(SAMPLES, flat.size))])
+            samples[index].append(flat[random.integers(0, flat.size, min(most, flat.size))])
     return {
         tensor: _best_range(np.concatenate(samples[index]), low[index], high[index])
         for index, tensor in enumerate(tensors)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from utils.errors import UserError
+from utils.inference.engines import web
 from utils.inference.engines.exported import ExportedEngine
 from utils.inference.engines.session import RuntimeSettings, Session
 from utils.inference.metadata import Metadata, from_text
@@ -15,7 +16,6 @@ from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
 from utils.text import counted
 
-WEB_MODEL = "detector.onnx"  # in a folder of --format web
 SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".xml": "openvino"}
 
 
@@ -152,7 +152,7 @@ def format_of(path: Path) -> str | None:
     """Returns the format of a model, a name of `utils.export.formats`; None if it is no model."""
     if path.suffix in SUFFIXES:
         return SUFFIXES[path.suffix]
-    if (path / WEB_MODEL).is_file():
+    if (path / web.MODEL).is_file():
         return "web"
     if path.is_dir() and any(path.glob("*.xml")):
         return "openvino"

@@ -1,6 +1,7 @@
 // Keeps the files of this folder, so that the page works offline, and allows it to use threads.
-// `export.py` puts VERSION, POLICY, PAGE and LARGE in front: the digest of all files, the
-// Content-Security-Policy, the paths of small files, and the sizes of large ones by path.
+// `export.py` puts VERSION, POLICY, PAGE, LARGE and DIGESTS in front: the digest of all files, the
+// Content-Security-Policy, the paths of small files, the sizes of large ones by path, and the SHA-256
+// of each file by path.
 
 const PREFIX = `swapyolo ${registration.scope} `; // an origin can have several such folders
 const CACHE = PREFIX + VERSION;
@@ -13,8 +14,9 @@ const HEADERS = {
 };
 
 const absolute = (path) => new URL(path, registration.scope).href;
-const SIZES = new Map(Object.entries(LARGE).map(([path, bytes]) => [absolute(path), bytes]));
-const KNOWN = new Set([...PAGE.map(absolute), ...SIZES.keys()]);
+const byUrl = (values) => new Map(Object.entries(values).map(([path, value]) => [absolute(path), value]));
+const SIZES = byUrl(LARGE);
+const KNOWN = byUrl(DIGESTS);
 
 self.oninstall = (event) => {
   self.skipWaiting();
@@ -28,10 +30,14 @@ async function fill() {
     for (const { url } of await (await caches.open(name)).keys()) loaded.add(url);
   }
   const urls = [...PAGE.map(absolute), ...[...SIZES.keys()].filter((url) => loaded.has(url))];
-  // Of servers that state no time of expiry, browsers would use older files.
-  const requests = urls.map((url) => new Request(url, { cache: "no-cache" }));
-  await (await caches.open(CACHE)).addAll(requests);
+  const cache = await caches.open(CACHE);
+  const kept = await Promise.all(urls.map(async (url) => keep(cache, url, await load(url))));
+  // While a folder is replaced, this file may arrive first. The next visit installs it again.
+  if (kept.includes(false)) throw new Error("Some files are not those of this version.");
 }
+
+// Of servers that state no time of expiry, browsers would use older files.
+const load = (url) => fetch(url, { cache: "no-cache" });
 
 async function oldCaches() {
   return (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
@@ -54,12 +60,19 @@ function address({ url }) {
   return origin + pathname;
 }
 
-/** Keeps a file, unless it was copied only in part. */
+/** Keeps a file, unless it is of another version or was copied only in part; returns whether it does. */
 async function keep(cache, url, response) {
   const body = await response.blob();
-  if (!SIZES.has(url) || SIZES.get(url) === body.size) {
-    await cache.put(url, new Response(body, { headers: response.headers }));
-  }
+  if (SIZES.has(url) && SIZES.get(url) !== body.size) return false; // not read into memory
+  if ((await digestOf(body)) !== KNOWN.get(url)) return false;
+  await cache.put(url, new Response(body, { headers: response.headers }));
+  return true;
+}
+
+/** The SHA-256 of a file, as hexadecimal digits. */
+async function digestOf(body) {
+  const digest = await crypto.subtle.digest("SHA-256", await body.arrayBuffer());
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function answer(event) {
@@ -67,7 +80,7 @@ async function answer(event) {
   const url = address(event.request);
   let response = await cache.match(url);
   if (!response) {
-    response = await fetch(new Request(url, { cache: "no-cache" }));
+    response = await load(url);
     if (response.status === 200) event.waitUntil(keep(cache, url, response.clone()));
   }
   const headers = new Headers(response.headers);

@@ -59,14 +59,20 @@ CODES = {
     401: "no valid token",
     413: "too large in bytes or pixels",
     415: "a Content-Type or Content-Encoding that is not supported",
+    421: "a Host that is not this machine",
     503: "the queue is full, or the service stops; see Retry-After",
     504: "not answered before the deadline",
 }
 ERRORS = {code: {"description": text} for code, text in CODES.items()}
 
 
-def create_app(service: Service) -> ASGIApp:
-    """Makes the ASGI application of a service, whose threads must be started."""
+def create_app(service: Service, host: str | None = None) -> ASGIApp:
+    """Makes the ASGI application of a service, whose threads must be started.
+
+    Args:
+        service: The service.
+        host: See `Gate`.
+    """
     app = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
@@ -103,7 +109,7 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(run_curves.make_router(service.settings.logs))
     app.include_router(review_routes.make_router(service))
     app.include_router(v2.make_router(service))
-    return Gate(app, service.settings, service.metrics)
+    return Gate(app, service.settings, service.metrics, host)
 
 
 def card(network: Network, settings: ServingSettings) -> dict[str, Any]:

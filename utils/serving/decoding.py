@@ -5,7 +5,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from utils.data.images import decode_image, encode_image, read_header
+from utils.data.encoding import encode_image
+from utils.data.images import decode_image, read_header
 from utils.errors import UserError
 from utils.inference.detections import Detections
 from utils.inference.draw import draw_boxes
@@ -67,5 +68,14 @@ def draw(upload: Upload, max_pixels: int, found: Detections, classes: Sequence[s
 
     Returns:
         A JPEG file.
+
+    Raises:
+        Refusal: It is too wide or high for JPEG, or see `decode`.
     """
-    return encode_image(draw_boxes(decode(upload, max_pixels), found, classes), ".jpg")
+    drawn = draw_boxes(decode(upload, max_pixels), found, classes)
+    try:
+        return encode_image(drawn, ".jpg")
+    except UserError as error:
+        raise Refusal(
+            413, "too_many_pixels", f"{upload.name} is too wide or high for JPEG, ask for JSON"
+        ) from error

@@ -1,4 +1,4 @@
-"""The gate around all routes: request id, token, errors, log and metrics."""
+"""The gate around all routes: request id, host, token, errors, log and metrics."""
 
 import json
 import logging
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from utils.serving.hosts import is_this_machine
 from utils.serving.metrics import Metrics
 from utils.serving.refusals import FAILED, Refusal
 from utils.serving.settings import ServingSettings
@@ -68,12 +69,15 @@ class Gate:
         app: The routes.
         settings: The settings of the service.
         metrics: Counts the requests.
+        host: Host that the service listens on, if it must not answer requests to other hosts; else
+            None.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServingSettings, metrics: Metrics):
+    def __init__(self, app: ASGIApp, settings: ServingSettings, metrics: Metrics, host: str | None):
         self._app = app
         self._settings = settings
         self._metrics = metrics
+        self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, whatever happens in the routes, and writes one line to the log."""
@@ -93,6 +97,7 @@ class Gate:
             await send(message)
 
         try:
+            self._check_host(headers.get(b"host", b"").decode("latin-1"))
             self._check_token(scope["path"], headers)
             await self._app(scope, receive, send_named)
         except Refusal as refusal:
@@ -104,6 +109,15 @@ class Gate:
                 await response(scope, receive, send_named)
         finally:
             self._finish(scope, exchange)
+
+    def _check_host(self, given: str) -> None:
+        if self._host is not None and given and not is_this_machine(given, self._host):
+            raise Refusal(
+                421,
+                "wrong_host",
+                f"Host {printable(given)[:50]!r} is not this machine, use localhost, or start "
+                "serve.py with --token-file",
+            )
 
     def _check_token(self, path: str, headers: dict[bytes, bytes]) -> None:
         token = self._settings.token

@@ -10,7 +10,13 @@ from utils.inference.engines.session import expected_shapes
 from utils.inference.metadata import Metadata
 from utils.serving.decoding import decode_all
 from utils.serving.network import Network
-from utils.serving.protocol import INPUT, InferRequest, parse_request, write_response
+from utils.serving.protocol import (
+    INPUT,
+    InferRequest,
+    check_answer,
+    parse_request,
+    write_response,
+)
 from utils.serving.service import Results
 from utils.serving.work import Picture
 
@@ -42,6 +48,7 @@ class InferTask:
 
     def pictures(self) -> Iterator[Picture]:
         """Reads the images one by one, see `Task`."""
+        check_answer(self._request, expected_shapes(self._network.metadata))
         if self._request.canvases is None:
             yield from decode_all(self._request.files, self._network, self._max_pixels, None)
             return

@@ -16,7 +16,7 @@ import numpy as np
 from utils.inference.engines.session import expected_dtype
 from utils.serving.multipart import Upload
 from utils.serving.refusals import FAILED, Refusal, bad_request
-from utils.serving.settings import MAX_IMAGES
+from utils.serving.settings import MAX_IMAGES, MEBIBYTE
 
 MODEL = "detector"
 VERSION = "1"
@@ -25,6 +25,13 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"float32": "FP32", "int32": "INT32"}
 LENGTH = struct.Struct("<I")  # before each element of BYTES
 SHARED_MEMORY = "shared_memory_region"
+# Bytes of the JSON of a request, which become up to 24 times as many: `{},` is an object of Python.
+# An image of 416x416 has about 10 MB with all digits of its values.
+MAX_JSON = 16 * MEBIBYTE
+# Values of an answer with several images. As JSON they take some 80 bytes each while the answer is
+# written, and no other thread of Python runs meanwhile.
+MAX_JSON_VALUES = 2**20
+MAX_BINARY_VALUES = 2**25  # 128 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +67,12 @@ def parse_request(
         Refusal: The request is not valid.
     """
     length = _header_length(header_length, len(body))
+    if length > MAX_JSON:
+        raise Refusal(
+            413,
+            "too_large",
+            f"the request has more than {MAX_JSON:,} bytes of JSON, send binary tensors",
+        )
     if length == 0 and header_length is not None:
         return InferRequest("", None, [Upload(INPUT, body)], dict.fromkeys(known, False))
     document = _parse_json(body[:length])
@@ -181,6 +194,32 @@ def _wanted(document: Mapping[str, Any], known: Sequence[str]) -> dict[str, bool
             raise bad_request("classification of outputs is not supported")
         wanted[output["name"]] = parameters.get("binary_data", default) is True
     return wanted
+
+
+def check_answer(request: InferRequest, shapes: Mapping[str, Sequence[int | None]]) -> None:
+    """Checks that the outputs for several images fit into an answer; those for one always do.
+
+    Args:
+        request: The request.
+        shapes: Shape of each output of the model, the number of images first.
+
+    Raises:
+        Refusal: They do not.
+    """
+    count = len(request.files if request.canvases is None else request.canvases)
+    for kind, is_binary, most, advice in (
+        ("JSON", False, MAX_JSON_VALUES, "ask for binary_data_output"),
+        ("binary", True, MAX_BINARY_VALUES, "ask for fewer outputs"),
+    ):
+        wanted = [name for name, binary in request.outputs.items() if binary is is_binary]
+        values = count * sum(math.prod(shapes[name][1:]) for name in wanted)
+        if count > 1 and values > most:
+            raise Refusal(
+                413,
+                "too_large",
+                f"the answer would have {values:,} {kind} values, more than {most:,}: {advice} or "
+                "send fewer images",
+            )
 
 
 def write_response(

@@ -5,6 +5,7 @@ from typing import Literal
 Cause = Literal[
     "bad_request",
     "unauthorized",
+    "wrong_host",
     "not_found",
     "too_large",
     "too_many_pixels",

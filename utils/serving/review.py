@@ -14,7 +14,7 @@ from utils.data.imagesets import list_images
 from utils.errors import JobError, UserError
 from utils.evaluation.mistake_kinds import KindOfMistake, find_mistakes
 from utils.inference.detections import Detections
-from utils.serving.refusals import Refusal, bad_request
+from utils.serving.refusals import FAILED, Refusal, bad_request
 from utils.serving.service import Service
 from utils.serving.work import Picture
 
@@ -119,7 +119,7 @@ class Review:
         except (Refusal, TimeoutError) as error:
             self.skipped += 1
             if self.skipped <= MOST_SKIPPED_SHOWN:
-                self.faults.append(str(error) or f"{sample.image} was not computed in time")
+                self.faults.append(_fault(sample, error))
             return
         mistakes = sorted(find_mistakes(sample, found), key=lambda each: -each.size)
         self.results[index] = Reviewed(index, sample, found, mistakes)
@@ -133,3 +133,13 @@ class Review:
             raise bad_request(str(error)) from error
         network = self._service.network
         yield Picture(sample.image.name, network.prepare(image), network.thresholds)
+
+
+def _fault(sample: Sample, error: Refusal | TimeoutError) -> str:
+    """Returns why an image was not computed, in a line that names it."""
+    if isinstance(error, Refusal) and error.status == 400:
+        return error.text  # of `Review._pictures`, which names it
+    reason = str(error) or "not computed in time"
+    if reason == FAILED:  # there is no answer with an id
+        reason = "the service failed on it, see its log"
+    return f"{sample.image}: {reason}"

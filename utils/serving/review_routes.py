@@ -1,14 +1,16 @@
 """The routes of the page that shows the mistakes in a dataset."""
 
+import uuid
 from threading import Semaphore
 from typing import Annotated, Any, Literal, get_args
 
 import cv2
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from utils.data.images import encode_image, read_image
+from utils.data.encoding import encode_image
+from utils.data.images import read_image
 from utils.errors import UserError
 from utils.evaluation.mistake_kinds import Kind
 from utils.evaluation.settings import MATCH_IOU
@@ -32,6 +34,7 @@ def make_router(service: Service) -> APIRouter:
     data = service.settings.data
     review = Review(service, data) if data else None
     classes = service.network.metadata.classes
+    start = uuid.uuid4().hex  # after the next one, an index may be that of another image
 
     def started() -> Review:
         if review is None:
@@ -55,10 +58,14 @@ def make_router(service: Service) -> APIRouter:
         return JSONResponse({"total": len(found), "images": page})
 
     @router.get("/images/{index}", summary="An image of the dataset as a small JPEG")
-    def image(index: int) -> Response:
+    def image(request: Request, index: int) -> Response:
         samples = started().samples
         if not 0 <= index < len(samples):
             raise HTTPException(404, "no such image")
+        # The page asks again and again while predictions come; the image is made only once.
+        headers = {"Cache-Control": "private, no-cache", "ETag": f'"{start}-{index}"'}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
         sample = samples[index]
         scale = min(1.0, THUMBNAIL / max(sample.height, sample.width))
         size = [max(1, round(side * scale)) for side in (sample.height, sample.width)]
@@ -68,7 +75,6 @@ def make_router(service: Service) -> APIRouter:
         except (UserError, OSError) as error:
             raise HTTPException(404, printable(str(error))) from error
         small = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
-        headers = {"Cache-Control": "private, max-age=3600"}
         return Response(encode_image(small, ".jpg"), media_type="image/jpeg", headers=headers)
 
     return router

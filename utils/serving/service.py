@@ -24,6 +24,7 @@ from utils.serving.worker import DECODING_THREADS, make_workers
 
 FINISHING_THREADS = 2
 LONGEST_WAIT = 60  # seconds of Retry-After
+FRESH = 1.0  # seconds for which a result shows that the network works
 
 Results = Sequence[tuple[Picture, Result]]
 
@@ -62,6 +63,7 @@ class Service:
         settings: The settings of the service.
         on_failure: Called with the reason, in another thread, when the service cannot compute any
             more; it must end the process.
+        clock: Returns the time in seconds, for the age of results.
 
     Attributes:
         network: See above.
@@ -72,7 +74,11 @@ class Service:
     """
 
     def __init__(
-        self, network: Network, settings: ServingSettings, on_failure: Callable[[str], None]
+        self,
+        network: Network,
+        settings: ServingSettings,
+        on_failure: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.network = network
         self.settings = settings
@@ -80,6 +86,8 @@ class Service:
         self.stopping = False
         self.failure: str | None = None
         self._on_failure = on_failure
+        self._clock = clock
+        self._computed = -math.inf  # time of the last result
         self._memory = Memory(BODIES_IN_MEMORY * settings.max_bytes)
         self._queue = WorkQueue(network.max_batch + DECODING_THREADS)
         self._workers = make_workers(self._queue, network, settings.max_wait, self._observe)
@@ -158,12 +166,17 @@ class Service:
             self._works.discard(work)
 
     async def check_ready(self) -> None:
-        """Runs the network on a grey image; requests at the same time share one run.
+        """Runs the network on a grey image, unless it has just computed something.
+
+        So probes, which need no token, take little time from requests. Those at the same time share
+        one run.
 
         Raises:
             Refusal: The service is not ready.
         """
         self._check_open()
+        if self._clock() - self._computed < FRESH:
+            return
         if self._probe is None:
             self._probe = asyncio.ensure_future(self._run_probe())
             # Its error is not lost if no request waits for it any more.
@@ -193,6 +206,7 @@ class Service:
         try:
             self._start_work(work, first=True)
             await asyncio.wait_for(asyncio.wrap_future(work.future), self.settings.timeout)
+            self._computed = self._clock()
         except TimeoutError as error:
             raise too_late() from error
         finally:
@@ -213,7 +227,9 @@ class Service:
             left = max(0.0, work.deadline - time.monotonic())
             await asyncio.wait({future, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if future.done():
-                return future.result()
+                results = future.result()
+                self._computed = self._clock()
+                return results
             if gone.done():
                 raise Refusal(499, "cancelled", "the client has vanished")
             raise too_late()

@@ -161,3 +161,14 @@ def test_best_range_by_hand():
     # One in ten thousand is far from the others.
     low, high = _best_range(np.append(np.linspace(0, 1, 10000), 2.0), 0.0, 2.0)
     assert low == 0.0 and 1.0 < high < 2.0
+
+
+def test_samples_of_many_images_take_no_more_memory(monkeypatch):
+    from utils.export import onnx_ranges
+
+    values, counts = np.zeros(2000, np.float32), []
+    monkeypatch.setattr(onnx_ranges, "_run", lambda *args: ([values] for _ in args[-1]))
+    monkeypatch.setattr(onnx_ranges, "_best_range", lambda found, *_: counts.append(len(found)))
+    for images in (1, 200, 201, 1000):
+        onnx_ranges.measure_ranges(None, ["x"], range(images))
+    assert counts == [1000, 200 * 1000, 201 * 995, 1000 * 200]

@@ -1,6 +1,7 @@
 """The folder of `--format web`, and the files of ONNX Runtime Web in it."""
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ from utils.errors import UserError
 from utils.export import web, web_runtime
 from utils.export.formats import ExportSettings
 from utils.inference.engines.session import RuntimeSettings
+from utils.inference.metadata import ENTRY, Calibration, Quantization, to_text
 from utils.inference.model import find_exports, format_of, load_model
 
 FILES = {name: name.encode() * 3 for names in web_runtime.FILES.values() for name in names}
@@ -94,11 +96,28 @@ def test_runtime_has_its_licence_and_digests(publish, tmp_path):
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
+def quantized_model():
+    """An ONNX file without layers, whose metadata say how it was quantized."""
+    onnx = pytest.importorskip("onnx")
+    quantization = Quantization(Calibration(3, "ab"), ("conv1",))
+    metadata = metadata_of(small_detector("v4-tiny"), batch=1, precision="int8")
+    model = onnx.ModelProto(ir_version=8)
+    model.graph.name = "empty"
+    model.metadata_props.add(
+        key=ENTRY, value=to_text(dataclasses.replace(metadata, quantization=quantization))
+    )
+    return model.SerializeToString()
+
+
 def test_integers_run_on_the_processor_only(publish, tmp_path):
     publish(FILES)
-    export(tmp_path / "web", "int8")
-    assert json.loads((tmp_path / "web/model.json").read_text())["runtimes"] == ["wasm"]
+    export(tmp_path / "web", "int8", quantized_model())
+    card = json.loads((tmp_path / "web/model.json").read_text())
+    assert card["runtimes"] == ["wasm"]
     assert not [*(tmp_path / "web/runtime").glob("*webgpu*")]
+    calibration = {"count": 3, "digest": "ab"}
+    expected = {"calibration": calibration, "float_layers": ["conv1"]}
+    assert card["metadata"]["quantization"] == expected
 
 
 def test_service_worker_knows_all_files_and_changes_with_them(publish, tmp_path):

@@ -5,14 +5,15 @@ from pathlib import Path
 from utils.inference.engines import onnx
 from utils.inference.engines.session import RuntimeSettings, Session
 from utils.inference.metadata import Metadata
-from utils.inference.model import WEB_MODEL
+
+MODEL = "detector.onnx"  # in the folder
 
 
 def read_text(path: Path) -> str | None:
     """Reads the metadata document of the model; see `utils.inference.model`."""
-    return onnx.read_text(path / WEB_MODEL)
+    return onnx.read_text(path / MODEL)
 
 
 def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> Session:
     """Loads the model; see `utils.inference.engines.onnx.open_session`."""
-    return onnx.open_session(path / WEB_MODEL, metadata, settings)
+    return onnx.open_session(path / MODEL, metadata, settings)

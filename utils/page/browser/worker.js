@@ -64,7 +64,7 @@ async function request(name) {
 }
 
 /** Downloads the model, and reports how far that is. */
-async function download({ model: name, bytes: size }) {
+async function download({ model: name, bytes: size, sha256 }) {
   const response = await request(name);
   const bytes = new Uint8Array(size);
   let at = 0;
@@ -81,8 +81,17 @@ async function download({ model: name, bytes: size }) {
     throw new Error(`${name} cannot be loaded: the connection is lost. Retry when it is back.`);
   }
   if (at !== size) throw new Error(`${name} has ${at} bytes instead of ${size}: copy the folder again.`);
+  // Browsers offer `subtle` only with https or on this machine.
+  if (crypto.subtle && (await digestOf(bytes)) !== sha256) {
+    throw new Error(`${name} is damaged or of another export: copy the folder again.`);
+  }
   postMessage({ progress: "Starting the model …" });
   return bytes;
+}
+
+async function digestOf(bytes) {
+  const digest = await crypto.subtle.digest("SHA-256", bytes);
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 self.onmessage = async ({ data: { number, kind, values } }) => {

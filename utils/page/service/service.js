@@ -1,6 +1,9 @@
 // Requests to the service. Every failure becomes an Error whose message people can read.
 
+import { byId, showError } from "./dom.js";
+
 const TOKEN = "swapyolo-token"; // in the storage of the tab, which ends with it
+const VALID = /^[A-Za-z0-9._~+/-]+=*$/; // as in utils/serving/tokens.py
 const GONE =
   "The service does not answer. It has stopped, or the connection is lost: start serve.py again, then retry.";
 
@@ -50,15 +53,20 @@ async function describe(response) {
 
 /** Asks people for the token, if the service wants one; `retry` is called with it in place. */
 export function offerToken(error, retry) {
-  const form = document.getElementById("token");
+  const form = byId("token");
   if (error.status !== 401) return false;
   form.hidden = false;
   form.onsubmit = (event) => {
     event.preventDefault();
-    sessionStorage.setItem(TOKEN, document.getElementById("token-text").value.trim());
+    const token = byId("token-text").value.trim();
+    if (!VALID.test(token)) {
+      showError("A token has only letters, digits and -._~+/=. This has something else, maybe invisible: copy it again.");
+      return;
+    }
+    sessionStorage.setItem(TOKEN, token);
     form.hidden = true;
     retry();
   };
-  document.getElementById("token-text").focus();
+  byId("token-text").focus();
   return true;
 }

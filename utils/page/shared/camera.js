@@ -7,6 +7,7 @@ export function connectCamera(onPicture) {
   const dialog = byId("camera-dialog");
   const video = byId("camera-video");
   let stream = null;
+  let asking = false;
 
   const stop = () => {
     stream?.getTracks().forEach((track) => track.stop());
@@ -17,11 +18,13 @@ export function connectCamera(onPicture) {
   byId("camera-close").onclick = () => dialog.close();
 
   byId("camera").onclick = async () => {
+    if (asking) return; // a second stream would never be stopped
     // Browsers offer the live camera only to pages of this machine and of https.
     if (!navigator.mediaDevices?.getUserMedia) {
       byId("capture").click();
       return;
     }
+    asking = true;
     try {
       stream = await navigator.mediaDevices.getUserMedia({
         video: { facingMode: "environment", width: { ideal: 1920 } },
@@ -29,10 +32,12 @@ export function connectCamera(onPicture) {
     } catch (error) {
       showError(`The camera cannot be used: ${error.message || error.name}.`);
       return;
+    } finally {
+      asking = false;
     }
     video.srcObject = stream;
     dialog.showModal();
-    await video.play();
+    video.play().catch(() => {}); // the dialog was closed before the first frame
   };
 
   byId("shoot").onclick = () => {

@@ -92,7 +92,13 @@ async function next() {
     pictures.push(picture);
     show(picture);
   } catch (error) {
-    fail(error, file);
+    byId("status").textContent = "";
+    if (current) tell();
+    if (recover(error, next)) {
+      waiting.unshift(file); // the others would be refused, too
+      return;
+    }
+    showError(`${file.name}: ${error.message}`, { Retry: () => add([file]) });
   } finally {
     busy = false;
   }
@@ -103,14 +109,6 @@ async function pictureOf(file) {
   const { width, height, detections } = await detect(file, lowest, mostBoxes);
   const found = detections.map((each) => ({ ...each, colour: model.classes.indexOf(each.label) }));
   return { name: file.name, url: URL.createObjectURL(file), width, height, detections: found };
-}
-
-function fail(error, file) {
-  const retry = () => add([file]);
-  byId("status").textContent = "";
-  if (current) tell();
-  if (recover(error, retry)) return;
-  showError(`${file.name}: ${error.message}`, { Retry: retry });
 }
 
 function shownOf(picture) {
