@@ -178,8 +178,8 @@ def _write_records(
     """Predicts on the sources of the shard that the file of `--jsonl` does not contain yet."""
     from utils.inference.json_lines import JsonLines
     from utils.inference.record_file import open_records
-    from utils.training.interrupts import StopRequest
-    from utils.training.terminal import survive_closed_terminal
+    from utils.interrupts import StopRequest
+    from utils.terminal import survive_closed_terminal
 
     survive_closed_terminal()
     stop, shard = StopRequest("image"), _shard(args, sources)
@@ -195,7 +195,7 @@ def _spread_records(
 ) -> None:
     """Does the same on a Ray cluster."""
     from utils.ray_jobs.job import Job, run_job
-    from utils.training.terminal import survive_closed_terminal
+    from utils.terminal import survive_closed_terminal
 
     survive_closed_terminal()
     run = None if args.model else model.path

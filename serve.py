@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from utils import cli
-from utils.inference.engines.session import missing_package
 from utils.models import ModelSource, add_model_flags, open_model
+from utils.packages import missing_package
 from utils.serving.settings import MEBIBYTE, MEGAPIXEL, ServingSettings
 from utils.text import counted
 

@@ -144,10 +144,10 @@ def main(flags: argparse.Namespace) -> None:
     settings = resume_settings_from(flags) if flags.resume else settings_from(flags)
     check_source(flags.weights)
     import_tensorflow()
+    from utils.terminal import survive_closed_terminal
     from utils.training.job import train
     from utils.training.resuming import resume
     from utils.training.session import prepare
-    from utils.training.terminal import survive_closed_terminal
 
     survive_closed_terminal()
     with resume(settings) if flags.resume else prepare(settings) as session:

@@ -100,7 +100,7 @@ def check_inputs(data: Path) -> None:
         UserError: There is no test set, or a package is not installed.
     """
     from utils.data.imagesets import list_images
-    from utils.inference.engines.session import missing_package
+    from utils.packages import missing_package
 
     list_images(data, "test")
     for package in PACKAGES:

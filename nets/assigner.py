@@ -7,9 +7,6 @@ from keras import KerasTensor, ops
 
 from nets.versions import ANCHORS_PER_LEVEL, strides_of
 
-# The rank of a candidate is exact in float32 up to this many ground truths per image.
-MAX_GROUND_TRUTHS = 800
-
 
 class GroundTruth(NamedTuple):
     """The objects of a batch of images.

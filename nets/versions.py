@@ -13,6 +13,8 @@ ANCHORS_PER_LEVEL = 3
 # Pixels per side of an input. At 4096x4096, MobileNetV2 v4 makes a million predictions and takes
 # 735 GFLOPs per image. At 100,000 pixels the priors alone took 22 GB.
 MAX_INPUT_SIDE = 4096
+# Per image. The rank of a candidate in `nets.assigner` is exact in float32 up to this many.
+MAX_GROUND_TRUTHS = 800
 
 Conv = Literal["plain", "separable"]
 Anchors = tuple[tuple[tuple[float, float], ...], ...]

@@ -12,6 +12,8 @@ from nets.backbones import list_backbones, resolve
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
+OTHERS = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("docs/*.md"))]
+OTHERS += ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 MAX_PICTURE_BYTES = 300_000
 
 
@@ -24,6 +26,22 @@ def commands(readme):
     blocks = re.findall(r"^```sh\n(.*?)^```", read(readme), re.DOTALL | re.MULTILINE)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def demo_commands():
+    """Returns the scripts that `make demo` runs, and their flags."""
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", text, re.MULTILINE)[1]
+    recipe = re.sub(r"\$\$\(.*\)", "picture.jpg", recipe).replace("$(PYTHON)", "python")
+    lines = re.sub(r"\$\((\w+)\)", r"\1", recipe).splitlines()
+    return [words[1:] for line in lines if (words := line.split())[0] == "python"]
+
+
+def benchmark_commands():
+    """Returns the benchmarks in the documentation, and their flags."""
+    text = "\n".join(map(read, (*READMES, *OTHERS))).replace("\\\n", " ")
+    found = re.findall(r"python -m (benchmarks\.[^`\n]+)", text)
+    return [shlex.split(each, comments=True) for each in sorted(set(found))]
 
 
 def rows_of_backbones(readme):
@@ -49,6 +67,18 @@ def test_commands_parse(words, capsys):
         assert words[0] in ("python", "source", "pip")  # these create the environment without make
 
 
+@pytest.mark.parametrize("words", demo_commands(), ids=" ".join)
+def test_commands_of_the_demo_parse(words):
+    build_parser(words[0]).parse_args(words[1:])
+
+
+@pytest.mark.parametrize("words", benchmark_commands(), ids=" ".join)
+def test_benchmarks_parse(words):
+    module = importlib.import_module(words[0])
+    if words[1:]:
+        module.build_parser().parse_args(words[1:])
+
+
 @pytest.mark.parametrize("readme", READMES)
 def test_flags_exist(readme):
     known = {
@@ -71,15 +101,17 @@ def test_languages_have_the_same_commands_and_figures():
     assert first == second
 
 
-@pytest.mark.parametrize("readme", READMES)
+@pytest.mark.parametrize("readme", [*READMES, *OTHERS])
 def test_links_exist(readme):
     links = re.findall(r"\]\(([^)]+)\)|<img[^>]* src=\"([^\"]+)\"", read(readme))
     local = [link for pair in links for link in pair if link and "://" not in link]
-    assert local
+    assert local or readme in OTHERS
     for link in local:
         path, _, heading = link.partition("#")
-        assert (ROOT / (path or readme)).is_file(), link
-        headings = re.findall(r"^#+ (.+)$", read(path or readme), re.MULTILINE) if heading else []
+        target = (ROOT / readme).parent / path if path else ROOT / readme
+        assert target.exists(), link
+        text = target.read_text(encoding="utf-8") if heading else ""
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
         assert not heading or heading in [h.lower().replace(" ", "-") for h in headings], link
 
 

@@ -34,3 +34,10 @@ def assert_refused(model, source, match, backbone="mobilenetv1"):
     with pytest.raises(UserError, match=match):
         load(model, source, backbone)
     assert_same(values_of(model), before)
+
+
+def check_tensors(tensors):
+    """Checks that tensors by key are arrays of numbers with their names."""
+    for key, (name, values) in tensors.items():
+        assert isinstance(key, str) and isinstance(name, str)
+        assert isinstance(values, np.ndarray)

@@ -1,4 +1,4 @@
-"""Lets a signal stop training between two steps instead of within a step."""
+"""Lets a signal stop a job between two steps instead of within a step."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Output to a terminal or a pipe that can be closed while training continues."""
+"""Output to a terminal or a pipe that can be closed while a job continues."""
 
 import errno
 import io

@@ -8,7 +8,6 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.foreignset import add_coco, add_picture
@@ -226,6 +225,7 @@ def test_onnx_model_with_millions_of_fields(tmp_path):
 
 
 def test_tensor_of_more_values_than_its_file(tmp_path):
+    torch = pytest.importorskip("torch")
     path = tmp_path / "a.pth"
     torch.save({"a.weight": torch.ones(1, dtype=torch.float16).expand(10**5, 10**5)}, path)
     assert "fewer values than its shape" in refused(read_torch, path)

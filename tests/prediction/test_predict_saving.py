@@ -7,9 +7,9 @@ import pytest
 
 import utils.run
 from tests.media import read_video, save_image, save_video
-from utils.data.objects import read_objects
+from utils.data.objects import usable_objects
 from utils.data.orientation import ImageLayout
-from utils.data.vocxml import parse_xml
+from utils.data.vocxml import parse_xml, read_annotation
 from utils.evaluation.boxfiles import read_box_files
 
 
@@ -28,7 +28,8 @@ def test_voc_files_give_back_the_boxes(run):
     assert run("a.png", "b.png", "c.png", "--save", "voc")[0] == 0
     found = {}
     for path in sorted(Path("img_out/voc").iterdir()):
-        objects, faults = read_objects(path, {"红/red": 0}, ImageLayout(64, 96, 1))
+        layout = ImageLayout(64, 96, 1)
+        objects, faults = usable_objects(read_annotation(path), path, {"红/red": 0}, layout)
         assert faults == []
         found[path.name] = [each.box for each in objects]
     assert found == {"a.xml": [[32, 16, 64, 48]], "b.xml": [[1, 8, 96, 64]], "c.xml": []}

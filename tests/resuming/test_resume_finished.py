@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.resuming.conftest import FLAGS
-from utils.training.checkpoint import read_progress
+from utils.training.checkpoint import find_state
 from utils.weights.tensorfiles import read_h5
 
 
@@ -52,19 +52,19 @@ def test_finished_run_is_extended(place):
     shares = np.array([1 / 4, 3 / 4, 5 / 6])
     expected = 1e-3 * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * shares)))
     np.testing.assert_allclose(learning_rates(place), expected, rtol=1e-6)
-    rows = read_progress(place.run.state)["history"]
+    rows = find_state(place.run.state)[1]["history"]
     assert [row["measured_at"] for row in rows if "measured_at" in row] == [1 / 3, 2 / 3, 1]
 
 
 def test_damaged_state_is_replaced_by_the_one_before(place):
     state = place.run.state
-    step = read_progress(state)["step"]
+    step = find_state(state)[1]["step"]
     state.write_bytes(state.read_bytes()[:-100])
     (place.run.path / ".part.last.npz").write_bytes(b"half")
     code, _, err = place.resume("--epochs", "3")
     assert code == 0, err
     assert "warning: run/last.npz is damaged" in err and "from run/previous.npz, step" in err
-    assert read_progress(state)["step"] == step + 2
+    assert find_state(state)[1]["step"] == step + 2
     assert not list(place.run.path.glob(".part*"))
 
 

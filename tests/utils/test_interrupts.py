@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from utils.training.interrupts import StopRequest
-from utils.training.terminal import survive_closed_terminal
+from utils.interrupts import StopRequest
+from utils.terminal import survive_closed_terminal
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nets.versions import MAX_GROUND_TRUTHS
 from utils.data.annotation import Sample, read_samples
-from utils.data.dataset import MAX_BOXES_PER_IMAGE
 from utils.data.faults import (
     LONE_ANNOTATION,
     LONE_IMAGE,
@@ -184,10 +184,10 @@ def _crowded_images(samples: list[Sample]) -> list[Fault]:
         Fault(
             TOO_MANY_OBJECTS,
             sample.image,
-            f"{len(sample.boxes)}, only the largest {MAX_BOXES_PER_IMAGE} are used",
+            f"{len(sample.boxes)}, only the largest {MAX_GROUND_TRUTHS} are used",
         )
         for sample in samples
-        if len(sample.boxes) > MAX_BOXES_PER_IMAGE
+        if len(sample.boxes) > MAX_GROUND_TRUTHS
     ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from nets.versions import MAX_GROUND_TRUTHS
 from utils.config import Augmentation
 from utils.data.annotation import Sample
 from utils.data.drawing import drawing_processes
@@ -23,7 +24,6 @@ from utils.lookahead import look_ahead
 PREFETCH = 4  # batches that are prepared in advance
 DECODE_TIMEOUT = 300.0  # seconds for one image, after which the storage is considered dead
 SMALLEST_PADDED = 32  # objects per image; with fewer, shorter batches are hardly faster
-MAX_BOXES_PER_IMAGE = 800  # same as nets.assigner.MAX_GROUND_TRUTHS, whose import needs TensorFlow
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -63,7 +63,7 @@ def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation) -> int:
 
 def places_for(objects: int) -> int:
     """Returns the places for objects per image of a batch: a multiple of 8, at most 800."""
-    return min(MAX_BOXES_PER_IMAGE, max(8, -(-objects // 8) * 8))
+    return min(MAX_GROUND_TRUTHS, max(8, -(-objects // 8) * 8))
 
 
 def padded_counts(max_boxes: int) -> list[int]:

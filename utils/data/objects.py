@@ -33,7 +33,7 @@ from utils.data.orientation import (
     rotate_box,
 )
 from utils.data.tables import AnnotationTable
-from utils.data.vocxml import Annotation, read_annotation
+from utils.data.vocxml import Annotation
 from utils.text import counted
 
 # Scores compare detections with boxes as annotated, like VOC's development kit and pycocotools, but
@@ -66,21 +66,6 @@ def annotated_frame(annotation: Annotation, image: ImageLayout) -> Frame | None:
         The frame; None if the annotation does not show it.
     """
     return find_frame(image, annotation.size, [each.box for each in annotation.objects])
-
-
-def read_objects(
-    path: Path,
-    label_of: Mapping[str, int],
-    image: ImageLayout,
-    folder: FrameCounts = UNKNOWN_FRAME,
-) -> tuple[list[AnnotatedObject], list[Fault]]:
-    """Reads the objects of an annotation file, see `usable_objects`.
-
-    Raises:
-        UserError: The file is damaged, truncated, not XML, or not an annotation of VOC.
-        OSError: The file cannot be read.
-    """
-    return usable_objects(read_annotation(path), path, label_of, image, folder)
 
 
 def usable_objects(

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from utils.export.graph import traceable
-from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
+from utils.packages import missing_package
 from utils.streams import silent_stderr
 
 try:

@@ -22,8 +22,8 @@ from utils.export.litert_kernels import (
     restore_leaky_relu,
 )
 from utils.export.quantizer import CalibrationSet
-from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
+from utils.packages import missing_package
 from utils.streams import silent_stderr
 
 try:

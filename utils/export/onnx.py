@@ -5,8 +5,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
+from utils.packages import missing_package
 
 try:
     import onnx

@@ -14,8 +14,8 @@ from utils.export.onnx_graph import describe
 from utils.export.onnx_qdq import Wiring, quantize, quantized_tensors
 from utils.export.quantizer import CalibrationSet
 from utils.inference.engines.onnx import session_options
-from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
+from utils.packages import missing_package
 
 if TYPE_CHECKING:
     from onnx import NodeProto

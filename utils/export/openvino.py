@@ -14,8 +14,8 @@ from nets.inference_network import convolutions_of
 from utils.export.graph import traceable
 from utils.export.openvino_nms import add_suppression
 from utils.inference.engines.openvino import MODEL, import_openvino
-from utils.inference.engines.session import missing_package
 from utils.inference.metadata import ENTRY, Metadata, to_text
+from utils.packages import missing_package
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")  # operators
 

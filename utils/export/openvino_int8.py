@@ -17,8 +17,8 @@ from utils.errors import JobError
 from utils.export.openvino import CONVOLUTIONS, convert, convolutions_in, save
 from utils.export.quantizer import CalibrationSet
 from utils.inference.engines.openvino import DEVICE, MODEL, import_openvino
-from utils.inference.engines.session import missing_package
 from utils.inference.metadata import Metadata
+from utils.packages import missing_package
 from utils.text import counted
 
 INTEGERS = ("i8", "u8")

@@ -7,9 +7,9 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.inference.detections import Detections
-from utils.inference.engines.session import missing_package
 from utils.inference.line_counter import Line, LineCounter
 from utils.inference.tracks import Tracks, Trail
+from utils.packages import missing_package
 
 try:
     import supervision

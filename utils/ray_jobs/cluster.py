@@ -12,9 +12,9 @@ from pathlib import Path
 
 from utils.cli import import_tensorflow
 from utils.errors import UserError
-from utils.inference.engines.session import missing_package
+from utils.interrupts import handled
+from utils.packages import missing_package
 from utils.streams import silent_stderr
-from utils.training.interrupts import handled
 
 REQUIREMENTS = "requirements-ray.txt"
 ROOT = Path(__file__).parents[2]

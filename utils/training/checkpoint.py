@@ -64,8 +64,8 @@ def write_state(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             path.replace(_previous(path))
 
 
-def find_state(path: Path) -> Path | None:
-    """Returns the newest state that is whole; None if none was saved.
+def find_state(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Returns the file and the progress of the newest state that is whole; None if none was saved.
 
     If it is not the last one, a warning on standard error names the reason.
 
@@ -81,7 +81,7 @@ def find_state(path: Path) -> Path | None:
             continue
         try:
             with _opened(candidate) as archive:
-                step = _progress(archive).get("step")
+                progress = _progress(archive)
                 for key in archive.files:
                     archive[key]  # compares the checksum
         except UserError as error:
@@ -89,8 +89,11 @@ def find_state(path: Path) -> Path | None:
             continue
         if candidate != path:
             reason = f"{damage}".removesuffix(f", {REMEDY}") if damage else f"{path} is missing"
-            print(f"warning: {reason}; continuing from {candidate}, step {step}", file=sys.stderr)
-        return candidate
+            print(
+                f"warning: {reason}; continuing from {candidate}, step {progress.get('step')}",
+                file=sys.stderr,
+            )
+        return candidate, progress
     if damage:
         raise damage
     return None
@@ -131,16 +134,6 @@ def load_state(path: Path, variables: Variables, like: Mapping[str, Any]) -> dic
     for key, variable in by_key.items():
         variable.assign(arrays[key])
     return progress
-
-
-def read_progress(path: Path) -> dict[str, Any]:
-    """Reads the progress that `write_state` wrote.
-
-    Raises:
-        UserError: The file is missing or damaged.
-    """
-    with _opened(path) as archive:
-        return _progress(archive)
 
 
 @contextlib.contextmanager

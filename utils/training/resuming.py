@@ -9,7 +9,7 @@ from pathlib import Path
 from utils.config import RunConfig
 from utils.errors import UserError
 from utils.run import RunDirectory
-from utils.training.checkpoint import find_state, read_progress
+from utils.training.checkpoint import find_state
 from utils.training.extension import extend
 from utils.training.run_data import (
     DataSource,
@@ -45,10 +45,9 @@ def resume(settings: ResumeSettings) -> Iterator[Session | None]:
             yield None
             return
         devices = set_up_devices(config.recipe)  # first, so that an error ends all workers
-        state = find_state(directory.state)
+        state, progress = find_state(directory.state) or (None, {})
         weights = None if state else _initial_weights(directory, config)
         if settings.extends:
-            progress = read_progress(state) if state else {}
             config = dataclasses.replace(config, recipe=extend(config.recipe, progress, settings))
         if settings.data:
             config = dataclasses.replace(config, data=str(settings.data))

@@ -13,10 +13,10 @@ import keras
 from nets.detector import Detector
 from utils.data.dataset import BatchStream, most_objects, trimmed
 from utils.errors import JobError
+from utils.interrupts import StopRequest
 from utils.training.checkpoint import collect_state, load_state
 from utils.training.display import Display
 from utils.training.guard import StepGuard
-from utils.training.interrupts import StopRequest
 from utils.training.loss_reader import LossReader
 from utils.training.progress import OPTIONAL, Progress
 from utils.training.schedule import is_frozen, learning_rate, training_size, uses_mosaic

@@ -4,7 +4,6 @@ Their backbones name every layer. In neck and head, Keras 2 numbered the layers 
 order of creation, which is the order of the calls in their nets/yolo.py.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -171,7 +170,7 @@ def _efficientnet_of(tensors: LayerTensors, path: Path) -> str:
     if last:
         found = len(blocks), tensors[last[0]][1].shape[-1]
         for name, variant in VARIANTS.items():
-            depth = sum(math.ceil(stage.repeats * variant.deepening) for stage in STAGES)
+            depth = sum(map(variant.repeats, STAGES))
             if (depth, make_divisible(STAGES[-1].channels * variant.widening)) == found:
                 return name
     raise UserError(

@@ -171,9 +171,9 @@ def open_file(path: Path, backbone: str) -> Weights:
         contents = Contents(read_h5(path))
         if is_predecessors(contents.tensors):
             raise UserError(
-                f"{path} is a detector of efficientnet-yolo3-keras or mobilenet-yolov4-keras, which "
-                "scale pixels differently: convert it with convert_weights.py, and use the "
-                "best.weights.h5 of that run"
+                f"{path} is a detector of efficientnet-yolo3-keras or mobilenet-yolov4-keras, "
+                "which scale pixels differently: convert it with convert_weights.py, and use "
+                "the best.weights.h5 of that run"
             )
     else:
         header, tensors = read_detector(path)

@@ -14,7 +14,6 @@ from utils.config import Augmentation
 from utils.data.annotation import read_samples
 from utils.data.augment import Picture, Placement
 from utils.data.dataset import (
-    MAX_BOXES_PER_IMAGE,
     BatchSettings,
     BatchStream,
     boxes_needed,
@@ -260,9 +259,6 @@ def test_a_batch_is_padded_to_the_smallest_size_that_holds_its_objects(samples):
 
 
 def test_boxes_needed_are_limited_by_the_assigner(samples):
-    from nets.assigner import MAX_GROUND_TRUTHS
-
-    assert MAX_BOXES_PER_IMAGE == MAX_GROUND_TRUTHS == 800
     crowd = dataclasses.replace(samples[0], boxes=np.ones((600, 4)), labels=np.zeros(600))
     assert boxes_needed([crowd], Augmentation(mosaic=0)) == 600
     assert boxes_needed([crowd], Augmentation()) == 800

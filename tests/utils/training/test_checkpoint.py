@@ -7,7 +7,6 @@ from utils.training.checkpoint import (
     collect_state,
     find_state,
     load_state,
-    read_progress,
     write_state,
 )
 
@@ -93,15 +92,16 @@ def test_the_state_before_replaces_a_damaged_or_missing_one(tmp_path, capsys):
     for step in (1, 2, 3):
         save_state(path, variables, {"step": step, "history": []})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["last.npz", "previous.npz"]
-    assert find_state(path) == path and not capsys.readouterr().err
+    progress = {"step": 3, "history": []}
+    assert find_state(path) == (path, progress) and not capsys.readouterr().err
     cut(path)
-    previous = find_state(path)
-    assert read_progress(previous)["step"] == 2
+    previous, progress = find_state(path)
+    assert progress["step"] == 2
     (warning,) = capsys.readouterr().err.splitlines()
     assert "last.npz is damaged (" in warning
     assert f"continuing from {previous}, step 2" in warning and "start a new run" not in warning
     path.unlink()  # killed between the two renames
-    assert find_state(path) == previous
+    assert find_state(path) == (previous, progress)
     assert f"{path} is missing; continuing from {previous}" in capsys.readouterr().err
 
 
@@ -183,4 +183,4 @@ def test_array_that_is_no_archive_is_damaged(tmp_path):
     with (tmp_path / "last.npz").open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(UserError, match=r"last\.npz is damaged"):
-        read_progress(tmp_path / "last.npz")
+        find_state(tmp_path / "last.npz")

@@ -16,9 +16,9 @@ from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
     failures,
-    missing_package,
 )
 from utils.inference.metadata import ENTRY, REMEDY, Metadata
+from utils.packages import missing_package
 from utils.regular_files import check_regular
 from utils.streams import silent_stderr
 from utils.text import counted

@@ -17,10 +17,10 @@ from utils.inference.engines.session import (
     RuntimeSettings,
     check_shapes,
     failures,
-    missing_package,
     reason_of,
 )
 from utils.inference.metadata import ENTRY, Metadata
+from utils.packages import missing_package
 from utils.regular_files import check_regular
 from utils.text import counted
 

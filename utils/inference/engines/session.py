@@ -79,21 +79,6 @@ def reason_of(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def missing_package(
-    user: object, package: str | None, requirements: str = "requirements-export.txt"
-) -> UserError:
-    """Returns the error of an optional package that is not installed.
-
-    Args:
-        user: What needs it: a model, a flag or a script.
-        package: The package.
-        requirements: The file that lists it.
-    """
-    return UserError(
-        f"{user} needs {package}, which is not installed: pip install -r {requirements}"
-    )
-
-
 def check_shapes(
     path: Path, metadata: Metadata, shapes: Mapping[str, tuple[int | None, ...]]
 ) -> None:
