@@ -1,4 +1,4 @@
-"""Shared by all tests: TensorFlow without messages, no network, and real data if it exists."""
+"""Shared by all tests: TensorFlow without messages, no network, scripts, and real data."""
 
 import os
 import socket
@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from utils import cli
+
 # Must be set before any test module imports TensorFlow, Keras or matplotlib.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"  # for tests that import Keras before `nets`
+sys.modules.setdefault("openvino_telemetry", None)  # `importorskip` would send usage events
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # so that all machines use the CPU
 # Otherwise training in one test would round the products of all later tests in the process.
@@ -53,6 +56,22 @@ def eagerly():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def run_script(capsys, monkeypatch):
+    """Returns a function that runs a script; it returns exit code, standard output and error."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `cli.run` sets it
+
+    def run(script, *flags):
+        code = 0
+        try:
+            cli.run(script.main, script.build_parser(), [*map(str, flags)])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

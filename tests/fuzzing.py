@@ -2,17 +2,17 @@
 
 import contextlib
 import copy
-import resource
 import signal
 from xml.etree import ElementTree
 
 from hypothesis import strategies as st
 
+from tests.peak_memory import memory_limit
 from utils.errors import JobError, UserError
 from utils.text import one_line
 
 SECONDS = 10  # of the processor; waiting is left to pytest-timeout
-MEMORY = 2**30  # bytes by which the largest memory of the process may grow
+MEMORY = 2**30  # bytes by which the memory of the process may grow
 
 # Bytes that parsers of binary formats take for sizes, offsets and signs.
 EXTREMES = st.sampled_from(
@@ -181,20 +181,14 @@ def _stop(*_):
 @contextlib.contextmanager
 def limits():
     """Fails if the block takes more time or memory than it may."""
-    before = _largest_memory()
     handler = signal.signal(signal.SIGPROF, _stop)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
-        yield
+        with memory_limit(MEMORY):
+            yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, handler)
-    grown = _largest_memory() - before
-    assert grown < MEMORY, f"takes {grown / 2**20:.0f} MiB"
-
-
-def _largest_memory():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def judge(read, *args, **options):

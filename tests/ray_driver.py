@@ -1,5 +1,6 @@
 """Runs predict.py --workers ray in a process, and kills workers under it."""
 
+import contextlib
 import importlib.util
 import os
 import random
@@ -15,7 +16,7 @@ import predict
 from tests.jobs import read_records
 from utils.ray_jobs.manifest import NAME
 
-TIMEOUT = 1500  # seconds for a job
+TIMEOUT = 500  # seconds for a job, less than pytest gives a test
 PAUSE = 0.005  # seconds between two looks at the folder
 
 needs_ray = pytest.mark.skipif(
@@ -43,15 +44,16 @@ def running():
 
 
 class Driver:
-    """A running job.
+    """A running job; what is left of it at the end of the block is killed, with its cluster.
 
     Args:
         flags: Flags of predict.py.
         cwd: Its directory.
         folder: Folder of the results, in the directory.
+        timeout: Seconds for the job.
     """
 
-    def __init__(self, *flags, cwd, folder):
+    def __init__(self, *flags, cwd, folder, timeout=TIMEOUT):
         # On a busy machine, workers of a lower priority than the tests would take minutes.
         env = os.environ | {"RAY_worker_niceness": "0"}
         command = [sys.executable, predict.__file__, *map(str, flags)]
@@ -61,15 +63,20 @@ class Driver:
         )
         self._folder = Path(cwd, folder)
         self._killed = set()
-        self._end = time.monotonic() + TIMEOUT
+        self._end = time.monotonic() + timeout
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with self._process:  # closes its pipes, and waits
+            pass
 
     def end(self):
         """Waits for the end; returns exit code, standard output and standard error."""
-        try:
-            out, err = self._process.communicate(timeout=self._end - time.monotonic())
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            raise
+        out, err = self._process.communicate(timeout=self._end - time.monotonic())
         return self._process.returncode, out, err
 
     def kill(self):
@@ -134,6 +141,5 @@ class Driver:
 
     def _wait(self):
         if time.monotonic() > self._end:
-            self._process.kill()
             raise TimeoutError("the job has not ended")
         time.sleep(PAUSE)

@@ -21,6 +21,7 @@ from utils.serving.service import Service
 from utils.serving.settings import ServingSettings
 
 PATIENCE = 20.0  # seconds after which a test fails instead of waiting further
+AMPLE = 3.0  # seconds of a timeout that a test waits for, but before which something must work
 BOX = (64, 32, 128, 96)
 
 

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from foreignset import add_coco, add_labels, add_picture, xml_sets
-from vocset import add_image, add_list
 
 import convert_dataset
 import voc_annotation
+from tests.foreignset import add_coco, add_labels, add_picture, xml_sets
+from tests.vocset import add_image, add_list
 from utils import cli
 
 
@@ -149,7 +149,7 @@ def test_other_scripts_name_the_command_that_converts(folder, capsys, name):
     run(voc_annotation, "--data", command[-1], "--train-set", "train", "--val-set", "train")
 
 
-def test_neither_help_nor_a_conversion_imports_tensorflow(folder):
+def test_a_conversion_imports_no_tensorflow(folder):
     code = (
         "import sys, convert_dataset as s; s.run(s.main, s.build_parser());"
         "print('tensorflow' in sys.modules or 'keras' in sys.modules)"

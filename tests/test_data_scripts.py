@@ -1,16 +1,15 @@
 import errno
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from vocset import add_image, add_list
 
 import contact_sheet
 import kmeans_for_anchors
 import make_demo_data
 import voc_annotation
+from tests.vocset import add_image, add_list
 from utils import cli
 from utils.data.anchors import load_anchors
 from utils.data.images import read_image
@@ -234,15 +233,3 @@ def test_make_demo_data_writes_once(tmp_path, capsys):
     run(make_demo_data, *flags)
     assert "already has images" in capsys.readouterr().out
     assert lists_in(tmp_path) == ["test.txt", "train.txt", "trainval.txt", "val.txt"]
-
-
-@pytest.mark.parametrize(
-    "script", [voc_annotation, kmeans_for_anchors, contact_sheet, make_demo_data]
-)
-def test_help_needs_no_tensorflow(script):
-    code = (
-        f"import sys, {script.__name__} as s; s.build_parser(); print('tensorflow' in sys.modules)"
-    )
-    root = Path(script.__file__).parent
-    command = [sys.executable, "-c", code]
-    assert subprocess.run(command, cwd=root, capture_output=True, check=True).stdout == b"False\n"

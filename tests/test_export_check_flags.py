@@ -1,7 +1,7 @@
 """The flags of export.py --check, with a run and an exported file of a fake runtime."""
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +13,6 @@ from nets.versions import VERSIONS
 from tests.fake_runtime import RedSession, install, make_metadata
 from tests.red_finder import RedFinder, picture
 from tests.vocset import add_image, add_list
-from utils import cli
 from utils.inference.engines.session import RuntimeSettings
 from utils.inference.thresholds import Thresholds
 from utils.run import Run, RunDirectory
@@ -23,7 +22,6 @@ from utils.run import Run, RunDirectory
 def run(tmp_path, monkeypatch):
     """A run with a fake detector that was validated on one image."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr("utils.export.check.digest_of", lambda detector: "1")
     config = SimpleNamespace(
         resize="letterbox", data=None, input_size=(64, 96), yolo=VERSIONS["v4"]
@@ -40,14 +38,10 @@ def run(tmp_path, monkeypatch):
     return made
 
 
-def check(capsys, *flags):
-    """Runs the script; returns exit code, standard output and standard error."""
-    try:
-        cli.run(export.main, export.build_parser(), ["--run", "run", "--data", "data", *flags])
-        code = 0
-    except SystemExit as stopped:
-        code = stopped.code
-    return code, *capsys.readouterr()
+@pytest.fixture
+def check(run_script):
+    """Runs export.py on the run, see `run_script`."""
+    return partial(run_script, export, "--run", "run", "--data", "data")
 
 
 @pytest.fixture
@@ -60,9 +54,9 @@ def model(monkeypatch):
     return install(monkeypatch, Path("run/export/m.onnx"), weights="1")
 
 
-def test_table_compares_every_file_with_keras(capsys, model):
+def test_table_compares_every_file_with_keras(check, model):
     Path("run/export/.part.1.m.onnx").write_text("of an export that was killed")
-    code, out, err = check(capsys, "--check")
+    code, out, err = check("--check")
     assert code == 0
     header, keras, file = out.splitlines()
     assert header.startswith("file  ")
@@ -73,10 +67,10 @@ def test_table_compares_every_file_with_keras(capsys, model):
     assert "warning" not in err
 
 
-def test_suppression_inside_is_compared_at_its_own_thresholds(capsys, monkeypatch, model):
+def test_suppression_inside_is_compared_at_its_own_thresholds(check, monkeypatch, model):
     thresholds = Thresholds(confidence=0.95)  # above all scores
     install(monkeypatch, Path("run/export/m.onnx"), weights="1", nms=True, thresholds=thresholds)
-    code, out, err = check(capsys, "--check")
+    code, out, err = check("--check")
     assert code == 0
     keras, file = out.splitlines()[1:]
     assert keras.split()[6] == "1.0000"
@@ -84,17 +78,17 @@ def test_suppression_inside_is_compared_at_its_own_thresholds(capsys, monkeypatc
     assert "m.onnx: mAP of the file and of Keras with its own thresholds, --conf 0.95," in err
 
 
-def test_stale_files_are_reported(capsys, monkeypatch, model):
+def test_stale_files_are_reported(check, monkeypatch, model):
     install(monkeypatch, Path("run/export/m.onnx"), weights="0")
-    code, out, err = check(capsys, "--check", "--json")
+    code, out, err = check("--check", "--json")
     assert code == 0
     assert [entry["file"] for entry in json.loads(out)] == ["run/export/m.onnx"]
     assert "warning: run/export/m.onnx was exported from other weights" in err
 
 
-def test_files_of_other_runs_are_an_error(capsys, monkeypatch, model):
+def test_files_of_other_runs_are_an_error(check, monkeypatch, model):
     install(monkeypatch, Path("run/export/m.onnx"), classes=("blue",))
-    code, out, err = check(capsys, "--check")
+    code, out, err = check("--check")
     assert (code, out) == (2, "")
     assert "exported from another run" in err.splitlines()[-1]
 
@@ -112,8 +106,8 @@ def test_files_of_other_runs_are_an_error(capsys, monkeypatch, model):
         (["--check", "--precision", "float32"], "--precision needs --format"),
     ],
 )
-def test_wrong_flags_are_usage_errors(capsys, flags, words):
-    code, out, err = check(capsys, *flags)
+def test_wrong_flags_are_usage_errors(check, flags, words):
+    code, out, err = check(*flags)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert words in err

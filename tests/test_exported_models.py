@@ -16,6 +16,8 @@ from tests.vocset import add_image, add_list
 from utils import cli
 from utils.export.formats import ExportSettings
 from utils.export.job import describe, export_float
+from utils.inference.engines.session import RuntimeSettings
+from utils.inference.model import load_model
 from utils.inference.thresholds import Thresholds
 from utils.run import RunDirectory
 
@@ -115,6 +117,24 @@ def test_check_measures_every_file_of_a_run(run, call):
     assert entry["map"] is not None
     assert min(entry["ms_batch1"], entry["images_per_second_batch8"]) > 0
     assert "warning" not in captured.err
+
+
+def test_export_writes_a_file_and_replaces_none(run, call, capsys, tmp_path):
+    small = make_run(tmp_path / "run", version="v4-tiny")
+    RunDirectory(small.path).write_images({"train": ["VOC2007/a"], "val": ["VOC2007/a"]})
+    flags = ("--run", small.path, "--data", run.path.parent / "VOCdevkit", "--format", "onnx")
+    flags += ("--nms", "--conf", 0.2, "--check", "--json")
+    (entry,) = json.loads(call(export, *flags).out)
+    path = small.path / "export" / "detector-float32-nms.onnx"
+    assert entry["file"] == str(path)
+    assert {each.name for each in path.parent.iterdir()} == {path.name, "config.pbtxt"}
+    assert f'"{path.name}"' in path.with_name("config.pbtxt").read_text()
+    metadata = load_model(path, RuntimeSettings()).metadata
+    assert metadata.nms and metadata.thresholds == Thresholds(confidence=0.2)
+    with pytest.raises(SystemExit, match="2"):
+        call(export, *flags, "--out", path)
+    error = capsys.readouterr().err
+    assert f"{path} already exists" in error and error.count("\n") == 1
 
 
 def only_export(run) -> Path:

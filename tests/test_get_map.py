@@ -1,16 +1,14 @@
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import make_run
-from vocset import add_image, add_list
 
 import get_map
 import utils.run
+from tests.fake_run import make_run
+from tests.vocset import add_image, add_list
 from utils import cli
 
 
@@ -229,17 +227,3 @@ def test_a_full_disk_keeps_the_earlier_results(text_files, capsys, tmp_path, mon
     monkeypatch.setattr("pathlib.Path.write_text", full)
     assert "no space left" in error_of(capsys, *text_files, code=1)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "map_out").rglob("*.*")} == before
-
-
-def test_help_imports_neither_tensorflow_nor_matplotlib():
-    heavy = "{'tensorflow', 'keras', 'matplotlib'}"
-    code = "import sys, get_map; get_map.build_parser().format_help(); "
-    code += f"print({heavy} & {{*sys.modules}})"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[1],
-    )
-    assert done.stdout == "set()\n"

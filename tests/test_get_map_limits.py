@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-from fake_run import make_run
-from vocset import add_image, add_list
 
 import get_map
 import utils.run
 from nets.nms import suppress
+from tests.fake_run import make_run
+from tests.vocset import add_image, add_list
 from utils import cli
 
 CELLS = [(x, y, x + 3, y + 3) for y in range(0, 60, 4) for x in range(0, 40, 4)]  # 150 boxes

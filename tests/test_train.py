@@ -10,7 +10,6 @@ import train
 from nets.backbones import list_backbones
 from nets.versions import VERSIONS
 from tests.vocset import add_image, add_list
-from utils import cli
 from utils.run import load_run, newest_run
 
 SMALL = (
@@ -33,20 +32,12 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def run_train(data, tmp_path, capsys):
-    """Runs train.py; returns its exit code, standard output and standard error."""
+def run_train(data, tmp_path, run_script):
+    """Runs train.py on small data, see `run_script`."""
 
     def call(*flags, data=data, run=tmp_path / "run"):
-        argv = [*map(str, flags)]
-        if "--resume" not in argv:
-            argv = ["--data", str(data), "--run", str(run), "--weights", "none", *SMALL, *argv]
-        code = 0
-        try:
-            cli.run(train.main, train.build_parser(), argv)
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        first = ("--data", data, "--run", run, "--weights", "none", *SMALL)
+        return run_script(train, *first, *flags)
 
     return call
 

@@ -1,4 +1,5 @@
-import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -6,15 +7,14 @@ import pytest
 
 import predict
 import utils.run
+from tests.ray_driver import Driver
 from tests.red_finder import RedFinder
-from utils import cli
 
 
 @pytest.fixture(autouse=True)
 def detector(tmp_path, monkeypatch):
     """Changes to an empty directory in which the newest run has a fake detector."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `cli.run` sets it
     config = SimpleNamespace(resize="letterbox")
     detector = RedFinder()
     newest = utils.run.Run(Path("logs/newest"), config, ["红/red"], detector)
@@ -24,15 +24,13 @@ def detector(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(capsys):
-    """Runs predict.py; returns exit code, standard output and standard error."""
+def run(run_script):
+    """Runs predict.py, see `run_script`."""
+    return partial(run_script, predict)
 
-    def call(*flags):
-        try:
-            cli.run(predict.main, predict.build_parser(), [str(flag) for flag in flags])
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
 
-    return call
+@pytest.fixture
+def start_job():
+    """Returns a function that starts a job of Ray, see `Driver`; it ends with the test."""
+    with ExitStack() as stack:
+        yield lambda *flags, **options: stack.enter_context(Driver(*flags, **options))

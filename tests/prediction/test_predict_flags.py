@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.media import file_names, save_image, save_video
+from tests.terminal import Terminal
 
 
 def test_confidence_decides_what_is_found(run):
@@ -79,11 +80,6 @@ def test_show_without_a_display_is_a_usage_error(run, monkeypatch):
     code, _, err = run("a.png", "--show")
     assert code == 2
     assert "display" in err
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 def test_names_are_read_from_the_terminal_until_an_empty_line(run, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from tests.brightness_model import record_of, write_grey_images, write_model
 from tests.jobs import read_records
 from tests.media import save_image
-from tests.ray_driver import Driver, needs_ray, read_parts
+from tests.ray_driver import needs_ray, read_parts
 from utils.ray_jobs.manifest import NAME
 
 COUNT = 100
@@ -69,8 +69,8 @@ def test_live_source_cannot_be_divided(run, monkeypatch):
 
 @needs_ray
 @needs_proc
-def test_worker_that_dies_loses_nothing_and_repeats_nothing(run, job, tmp_path):
-    driver = Driver(*JOB, "out", "--workers", "ray", cwd=tmp_path, folder="out")
+def test_worker_that_dies_loses_nothing_and_repeats_nothing(run, job, start_job, tmp_path):
+    driver = start_job(*JOB, "out", "--workers", "ray", cwd=tmp_path, folder="out")
     assert driver.kill_worker()
     addresses = driver.listening()
     code, out, err = driver.end()

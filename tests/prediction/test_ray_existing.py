@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.brightness_model import record_of, write_grey_images, write_model
-from tests.ray_driver import Driver, needs_ray, read_parts
+from tests.ray_driver import needs_ray, read_parts
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,13 +44,13 @@ def address(tmp_path):
     process.wait()
 
 
-def test_job_on_a_cluster_by_flag_and_by_variable(tmp_path, monkeypatch, address):
+def test_job_on_a_cluster_by_flag_and_by_variable(tmp_path, monkeypatch, address, start_job):
     write_model("m.onnx")
     write_grey_images(Path("pics"), COUNT)
     flags = ("pics", "--model", "m.onnx", "--workers", "ray", "--jsonl")
-    first = Driver(*flags, "a", "--ray-address", address, cwd=tmp_path, folder="a").end()
+    first = start_job(*flags, "a", "--ray-address", address, cwd=tmp_path, folder="a").end()
     monkeypatch.setenv("RAY_ADDRESS", address)
-    second = Driver(*flags, "b", cwd=tmp_path, folder="b").end()
+    second = start_job(*flags, "b", cwd=tmp_path, folder="b").end()
     assert [first[:2], second[:2]] == [(0, f"{name}: {COUNT} sources\n") for name in "ab"]
     for name in "ab":
         assert read_parts(name) == [record_of(i) for i in range(COUNT)]

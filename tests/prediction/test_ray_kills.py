@@ -9,7 +9,7 @@ import pytest
 
 from tests.brightness_model import record_of, write_grey_images, write_model
 from tests.jobs import read_records
-from tests.ray_driver import Driver, needs_ray, read_parts, running
+from tests.ray_driver import needs_ray, read_parts, running
 from utils.ray_jobs.manifest import NAME
 
 pytestmark = [
@@ -22,19 +22,21 @@ pytestmark = [
 COUNT = 640
 PARTS = 20
 KILLS = 6
+TIMEOUT = 1500  # seconds for a job
 # Until the processes of a killed driver have ended; two agents of Ray end last.
 GRACE = 300  # seconds
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(start_job, tmp_path):
     """Writes the model and images; returns a function that starts a job."""
     write_model("m.onnx")
     write_grey_images(Path("pics"), COUNT)
     flags = ("pics", "--model", "m.onnx", "--workers", "ray", "--batch-size", "4")
 
     def call(out, *more):
-        return Driver(*flags, "--jsonl", out, *more, cwd=tmp_path, folder=out)
+        more = ("--jsonl", out, *more)
+        return start_job(*flags, *more, cwd=tmp_path, folder=out, timeout=TIMEOUT)
 
     return call
 

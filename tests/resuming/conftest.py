@@ -1,6 +1,7 @@
 """One trained run, of which every test gets its own copy."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,21 +31,15 @@ FLAGS = (
 
 @dataclass
 class Place:
-    """A dataset and a run, and train.py with its output."""
+    """A dataset and a run, and train.py, see `run_script`."""
 
     data: Path
     run: RunDirectory
-    capsys: pytest.CaptureFixture
+    run_script: Callable
 
     def train(self, *flags):
-        """Runs train.py; returns its exit code, standard output and standard error."""
-        code = 0
-        try:
-            cli.run(train.main, train.build_parser(), [*map(str, flags)])
-        except SystemExit as stop:
-            code = stop.code
-        captured = self.capsys.readouterr()
-        return code, captured.out, captured.err
+        """Runs train.py."""
+        return self.run_script(train, *flags)
 
     def start(self, *flags):
         """Starts a run in the directory of the run."""
@@ -78,12 +73,12 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def place(trained, tmp_path, monkeypatch, capsys, eagerly):
+def place(trained, tmp_path, monkeypatch, run_script, eagerly):
     """A copy of the data and of the run, in the current folder."""
     shutil.copytree(trained / "VOCdevkit", tmp_path / "VOCdevkit")
     shutil.copytree(trained / "run", tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    place = Place(tmp_path / "VOCdevkit", RunDirectory(Path("run")), capsys)
+    place = Place(tmp_path / "VOCdevkit", RunDirectory(Path("run")), run_script)
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace(str(trained), str(tmp_path)))
     return place

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import sys
 import filelock
 import pytest
 
+from tests.clusters import tf_config
 from utils.errors import UserError
 from utils.files import LOCK, is_in_use
 from utils.run import RunDirectory, newest_run
@@ -67,9 +67,8 @@ def test_train_refuses_a_directory_in_use(place):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_only_the_chief_of_several_machines_locks(tmp_path, monkeypatch, index):
-    cluster = {"worker": ["localhost:1111", "localhost:2222"]}
-    task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(task))
+    workers = ["localhost:1111", "localhost:2222"]
+    monkeypatch.setenv("TF_CONFIG", tf_config(index, worker=workers))
     run = tmp_path / "run"
     with own(RunDirectory(run), "multiworker"):
         assert (run / LOCK).exists() == (index == 0)

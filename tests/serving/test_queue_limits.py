@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.served import (
+    AMPLE,
     BOX,
     PATIENCE,
     Latch,
@@ -64,7 +65,7 @@ def test_deadline():
     """A late request is answered with 504, and dropped before inference."""
     latch = Latch()
     made = make_network(latch)
-    with running(made.network, timeout=0.5) as served:
+    with running(made.network, timeout=AMPLE) as served:
         with connect(served.port) as first, connect(served.port) as second:
             first.sendall(post(encoded()))
             assert latch.entered.wait(PATIENCE)

@@ -121,21 +121,28 @@ def get(served, path):
     return status, body
 
 
-def test_one_page_of_the_images(served, page):
-    status, body = get(served, "/review/images?kind=any&limit=2&offset=4")
+@pytest.fixture(scope="module")
+def reviewed(served):
+    """The service after its review, without a browser."""
+    until(lambda: json.loads(get(served, "/review")[1])["state"] == "done")
+    return served
+
+
+def test_one_page_of_the_images(reviewed):
+    status, body = get(reviewed, "/review/images?kind=any&limit=2&offset=4")
     document = json.loads(body)
     assert (status, document["total"]) == (200, 5)
     assert [each["source"] for each in document["images"]] == ["small.png"]
-    assert get(served, "/review/images?limit=61")[0] == 400
-    assert get(served, "/review/images?kind=wrong")[0] == 400
+    assert get(reviewed, "/review/images?limit=61")[0] == 400
+    assert get(reviewed, "/review/images?kind=wrong")[0] == 400
 
 
-def test_thumbnails_are_small(served, page):
-    status, body = get(served, f"/review/images/{sorted(IMAGES).index('wide')}")
+def test_thumbnails_are_small(reviewed):
+    status, body = get(reviewed, f"/review/images/{sorted(IMAGES).index('wide')}")
     assert status == 200
     assert cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR).shape == (120, 480, 3)
     for index, expected in {"99": 404, "-1": 404, "x": 400, "..%2f..%2fetc": 404, "7": 404}.items():
-        assert get(served, f"/review/images/{index}")[0] == expected, index
+        assert get(reviewed, f"/review/images/{index}")[0] == expected, index
 
 
 def first_thumbnail(served, etag='"none"'):

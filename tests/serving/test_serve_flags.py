@@ -1,7 +1,6 @@
 """serve.py: flags, errors before the service starts, and the network that it serves."""
 
 import socket
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import serve
 from tests.exported import make_run
 from tests.fake_runtime import install
-from utils import cli
 from utils.inference.thresholds import DEFAULT_THRESHOLDS
 from utils.serving.network import open_network
 from utils.serving.settings import ServingSettings
@@ -22,7 +20,6 @@ def started(monkeypatch, tmp_path):
     """Replaces the server; returns what it is started with."""
     calls = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `cli.run` sets it
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def run_server(network, settings, bound):
@@ -34,18 +31,12 @@ def started(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def run(started, monkeypatch, tmp_path, capsys):
+def run(started, monkeypatch, tmp_path, run_script):
     """Runs serve.py with a fake model; returns exit code and standard error."""
     install(monkeypatch, tmp_path / "m.onnx")
 
     def call(*flags):
-        try:
-            flags = ["--model", "m.onnx", "--port", "0", *map(str, flags)]
-            cli.run(serve.main, serve.build_parser(), flags)
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
+        code, out, err = run_script(serve, "--model", "m.onnx", "--port", 0, *flags)
         assert out == ""
         return code, err
 

@@ -74,13 +74,6 @@ def client():
     service.stop()
 
 
-def check(answer):
-    assert answer.status_code in KNOWN_STATUS, answer.text
-    assert answer.headers["x-request-id"]
-    if answer.status_code != 200 and answer.request.method != "HEAD":
-        assert list(answer.json()) == ["error"]
-
-
 @pytest.fixture(
     params=[pytest.param(40, id="short"), pytest.param(10_000, marks=pytest.mark.slow, id="long")]
 )

@@ -63,7 +63,8 @@ def assert_ends(made):
     assert made.stdout.read() == "False\n"
 
 
-def test_sigterm_under_load(tmp_path):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_signals_under_load(tmp_path, name):
     """What was accepted is answered; new connections and requests are not."""
     opener = tmp_path / "open"
     with process("--wait-for", opener) as (made, port), contextlib.ExitStack() as stack:
@@ -72,7 +73,7 @@ def test_sigterm_under_load(tmp_path):
         for client in clients:
             client.sendall(post(encoded()))
         until(lambda: b"swapyolo_requests_open 6.0" in ask(port, METRICS)[2])
-        made.send_signal(signal.SIGTERM)
+        made.send_signal(signal.Signals[name])
         assert idle.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             connect(port)

@@ -9,6 +9,7 @@ from utils.errors import JobError
 from utils.lookahead import look_ahead, read_ahead, read_one
 
 DEADLINE = 20  # seconds until a test that waits for a thread fails
+TIMEOUT = 1.0  # seconds that a test waits for a result; enough for one that comes
 
 
 def test_results_come_in_order_although_later_tasks_finish_first():
@@ -76,7 +77,7 @@ def test_an_error_is_raised_in_place_of_its_result():
 
 def test_a_result_that_takes_too_long_is_an_error():
     release = threading.Event()
-    results = look_ahead([partial(int, 0), partial(release.wait, DEADLINE)], 2, timeout=0.05)
+    results = look_ahead([partial(int, 0), partial(release.wait, DEADLINE)], 2, timeout=TIMEOUT)
     assert next(results) == 0
     with pytest.raises(TimeoutError):
         next(results)
@@ -137,7 +138,7 @@ def test_threads_that_hang_do_not_keep_the_process_from_exiting():
 
 
 def test_reading_ahead_names_the_item_that_gives_no_data(monkeypatch):
-    monkeypatch.setattr(lookahead, "READ_TIMEOUT", 0.05)
+    monkeypatch.setattr(lookahead, "READ_TIMEOUT", TIMEOUT)
     release = threading.Event()
 
     def read(name):
@@ -145,7 +146,7 @@ def test_reading_ahead_names_the_item_that_gives_no_data(monkeypatch):
 
     results = read_ahead(read, ["a.jpg", "b.jpg", "c.jpg"], depth=3, workers=2)
     assert next(results) == "a.jpg"
-    with pytest.raises(JobError, match=r"b\.jpg gave no data for 0\.05 s.* still responds"):
+    with pytest.raises(JobError, match=r"b\.jpg gave no data for 1 s.* still responds"):
         next(results)
     with pytest.raises(JobError, match=r"name of c"):
         read_one(lambda item: read(item), "c", lambda item: f"name of {item}")

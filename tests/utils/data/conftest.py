@@ -1,5 +1,6 @@
 import pytest
-from vocset import add_image, add_list
+
+from tests.vocset import add_image, add_list
 
 
 @pytest.fixture

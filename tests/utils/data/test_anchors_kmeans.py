@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from vocset import add_image
 
 from nets.versions import VERSIONS
+from tests.vocset import add_image
 from utils.data.anchors import anchor_fit, box_sizes, kmeans_anchors, size_iou
 from utils.data.annotation import read_samples
 from utils.data.imagesets import ImageRef

@@ -2,8 +2,8 @@ import unicodedata
 
 import numpy as np
 import pytest
-from vocset import add_image, add_list, annotation
 
+from tests.vocset import add_image, add_list, annotation
 from utils.data.annotation import read_samples
 from utils.data.classes import find_classes
 from utils.data.faults import Fault

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vocset import add_image
 
+from tests.vocset import add_image
 from utils.data import file_contents, vocfolder
 from utils.data.annotation import read_samples
 from utils.data.annotation_cache import cache_path

@@ -1,6 +1,6 @@
 import pytest
-from vocset import add_image
 
+from tests.vocset import add_image
 from utils.data.classes import find_classes, read_classes
 from utils.data.imagesets import ImageRef
 from utils.errors import UserError

@@ -2,9 +2,9 @@ import threading
 
 import numpy as np
 import pytest
-from vocset import add_image
 
 from nets.versions import VERSIONS
+from tests.vocset import add_image
 from utils import lookahead
 from utils.data import file_contents
 from utils.data.annotation import read_samples
@@ -197,9 +197,9 @@ def test_decoding_returns_samples_digests_and_faults(voc):
 
 def test_storage_that_does_not_respond_is_an_error(voc, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(lookahead, "READ_TIMEOUT", 0.05)
     folders = VocFolders()
     samples, _ = read_samples([ImageRef(voc, "a")], ["cat", "dog"], folders)
+    monkeypatch.setattr(lookahead, "READ_TIMEOUT", 0.05)  # from here on, nothing has to succeed
     for function in ("read_image_header", "read_image"):
         monkeypatch.setattr(file_contents, function, lambda *arguments: release.wait(20))
     with pytest.raises(JobError, match=r"a\.png gave no data for 0\.05 s"):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vocset import add_image
 
 import utils.data.dataset
+from tests.vocset import add_image
 from utils.config import Augmentation
 from utils.data.annotation import read_samples
 from utils.data.augment import Picture, Placement

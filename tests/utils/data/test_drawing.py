@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vocset import add_image
 
+from tests.vocset import add_image
 from utils.config import Augmentation
 from utils.data.annotation import read_samples
 from utils.data.dataset import BatchSettings, BatchStream

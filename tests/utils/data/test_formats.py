@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from vocset import add_image
 
+from tests.vocset import add_image
 from utils.data.annotation import read_samples
 from utils.data.datacheck import decode_all
 from utils.data.images import (

@@ -1,6 +1,6 @@
 import pytest
-from vocset import add_image, add_list, ids
 
+from tests.vocset import add_image, add_list, ids
 from utils.data.imagesets import ImageRef, list_images, set_lists, write_set_list
 from utils.errors import UserError
 

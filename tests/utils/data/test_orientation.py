@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from vocset import add_image, annotation
 
+from tests.vocset import add_image, annotation
 from utils.data.annotation import read_samples
 from utils.data.imagesets import ImageRef
 from utils.data.orientation import ImageLayout, rotate_box

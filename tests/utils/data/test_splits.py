@@ -1,6 +1,6 @@
 import pytest
-from vocset import add_image, add_list, ids
 
+from tests.vocset import add_image, add_list, ids
 from utils.data.imagesets import list_images
 from utils.data.splits import resolve_splits
 from utils.errors import UserError

@@ -1,6 +1,5 @@
-from evaluation_sets import make_sample
-
 from nets.versions import VERSIONS
+from tests.evaluation_sets import make_sample
 from utils.data.statistics import format_statistics
 
 CLASSES = [f"class {label:04d} {'long' * 30 if label == 7 else ''}" for label in range(1000)]

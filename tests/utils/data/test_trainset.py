@@ -1,6 +1,6 @@
 import pytest
-from vocset import add_image, add_list
 
+from tests.vocset import add_image, add_list
 from utils.data.trainset import TrainSource, read_training_samples
 from utils.errors import UserError
 

@@ -1,24 +1,18 @@
-import json
-
 import pytest
 
+from tests.clusters import tf_config
 from utils.errors import UserError
 from utils.training.cluster import ALONE, read_cluster
 from utils.training.strategies import is_chief
 
 
-def config(index, kind="worker", **jobs):
-    """Returns the TF_CONFIG of one of several workers."""
-    return json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})
-
-
 @pytest.mark.parametrize(
     ("text", "index"),
     [
-        (config(0, worker=["a:1", "b:1"]), 0),
-        (config(1, worker=["a:1", "b:1"]), 1),
-        (config(0, chief=["a:1"], worker=["b:1"]), 1),
-        (config(0, "chief", chief=["a:1"], worker=["b:1"]), 0),
+        (tf_config(0, worker=["a:1", "b:1"]), 0),
+        (tf_config(1, worker=["a:1", "b:1"]), 1),
+        (tf_config(0, chief=["a:1"], worker=["b:1"]), 1),
+        (tf_config(0, "chief", chief=["a:1"], worker=["b:1"]), 0),
     ],
 )
 def test_chief_is_the_first_worker(monkeypatch, text, index):
@@ -43,15 +37,15 @@ def test_process_without_cluster_is_alone(monkeypatch, text):
         ("{", "is not JSON"),
         ("[]", "not a JSON object"),
         ('{"cluster": {"worker": ["a:1"]}}', "the task None"),
-        (config(2, worker=["a:1", "b:1"]), r"2 as the index of its task, not 0\.\.1"),
-        (config("0", worker=["a:1"]), "'0' as the index"),
-        (config(0, "chief", worker=["a:1"]), "not in its cluster"),
-        (config(0, ["worker"], worker=["a:1"]), "not in its cluster"),
-        (config(0, worker=["a:1"], ps=["b:1"]), "type 'ps', use only chief and worker"),
-        (config(0, worker=["a:1", "a:1"]), "twice"),
-        (config(0, worker=["a"]), "'a', which is not host:port"),
-        (config(0, worker="a:1"), "object of lists"),
-        (config(0, chief=["a:1", "b:1"], worker=["c:1"]), "more than one chief"),
+        (tf_config(2, worker=["a:1", "b:1"]), r"2 as the index of its task, not 0\.\.1"),
+        (tf_config("0", worker=["a:1"]), "'0' as the index"),
+        (tf_config(0, "chief", worker=["a:1"]), "not in its cluster"),
+        (tf_config(0, ["worker"], worker=["a:1"]), "not in its cluster"),
+        (tf_config(0, worker=["a:1"], ps=["b:1"]), "type 'ps', use only chief and worker"),
+        (tf_config(0, worker=["a:1", "a:1"]), "twice"),
+        (tf_config(0, worker=["a"]), "'a', which is not host:port"),
+        (tf_config(0, worker="a:1"), "object of lists"),
+        (tf_config(0, chief=["a:1", "b:1"], worker=["c:1"]), "more than one chief"),
     ],
 )
 def test_wrong_tf_config_is_one_line(monkeypatch, text, message):

@@ -2,6 +2,7 @@ import io
 
 import pytest
 
+from tests.terminal import Terminal
 from utils.config import Recipe
 from utils.training.display import Display, epoch_line
 from utils.training.progress import Progress
@@ -9,11 +10,6 @@ from utils.training.progress import Progress
 TERMS = {"box": 1.0, "objectness": 2.0, "class": 0.5}
 SCORES = {"val_loss": 4.25, "map50": 0.8125, "map": 0.5, "measured_at": 0.5}
 FIRST = "epoch 1/2  loss 3.5000  box 1.0000  objectness 2.0000  class 0.5000  lr 1.00e-03"
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 @pytest.fixture

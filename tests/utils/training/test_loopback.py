@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.clusters import free_addresses, tf_config
 from tests.loopback import write_images
 
 ROOT = Path(__file__).parents[3]
@@ -27,13 +27,6 @@ class Ended:
     errors: list[str]
 
 
-def free_ports(count: int) -> list[int]:
-    """Returns ports that nothing listens at."""
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in servers]
-
-
 def run_workers(folder, steps, count, *flags, frozen=None, **flags_of) -> list[Ended]:
     """Runs workers until all have ended.
 
@@ -45,18 +38,16 @@ def run_workers(folder, steps, count, *flags, frozen=None, **flags_of) -> list[E
         frozen: The worker that is killed after all others have ended; None for none.
         flags_of: Flags of single workers, by `worker0`, `worker1` and so on.
     """
-    addresses = [f"localhost:{port}" for port in free_ports(count)]
+    addresses = free_addresses(count)
     with contextlib.ExitStack() as stack:
         workers = []
         for index in range(count):
-            task = {"type": "worker", "index": index}
-            cluster = {"cluster": {"worker": addresses}, "task": task}
             own = flags_of.get(f"worker{index}", ())
             command = [sys.executable, "-m", "tests.loopback", folder, steps, *flags, *own]
             worker = subprocess.Popen(
                 [*map(str, command)],
                 cwd=ROOT,
-                env=os.environ | {"TF_CONFIG": json.dumps(cluster)},
+                env=os.environ | {"TF_CONFIG": tf_config(index, worker=addresses)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -1,13 +1,13 @@
 import csv
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.clusters import free_addresses, tf_config
 from tests.vocset import add_image, add_list
 
 ROOT = Path(__file__).parents[3]
@@ -32,11 +32,6 @@ def test_one_step_is_equal_on_one_and_two_devices(tmp_path):
     assert found["skipped"] == {"flag": 1.0, "changed": 0}  # on both devices
 
 
-def cluster(index, kind="worker", **jobs):
-    """Returns the TF_CONFIG of one of several workers."""
-    return json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})
-
-
 @pytest.mark.slow
 def test_two_workers_train_like_one_and_write_one_run(tmp_path):
     voc = tmp_path / "VOC2007"
@@ -48,10 +43,7 @@ def test_two_workers_train_like_one_and_write_one_run(tmp_path):
     flags = ["--data", tmp_path, "--backbone", "mobilenetv1", "--width", "0.25", "--epochs", "2"]
     flags += ["--input-size", "64", "--batch-size", "4", "--weights", "none"]
     flags += ["--precision", "float32"]
-    servers = [socket.create_server(("localhost", 0)) for _ in range(2)]
-    workers = [f"localhost:{server.getsockname()[1]}" for server in servers]
-    for server in servers:
-        server.close()
+    workers = free_addresses(2)
 
     def start(run, *more, **environment):
         command = [sys.executable, "train.py", "--run", tmp_path / run, *flags, *more]
@@ -60,7 +52,7 @@ def test_two_workers_train_like_one_and_write_one_run(tmp_path):
         )
 
     both = [
-        start("both", "--strategy", "multiworker", TF_CONFIG=cluster(index, worker=workers))
+        start("both", "--strategy", "multiworker", TF_CONFIG=tf_config(index, worker=workers))
         for index in range(2)
     ]
     for process in (*both, start("alone")):

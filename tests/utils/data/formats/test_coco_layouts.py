@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from foreignset import add_coco, add_picture, kinds, objects_of
 
+from tests.foreignset import add_coco, add_picture, kinds, objects_of
 from utils.data.formats.coco import read_coco
 from utils.data.formats.names import unique_names
 from utils.errors import UserError

@@ -1,7 +1,7 @@
 import pytest
-from foreignset import add_coco, add_picture, kinds, objects_of
 from PIL import Image
 
+from tests.foreignset import add_coco, add_picture, kinds, objects_of
 from utils.data.formats.coco import read_coco
 from utils.errors import UserError
 

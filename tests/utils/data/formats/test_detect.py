@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from foreignset import add_coco
 
+from tests.foreignset import add_coco
 from utils.data.formats.detect import conversion_hint, detect_format
 from utils.data.imagesets import voc_dirs
 from utils.errors import UserError

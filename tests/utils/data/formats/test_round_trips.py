@@ -5,12 +5,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from foreignset import add_picture, xml_objects, xml_sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
-from vocset import add_list, annotation
 
+from tests.foreignset import add_picture, xml_objects, xml_sets
+from tests.vocset import add_list, annotation
 from utils.data.formats.convert import convert_from_voc, convert_to_voc
 
 SIZES = {"a": (60, 80), "b": (17, 333), "c": (480, 641)}

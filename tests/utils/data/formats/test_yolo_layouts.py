@@ -1,6 +1,6 @@
 import pytest
-from foreignset import add_labels, add_picture, kinds, objects_of
 
+from tests.foreignset import add_labels, add_picture, kinds, objects_of
 from utils.data.formats.yolo import read_yolo
 from utils.errors import UserError
 

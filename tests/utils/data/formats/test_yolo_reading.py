@@ -1,7 +1,7 @@
 import pytest
-from foreignset import add_labels, add_picture, kinds, objects_of
 from PIL import Image
 
+from tests.foreignset import add_labels, add_picture, kinds, objects_of
 from utils.data.formats.yolo import read_yolo
 from utils.errors import UserError
 
