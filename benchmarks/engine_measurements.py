@@ -105,8 +105,8 @@ def _measure_batch(
 ) -> dict[str, dict[str, object]]:
     """Times the network alone and the whole way of each file, in milliseconds per image."""
     from utils.export.canvases import read_canvases
-    from utils.export.keras_session import KerasSession
     from utils.export.latency import time_in_turn
+    from utils.inference.engines.keras_session import KerasSession
     from utils.inference.engines.session import RuntimeSettings
     from utils.inference.model import load_model
     from utils.inference.thresholds import Thresholds

@@ -17,7 +17,12 @@ PACKAGES = {
     "serving": 7,
     "ray_jobs": 7,
 }
-MODULES = {"run": 4, "models": 4, "output_flags": 4}  # of the base; all others are 1
+MODULES = {
+    "run": 4,
+    "run_metadata": 4,
+    "models": 4,
+    "output_flags": 4,
+}  # of the base; all others are 1
 INDEPENDENT = [("training", "export"), ("serving", "ray_jobs")]  # of one layer
 
 

@@ -13,15 +13,15 @@ from utils.errors import UserError
 from utils.evaluation.settings import THRESHOLDS
 from utils.export.accuracy import Accuracy, measure_accuracy
 from utils.export.canvases import evenly_spaced, read_canvases
-from utils.export.job import digest_of
-from utils.export.keras_session import KerasSession
 from utils.export.latency import median_ms
 from utils.export.parity import Errors, measure_parity
 from utils.files import megabytes_of
+from utils.inference.engines.keras_session import KerasSession
 from utils.inference.engines.session import RuntimeSettings, Session
 from utils.inference.model import ExportedModel, format_of, load_model
 from utils.inference.thresholds import Thresholds
 from utils.run import Run, RunDirectory
+from utils.run_metadata import digest_of
 from utils.text import format_table
 
 BATCH = 8

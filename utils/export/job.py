@@ -1,19 +1,19 @@
 """Exports a run to one file."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from nets.detector import Detector
 from nets.inference_network import inference_network
 from utils.export.formats import ExportSettings
 from utils.export.triton import FILE
 from utils.files import refuse_existing, written_whole
-from utils.inference.metadata import Metadata, Preprocessing
+from utils.inference.metadata import Metadata
 from utils.inference.thresholds import Thresholds
 from utils.run import Run
+from utils.run_metadata import describe_run
 
 
 def describe(run: Run, settings: ExportSettings, thresholds: Thresholds) -> Metadata:
@@ -24,29 +24,13 @@ def describe(run: Run, settings: ExportSettings, thresholds: Thresholds) -> Meta
         settings: What is exported.
         thresholds: Thresholds of non-maximum suppression.
     """
-    config = run.config
-    return Metadata(
-        backbone=config.backbone,
-        width=config.width,
-        yolo=config.yolo.name,
-        classes=tuple(run.classes),
-        anchors=config.yolo.anchors,
-        input_size=config.input_size,
-        weights=digest_of(run.detector),
+    return replace(
+        describe_run(run),
         batch=settings.batch,
         precision=settings.precision,
         nms=settings.nms,
         thresholds=thresholds,
-        preprocessing=Preprocessing(resize=config.resize),
     )
-
-
-def digest_of(detector: Detector) -> str:
-    """Returns the BLAKE2b of the weights of a detector, in their order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for variable in detector.variables:
-        digest.update(variable.numpy().tobytes())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -127,14 +127,11 @@ def open_network(model: Model, max_batch: int) -> Network:
             for size in ([fixed] if fixed else batch_sizes(max_batch))
         ]
         return _network(sessions, metadata)
-    from utils.export.formats import ExportSettings
-    from utils.export.job import describe
-    from utils.export.keras_session import KerasSession
+    from utils.inference.engines.keras_session import KerasSession
+    from utils.run_metadata import describe_run
 
-    metadata = describe(model, ExportSettings("saved_model"), DEFAULT_THRESHOLDS)
-    return _network(
-        [KerasSession(model.detector, size) for size in batch_sizes(max_batch)], metadata
-    )
+    sessions = [KerasSession(model.detector, size) for size in batch_sizes(max_batch)]
+    return _network(sessions, describe_run(model))
 
 
 def batch_sizes(largest: int) -> list[int]:
