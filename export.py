@@ -4,7 +4,6 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +86,8 @@ def main(args: argparse.Namespace) -> None:
         raise UserError("--json prints what --check measures, add --check")
     if not args.format:
         _refuse_flags_of_export(args)
-    export = _exporter(args) if args.format else None
+    settings = _settings(args) if args.format else None
+    quantization = _quantization(args)
 
     cli.import_tensorflow()
     from utils.run import load_run, newest_run
@@ -95,8 +95,12 @@ def main(args: argparse.Namespace) -> None:
     run = load_run(args.run or newest_run())
     samples = _validation_samples(run, args.data) if args.check else []
     path = None
-    if export:
-        path = export(run)
+    if settings:
+        from utils.export.run_export import export_run
+
+        path = args.out or run.path / "export" / settings.file_name
+        thresholds = Thresholds(args.conf, args.iou, args.max_boxes)
+        export_run(run, settings, quantization, thresholds, path)
         print(path, file=sys.stderr if args.json else sys.stdout)
     if args.check:
         _check(run, path, samples, args.json)
@@ -112,44 +116,16 @@ def _refuse_flags_of_export(args: argparse.Namespace) -> None:
             raise UserError(f"--{flag} needs --format: without it, --check only reads files")
 
 
-def _exporter(args: argparse.Namespace) -> Callable[["Run"], Path]:
-    """Checks the flags of an export, and returns what exports a run and returns the path."""
+def _settings(args: argparse.Namespace) -> ExportSettings:
+    """Checks the flags of an export, and returns what is exported."""
     batch = args.batch or (DYNAMIC if FORMATS[args.format].free_batch else 1)
     settings = ExportSettings(
         args.format, args.precision, None if batch == DYNAMIC else batch, args.nms
     )
-    quantization = _quantization(args)
     if args.out:
         settings.check_name(args.out)
         refuse_existing(args.out)
-
-    def export(run: "Run") -> Path:
-        from utils.export.job import describe, export_float
-
-        path = args.out or run.path / "export" / settings.file_name
-        metadata = describe(run, settings, Thresholds(args.conf, args.iou, args.max_boxes))
-
-        def write_model(settings: ExportSettings, path: Path, triton: str | None = None) -> None:
-            if quantization:
-                from utils.export.quantize import export_quantized
-
-                export_quantized(run, settings, quantization, metadata, path, triton)
-            else:
-                export_float(run, settings, metadata, path, triton)
-
-        if args.format == "web":
-            from utils.export.web import export_web
-
-            export_web(settings, metadata, path, write_model)
-        elif args.format == "onnx":
-            from utils.export.triton import config_text
-
-            write_model(settings, path, config_text(metadata, path.name))
-        else:
-            write_model(settings, path)
-        return path
-
-    return export
+    return settings
 
 
 def _validation_samples(run: "Run", data: Path | None) -> list["Sample"]:

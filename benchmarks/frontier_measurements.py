@@ -85,19 +85,16 @@ def measure_run(path: Path, data: Path) -> dict[str, float]:
 
 
 def _export_missing(run: "Run", data: Path, exports: Exports) -> None:
-    from utils.export.job import describe, export_float
-    from utils.export.quantize import export_quantized
+    from utils.export.run_export import export_run
     from utils.inference.thresholds import DEFAULT_THRESHOLDS
 
     if not exports.float32.exists():
-        metadata = describe(run, FLOAT32, DEFAULT_THRESHOLDS)
-        export_float(run, FLOAT32, metadata, exports.float32)
+        export_run(run, FLOAT32, None, DEFAULT_THRESHOLDS, exports.float32)
     if not exports.int8.exists():
         # With a limit, some convolutions would stay in float in some files, or the export would
         # fail. Without it, all files are of the same kind, and their mAP shows what INT8 costs.
         quantization = QuantizationSettings(data=data, max_loss=ANY_LOSS)
-        metadata = describe(run, INT8, DEFAULT_THRESHOLDS)
-        export_quantized(run, INT8, quantization, metadata, exports.int8)
+        export_run(run, INT8, quantization, DEFAULT_THRESHOLDS, exports.int8)
 
 
 def time_networks(exports: dict[str, Exports], rounds: int) -> dict[str, dict[str, Spread]]:
