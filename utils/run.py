@@ -10,7 +10,7 @@ from typing import Any
 
 from nets.conventions import Convention
 from nets.detector import Detector
-from utils.config import RunConfig, from_json, read_json
+from utils.config import RunConfig
 from utils.data.anchors import load_anchors, save_anchors
 from utils.data.classes import read_classes
 from utils.errors import UserError
@@ -19,6 +19,7 @@ from utils.history import HISTORY
 from utils.inference.engines.keras import KerasEngine
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
+from utils.json_records import from_json, read_json
 from utils.layer_tensors import load_exactly
 from utils.weights_file import header_of, read_detector, require_same, save_detector
 

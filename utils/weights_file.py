@@ -24,10 +24,10 @@ import numpy as np
 from nets.conventions import Convention
 from nets.detector import Detector
 from nets.versions import YoloVersion, with_anchors
-from utils.config import from_json, parse_json
 from utils.errors import UserError
 from utils.files import written_whole
 from utils.hdf5 import read_values
+from utils.json_records import from_json, parse_json
 from utils.layer_tensors import REMEDY, LayerTensors, reading
 
 FORMAT = 1

@@ -9,7 +9,6 @@ import pytest
 from tests.foreignset import add_coco, add_labels, add_picture
 from tests.fuzzing import judge
 from tests.vocset import add_image, add_list
-from utils.config import read_json
 from utils.data.anchors import load_anchors
 from utils.data.annotation import read_samples
 from utils.data.classes import find_classes, read_classes
@@ -23,6 +22,7 @@ from utils.errors import UserError
 from utils.evaluation.boxfiles import read_box_files
 from utils.inference.engines.session import RuntimeSettings
 from utils.inference.model import load_model
+from utils.json_records import read_json
 from utils.run import RunDirectory
 from utils.weights.darknet.cfg import read_cfg
 from utils.weights.darknet.weights_file import WeightsFile

@@ -3,8 +3,9 @@ import json
 
 import pytest
 
-from utils.config import Recipe, RunConfig, from_json
+from utils.config import Recipe, RunConfig
 from utils.errors import UserError
+from utils.json_records import from_json
 
 
 @pytest.mark.parametrize(

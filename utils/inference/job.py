@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.config import read_json
 from utils.errors import UserError
 from utils.file_lock import file_locked
 from utils.files import written_whole
+from utils.json_records import read_json
 from utils.text import counted
 
 FORMAT = 2  # of the file; changes if older ones cannot be continued

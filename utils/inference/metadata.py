@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from nets.choices import check_choices
 from nets.versions import STRIDES, Anchors, check_input_size
-from utils.config import Resize, from_json, parse_json
+from utils.config import Resize
 from utils.errors import UserError
 from utils.inference.thresholds import DEFAULT_THRESHOLDS, Thresholds
+from utils.json_records import from_json, parse_json
 from utils.version import VERSION
 
 ENTRY = "swapyolo"  # name of the document inside a file

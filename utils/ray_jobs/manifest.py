@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from utils.config import from_json
 from utils.errors import UserError
 from utils.files import flush, written_whole
 from utils.inference.job import digest_files
+from utils.json_records import from_json
 from utils.ray_jobs.parts import PartRecord
 from utils.text import counted
 

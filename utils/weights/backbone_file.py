@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from nets.conventions import Convention
-from utils.config import from_json, parse_json
 from utils.files import written_whole
+from utils.json_records import from_json, parse_json
 from utils.layer_tensors import REMEDY, reading, weights_by_key
 from utils.weights_file import ENTRY, make_document, read_document
 

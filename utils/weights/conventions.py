@@ -5,8 +5,8 @@ from pathlib import Path
 
 from nets.backbones import BackboneSpec
 from nets.conventions import KERAS, Convention
-from utils.config import from_json, read_json
 from utils.errors import UserError
+from utils.json_records import from_json, read_json
 from utils.run import read_convention
 from utils.weights_file import DetectorHeader
 
