@@ -11,7 +11,8 @@ import numpy as np
 from utils.cli import Parser, parse_size, positive, run, seed
 from utils.config import GENTLE
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
-from utils.data.images import WRITTEN_SUFFIXES, write_image
+from utils.data.encoding import write_image
+from utils.data.images import WRITTEN_SUFFIXES
 from utils.data.trainset import TrainSource, read_training_samples
 from utils.errors import UserError
 from utils.inference.detections import Detections

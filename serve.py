@@ -4,7 +4,6 @@ import argparse
 import signal
 import sys
 from importlib.util import find_spec
-from ipaddress import ip_address
 from pathlib import Path
 
 from utils import cli
@@ -107,12 +106,23 @@ def main(args: argparse.Namespace) -> None:
             raise missing_package("serve.py", package, "requirements-serve.txt")
 
     from utils.data.imagesets import voc_dirs
+    from utils.serving.hosts import is_loopback
     from utils.serving.network import open_network
     from utils.serving.server import bind, run_server
     from utils.serving.tokens import read_token
 
     if args.data:
         voc_dirs(args.data)  # so that a wrong folder is known at once
+    token = read_token(args.token_file) if args.token_file else None
+    # As the first process of a container, it would ignore the signal while the model is loaded.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    bound = bind(args.host, args.port)  # before the model, so that a port in use is known at once
+    is_local = is_loopback(bound.getsockname()[0])
+    if token is None and not is_local:
+        print(
+            f"warning: everyone who reaches {args.host} can use the service, add --token-file",
+            file=sys.stderr,
+        )
     settings = ServingSettings(
         max_batch=args.max_batch,
         max_wait=args.max_wait_ms / 1000,
@@ -120,19 +130,12 @@ def main(args: argparse.Namespace) -> None:
         timeout=args.timeout,
         max_bytes=int(args.max_megabytes * MEBIBYTE),
         max_pixels=int(args.max_megapixels * MEGAPIXEL),
-        token=read_token(args.token_file) if args.token_file else None,
+        token=token,
+        local_host=args.host if token is None and is_local else None,
         data=args.data,
         # All requests of such a call have expired, so it cannot be worth waiting for.
         hang_after=max(SHORTEST_HANG, 2 * args.timeout),
     )
-    # As the first process of a container, it would ignore the signal while the model is loaded.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    bound = bind(args.host, args.port)  # before the model, so that a port in use is known at once
-    if settings.token is None and not _is_loopback(bound.getsockname()[0]):
-        print(
-            f"warning: everyone who reaches {args.host} can use the service, add --token-file",
-            file=sys.stderr,
-        )
     model = open_model(source)
     network = open_network(model, settings.max_batch)
     if network.max_batch != settings.max_batch:
@@ -144,10 +147,6 @@ def main(args: argparse.Namespace) -> None:
     network.warm_up()
     print(f"note: {model.origin} on {network.runtime}", file=sys.stderr)
     run_server(network, settings, bound)
-
-
-def _is_loopback(host: str) -> bool:
-    return ip_address(host.partition("%")[0]).is_loopback
 
 
 if __name__ == "__main__":

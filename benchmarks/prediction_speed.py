@@ -88,7 +88,7 @@ def random_photo() -> np.ndarray:
 
 def write_media(folder: Path, pixels: np.ndarray, count: int) -> Media:
     """Writes a photo, `count` copies of it, and a video of `count` frames."""
-    from utils.data.images import write_image
+    from utils.data.encoding import write_image
     from utils.inference.video import VideoWriter
 
     media = Media(

@@ -5,7 +5,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.fake_runtime import make_metadata
-from utils.data.images import write_image
+from utils.data.encoding import write_image
 from utils.inference.engines.session import count_predictions
 from utils.inference.metadata import ENTRY, to_text
 

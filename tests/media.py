@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.red_finder import picture
-from utils.data.images import write_image
+from utils.data.encoding import write_image
 from utils.inference.video import VideoReader, VideoWriter
 
 BOX = (32, 16, 64, 48)

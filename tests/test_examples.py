@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.exported import make_run
-from utils.data.images import write_image
+from utils.data.encoding import write_image
 from utils.export.formats import ExportSettings
 from utils.export.job import describe, export_float
 from utils.inference.thresholds import Thresholds

@@ -1,4 +1,4 @@
-"""Describes the network of a run as the metadata of exported models do."""
+"""Describes the network of a run as the metadata of exported models does."""
 
 import hashlib
 

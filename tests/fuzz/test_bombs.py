@@ -14,17 +14,12 @@ from tests.foreignset import add_coco, add_picture
 from tests.fuzzing import judge, limits
 from tests.vocset import add_image, add_list
 from utils.data.classes import read_classes
+from utils.data.encoding import encode_image
 from utils.data.formats.coco import read_coco
 from utils.data.formats.paths import find_path
 from utils.data.formats.rle import outline_box
 from utils.data.formats.yolo_layout import find_layout
-from utils.data.images import (
-    MAX_PIXELS,
-    decode_image,
-    encode_image,
-    read_image,
-    read_image_header,
-)
+from utils.data.images import MAX_PIXELS, decode_image, read_image, read_image_header
 from utils.data.imagesets import list_images
 from utils.data.jpeg import count_scanned_pixels
 from utils.data.vocxml import MAX_BYTES, parse_xml

@@ -8,7 +8,8 @@ import pytest
 from tests.conftest import SHARED_DATA
 from tests.exported import make_run
 from tests.static_server import serving
-from utils.data.images import read_image, write_image
+from utils.data.encoding import write_image
+from utils.data.images import read_image
 from utils.errors import UserError
 from utils.export.formats import ExportSettings
 from utils.export.job import describe, export_float

@@ -135,7 +135,7 @@ def require_usable(
     """Checks that a split has an image that can be used.
 
     Raises:
-        UserError: It has none of its images `refs`.
+        UserError: None of the images `refs` can be used.
     """
     if not samples:
         reason = f"; the first fault: {faults[0]}" if faults else ""

@@ -1,9 +1,12 @@
-"""Encodes images as files of any format."""
+"""Writes images in any format."""
+
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from utils.errors import UserError
+from utils.files import written_whole
 
 
 def encode_image(image: np.ndarray, suffix: str) -> bytes:
@@ -24,3 +27,17 @@ def encode_image(image: np.ndarray, suffix: str) -> bytes:
             "format, or a smaller image"
         )
     return data.tobytes()
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Writes an RGB uint8 (h, w, 3) image in the format of the suffix, see `encode_image`.
+
+    Raises:
+        UserError: It cannot be encoded.
+    """
+    try:
+        data = encode_image(image, path.suffix)
+    except UserError as error:
+        raise UserError(f"cannot write {path}: {error}") from error
+    with written_whole(path) as (part,):
+        part.write_bytes(data)

@@ -11,11 +11,9 @@ import numpy as np
 from PIL import Image
 
 from utils.cores import logical_cores
-from utils.data.encoding import encode_image
 from utils.data.jpeg import count_scanned_pixels
 from utils.data.png import SIGNATURE, without_metadata
 from utils.errors import UserError
-from utils.files import written_whole
 from utils.regular_files import check_regular
 
 # Number of threads that decode images. On two cores, two threads keep up with a network. A GPU
@@ -287,14 +285,3 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in MIRRORS_Y:
         image = image[::-1]
     return np.ascontiguousarray(image)
-
-
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB uint8 (h, w, 3) image in the format of the suffix, see `encode_image`.
-
-    Raises:
-        UserError: It cannot be encoded.
-    """
-    data = encode_image(image, path.suffix)
-    with written_whole(path) as (part,):
-        part.write_bytes(data)

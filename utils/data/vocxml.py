@@ -15,9 +15,9 @@ from utils.regular_files import read_regular
 ROOT = "annotation"  # the tag of the outermost element
 CROWD = "iscrowd"  # a tag of objects that only `convert_dataset.py` writes
 MAX_BYTES = 2**25  # of a file; the parser needs up to 25 times as much memory
-# Of Python's encodings, those that take quadratic time. They are for names of hosts.
 # What the parser itself decodes: none for Chinese, Japanese or Korean, and not the alias utf8.
 PARSED_ENCODINGS = (b"utf-8", b"utf-16", b"utf-16le", b"utf-16be")
+# Of Python's encodings, those that take quadratic time. They are for names of hosts.
 SLOW_ENCODINGS = ("idna", "punycode")
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
 SIDES = ("xmin", "ymin", "xmax", "ymax")

@@ -173,8 +173,7 @@ class Runner:
             try:
                 for seconds, image, detections in self._detect(images, lambda _: source.address):
                     if tracker:
-                        error = None if count else tracker.line_error(image, source.address)
-                        if error:
+                        if not count and (error := tracker.line_error(image, source.address)):
                             break
                         time = seconds if is_live else None
                         detections, tracks = tracker.update(image, detections, time)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.images import WRITTEN_SUFFIXES, write_image
+from utils.data.encoding import write_image
+from utils.data.images import WRITTEN_SUFFIXES
 from utils.files import OutputFolder
 from utils.inference.detections import to_json
 from utils.inference.draw import draw_heatmap

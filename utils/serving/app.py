@@ -66,12 +66,11 @@ CODES = {
 ERRORS = {code: {"description": text} for code, text in CODES.items()}
 
 
-def create_app(service: Service, host: str | None = None) -> ASGIApp:
+def create_app(service: Service) -> ASGIApp:
     """Makes the ASGI application of a service, whose threads must be started.
 
     Args:
         service: The service.
-        host: See `Gate`.
     """
     app = FastAPI(
         title=TITLE,
@@ -109,7 +108,7 @@ def create_app(service: Service, host: str | None = None) -> ASGIApp:
     app.include_router(run_curves.make_router(service.settings.logs))
     app.include_router(review_routes.make_router(service))
     app.include_router(v2.make_router(service))
-    return Gate(app, service.settings, service.metrics, host)
+    return Gate(app, service.settings, service.metrics)
 
 
 def card(network: Network, settings: ServingSettings) -> dict[str, Any]:

@@ -69,15 +69,12 @@ class Gate:
         app: The routes.
         settings: The settings of the service.
         metrics: Counts the requests.
-        host: Host that the service listens on, if it must not answer requests to other hosts; else
-            None.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServingSettings, metrics: Metrics, host: str | None):
+    def __init__(self, app: ASGIApp, settings: ServingSettings, metrics: Metrics):
         self._app = app
         self._settings = settings
         self._metrics = metrics
-        self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, whatever happens in the routes, and writes one line to the log."""
@@ -111,7 +108,8 @@ class Gate:
             self._finish(scope, exchange)
 
     def _check_host(self, given: str) -> None:
-        if self._host is not None and given and not is_this_machine(given, self._host):
+        host = self._settings.local_host
+        if host is not None and given and not is_this_machine(given, host):
             raise Refusal(
                 421,
                 "wrong_host",

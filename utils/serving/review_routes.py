@@ -34,7 +34,7 @@ def make_router(service: Service) -> APIRouter:
     data = service.settings.data
     review = Review(service, data) if data else None
     classes = service.network.metadata.classes
-    start = uuid.uuid4().hex  # after the next one, an index may be that of another image
+    start = uuid.uuid4().hex  # after a restart, an index may mean another image
 
     def started() -> Review:
         if review is None:

@@ -17,7 +17,6 @@ import uvicorn
 from utils.errors import UserError
 from utils.serving.app import create_app
 from utils.serving.connections import connection_class
-from utils.serving.hosts import is_loopback
 from utils.serving.log import configure_log
 from utils.serving.network import Network
 from utils.serving.service import Service
@@ -32,13 +31,7 @@ GRACE = 0.5  # seconds in which the last errors reach their clients
 MOST_FILES = 65_536
 
 
-class Listener(socket.socket):
-    """A socket that knows its `host` as the user wrote it."""
-
-    host = ""
-
-
-def bind(host: str, port: int) -> Listener:
+def bind(host: str, port: int) -> socket.socket:
     """Reserves an address. Connections are refused until the service listens.
 
     Args:
@@ -54,7 +47,7 @@ def bind(host: str, port: int) -> Listener:
         )[0]
         # asyncio sets TCP_NODELAY only if the protocol is stated. Without it, the body of each
         # answer waits 40 ms for the client to confirm its head.
-        bound = Listener(family, kind, protocol)
+        bound = socket.socket(family, kind, protocol)
         if os.name == "posix":  # on Windows it would allow two services on one port
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
@@ -63,7 +56,6 @@ def bind(host: str, port: int) -> Listener:
         raise UserError(
             f"cannot listen on {host} port {port}: {reason}; choose another --host or --port"
         ) from error
-    bound.host = host
     return bound
 
 
@@ -73,7 +65,7 @@ def address_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run_server(network: Network, settings: ServingSettings, bound: Listener) -> None:
+def run_server(network: Network, settings: ServingSettings, bound: socket.socket) -> None:
     """Serves until SIGTERM or Ctrl-C; requests that were accepted are answered before the end.
 
     Args:
@@ -89,12 +81,11 @@ def run_server(network: Network, settings: ServingSettings, bound: Listener) -> 
     service.stop()
 
 
-def make_server(service: Service, bound: Listener) -> uvicorn.Server:
+def make_server(service: Service, bound: socket.socket) -> uvicorn.Server:
     """Makes the server of a service, whose threads must be started, on the socket of `bind`."""
     settings = service.settings
-    is_local = settings.token is None and is_loopback(bound.getsockname()[0])
     config = uvicorn.Config(
-        create_app(service, bound.host if is_local else None),
+        create_app(service),
         http=connection_class(settings.timeout, service.metrics),
         ws="none",
         loop="asyncio",

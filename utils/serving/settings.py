@@ -25,6 +25,8 @@ class ServingSettings:
         max_bytes: Maximum size of a body, after inflating.
         max_pixels: Maximum number of pixels per image.
         token: The bearer token that requests must carry; None for no check.
+        local_host: Name or address that requests must be addressed to, besides the usual ones of
+            this machine; None to accept all.
         hang_after: Seconds of one call of the network after which the process ends.
         logs: Folder of the runs whose curves the page shows.
         data: VOC folder that the page shows with detections; None for none.
@@ -37,6 +39,7 @@ class ServingSettings:
     max_bytes: int = 32 * MEBIBYTE
     max_pixels: int = 50 * MEGAPIXEL
     token: str | None = field(default=None, repr=False)
+    local_host: str | None = None
     hang_after: float = 60.0
     logs: Path = Path("logs")
     data: Path | None = None

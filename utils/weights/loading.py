@@ -146,13 +146,13 @@ def open_file(path: Path, backbone: str) -> Weights:
     Args:
         path: `.h5` as Keras writes it, or `.safetensors`, `.pth` or `.pt` of this project, timm,
             torchvision or EfficientNet-PyTorch. Files of this project say what their weights
-            assume; for a `.h5` of earlier versions, the config.json beside it does. A file of timm
-            beside its config.json from the Hugging Face hub scales pixels as that file says.
+            assume; for a `.h5` of earlier versions, the config.json beside it does, and for a file
+            of timm, the config.json of its page on the Hugging Face hub.
         backbone: Name of the backbone.
 
     Raises:
-        UserError: The file is missing, damaged, dangerous, of another backbone, or does not say
-            what its weights assume.
+        UserError: The file is missing, damaged, dangerous, of another backbone, a detector of a
+            predecessor, or does not say what its weights assume.
     """
     spec = resolve(backbone)
     check_file(path)

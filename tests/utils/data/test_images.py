@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from utils.data.images import read_image, read_image_size, reduction, write_image
+from utils.data.encoding import write_image
+from utils.data.images import read_image, read_image_size, reduction
 from utils.errors import UserError
 
 

@@ -26,6 +26,7 @@ from utils.data.faults import (
 from utils.data.file_contents import try_layout
 from utils.data.formats.coco_files import CocoFile, find_coco_files, parse_coco
 from utils.data.formats.names import unique_names
+from utils.data.formats.paths import find_named
 from utils.data.formats.records import (
     NO_LISTS,
     Box,
@@ -101,14 +102,9 @@ class _Reader:
         return entries.values()
 
     def _find_images(self, entries: Sequence[_Entry]) -> None:
-        exact = [entry.file.finder.find_exact(entry.file_name) for entry in entries]
-        taken, missing = set(exact), defaultdict(list)
-        for entry, path in zip(entries, exact, strict=True):
+        paths = find_named((entry.file.finder, entry.file_name) for entry in entries)
+        for entry, path in zip(entries, paths, strict=True):
             if path is None:
-                missing[entry.file].append(entry.file_name)
-        moved = {file: file.finder.find_moved(names, taken) for file, names in missing.items()}
-        for entry, path in zip(entries, exact, strict=True):
-            if (path := path or moved[entry.file][entry.file_name]) is None:
                 count = counted(len(entry.annotations), "annotation")
                 detail = f"no image {entry.file_name} for {count}"
                 self.faults.append(Fault(LONE_ANNOTATION, entry.file.path, detail))

@@ -1,8 +1,8 @@
 """Finds files that a dataset names by paths of another machine or relative to other folders."""
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -72,33 +72,16 @@ class ImageFinder:
         self._sets = sets_in(set_name or "")
 
     def find_exact(self, name: str) -> Path | None:
-        """Returns the image that has this name; None if there is none."""
-        name = name.replace("\\", "/")
+        """Returns the image with this path; None if there is none."""
         return next((path for base in self._bases if _is_file(path := base / name)), None)
 
-    def find_moved(
-        self, names: Iterable[str], taken: Collection[Path | None]
-    ) -> dict[str, Path | None]:
-        """Returns the images that names mean which do not exist as they are.
+    def find_moved(self, name: str) -> Path | None:
+        """Returns the image at the longest end of a path, or else the only one with its last part.
 
-        This is the image at the longest end of the name, or else the only one with its last part.
-        It is not an image that another name means, or that is in a folder of another set: sets
-        often number their images alike.
-
-        Args:
-            names: The names.
-            taken: Images that other names of the dataset mean.
+        An image in a folder of another set is not the one that is meant.
         """
-        found = {name: self._find_moved(name) for name in names}
-        claims = Counter(found.values())
-        return {
-            name: path if claims[path] == 1 and path not in taken else None
-            for name, path in found.items()
-        }
-
-    def _find_moved(self, name: str) -> Path | None:
         found = find_path(name, self._bases)
-        folder, _, last = name.replace("\\", "/").rpartition("/")
+        folder, _, last = name.rpartition("/")
         if found is None:
             same_name = self._by_name[last]
             found = same_name[0] if len(same_name) == 1 else None
@@ -114,6 +97,32 @@ class ImageFinder:
         for path in find_images(self._root) if self._root else ():
             found[path.name].append(path)
         return found
+
+
+def find_named(wanted: Iterable[tuple[ImageFinder, str]]) -> list[Path | None]:
+    """Finds images by the names that the annotation files of a dataset give them.
+
+    Sets often number their images alike. So an image that is not where its name says is found by
+    the end of the name only if no other name of the dataset means the same image.
+
+    Args:
+        wanted: For each image, the finder of its annotation file, and its name there.
+
+    Returns:
+        The image of each name; None if it does not exist.
+    """
+    wanted = [(finder, name.replace("\\", "/")) for finder, name in wanted]
+    exact = [finder.find_exact(name) for finder, name in wanted]
+    found = [
+        path or finder.find_moved(name) for (finder, name), path in zip(wanted, exact, strict=True)
+    ]
+    names_of = defaultdict(set)
+    for (_, name), path in zip(wanted, found, strict=True):
+        names_of[path].add(name)
+    return [
+        path if path in (None, same) or len(names_of[path]) == 1 else None
+        for path, same in zip(found, exact, strict=True)
+    ]
 
 
 def find_images(folder: Path) -> list[Path]:

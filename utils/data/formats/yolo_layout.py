@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import yaml
 from utils.data.faults import NO_SUCH_IMAGE, Fault
 from utils.data.formats.detect import YOLO_SUFFIXES, class_lists, format_of
 from utils.data.formats.names import SET_OF_WORD, as_set_name, set_of, sets_in
-from utils.data.formats.paths import ImageFinder, exists, find_images, find_path
+from utils.data.formats.paths import ImageFinder, exists, find_images, find_named, find_path
 from utils.data.formats.records import ALL, TRAIN, TRAINVAL, clean_class_names
 from utils.data.imagesets import read_text
 from utils.errors import UserError
@@ -42,6 +42,23 @@ class YoloLayout:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _ListedImage:
+    """An image in the list of a set.
+
+    Attributes:
+        set_name: The set.
+        file: The list.
+        finder: Finds the images of the list.
+        line: The image in the list.
+    """
+
+    set_name: str
+    file: Path
+    finder: ImageFinder
+    line: str
+
+
 def find_layout(source: Path) -> YoloLayout:
     """Finds the classes and the images of a dataset.
 
@@ -60,9 +77,10 @@ def find_layout(source: Path) -> YoloLayout:
     if not source.is_dir():
         raise UserError(f"no file or folder {source}: specify data.yaml or its folder")
     files = [path for suffix in YOLO_SUFFIXES for path in sorted(source.glob(f"*{suffix}"))]
-    chosen = [path for path in files if path.stem in ("data", "dataset")][:1] or files
-    if class_lists(source):  # beside it, other tools may keep YAML files of their own
-        chosen = [path for path in chosen if format_of(path) == "yolo"]
+    chosen = [path for path in files if path.stem in ("data", "dataset")][:1]
+    if not chosen:  # beside a list of classes, other tools may keep YAML files of their own
+        is_listed = bool(class_lists(source))
+        chosen = [path for path in files if not is_listed or format_of(path) == "yolo"]
     if len(chosen) > 1:
         names = ", ".join(path.name for path in chosen)
         raise UserError(f"several files describe {source} ({names}): specify one of them as SRC")
@@ -127,10 +145,12 @@ def _read_description(file: Path) -> YoloLayout:
     layout.has_keypoints = "kpt_shape" in content
     path = content.get("path")
     path = path if isinstance(path, str) else ""
+    listed: list[_ListedImage] = []
     for key, value in content.items():
         name = SET_OF_WORD.get(key.lower())
         if key not in NOT_SETS and (name or _is_list_file(value)):
-            _add_set(layout, name or as_set_name(key), value, file, path)
+            listed += _add_set(layout, name or as_set_name(key), value, file, path)
+    _add_listed(layout, listed)
     if not any(layout.sets.values()):
         reason = next(iter([*layout.notes, *layout.faults]), f"{file} has no key train")
         raise UserError(f"no image found: {reason}; put the file beside the folders or correct it")
@@ -161,10 +181,10 @@ def _is_list_file(value: object) -> bool:
     return isinstance(value, str) and value.endswith(".txt")
 
 
-def _add_set(layout: YoloLayout, name: str, value: object, file: Path, path: str) -> None:
-    """Adds the images of a set, which is a folder, a `.txt` file or a list of them."""
-    found = dict.fromkeys(layout.sets.get(name, ()))
-    is_present = False
+def _add_set(
+    layout: YoloLayout, name: str, value: object, file: Path, path: str
+) -> Iterator[_ListedImage]:
+    """Adds a set: a folder, a `.txt` file or several of them. Yields the images of `.txt` files."""
     for text in value if isinstance(value, list) else [value]:
         if not isinstance(text, str) or text.strip() in NOTHING:
             continue
@@ -172,16 +192,16 @@ def _add_set(layout: YoloLayout, name: str, value: object, file: Path, path: str
         if place is None:
             layout.notes.append(f"{file}: {name} is {text}, which does not exist")
             continue
-        is_present = True
+        images = layout.sets.setdefault(name, [])
         if place.is_dir():
-            images = find_images(place)
-            if not images:
+            found = find_images(place)
+            images += found
+            if not found:
                 layout.notes.append(f"{file}: {name} is {text}, in which there is no image")
         else:
-            images = list(_listed_images(place, layout, name))
-        found |= dict.fromkeys(images)
-    if is_present:
-        layout.sets[name] = list(found)
+            finder = ImageFinder([place.parent, layout.root], name)
+            lines = filter(None, map(str.strip, read_text(place).splitlines()))
+            yield from (_ListedImage(name, place, finder, line) for line in lines)
 
 
 def _find_place(text: str, file: Path, path: str) -> Path | None:
@@ -196,14 +216,14 @@ def _find_place(text: str, file: Path, path: str) -> Path | None:
     return None if lost else found
 
 
-def _listed_images(file: Path, layout: YoloLayout, set_name: str) -> Iterator[Path]:
-    finder = ImageFinder([file.parent, layout.root], set_name)
-    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    exact = [finder.find_exact(line) for line in lines]
-    missing = [line for line, path in zip(lines, exact, strict=True) if path is None]
-    moved = finder.find_moved(missing, set(exact))
-    for line, path in zip(lines, exact, strict=True):
-        if (path := path or moved[line]) is None:
-            layout.faults.append(Fault(NO_SUCH_IMAGE, file, f"{file}: no image {line}"))
+def _add_listed(layout: YoloLayout, listed: Sequence[_ListedImage]) -> None:
+    """Adds the images of all lists to their sets."""
+    paths = find_named((image.finder, image.line) for image in listed)
+    for image, path in zip(listed, paths, strict=True):
+        if path is None:
+            detail = f"{image.file}: no image {image.line}"
+            layout.faults.append(Fault(NO_SUCH_IMAGE, image.file, detail))
         else:
-            yield path
+            layout.sets[image.set_name].append(path)
+    for name, images in layout.sets.items():
+        layout.sets[name] = list(dict.fromkeys(images))

@@ -81,6 +81,7 @@ def test_an_image_of_the_same_name_is_not_mistaken_for_a_missing_one(tmp_path):
         ({"trainval.json": ["1.jpg"]}, ["val/1.jpg"]),
         ({"a.json": ["x/3.jpg"], "b.json": ["b/3.jpg"]}, ["b/3.jpg"]),  # is that of b
         ({"a.json": ["x/3.jpg", "y/3.jpg"], "b.json": ["2.jpg"]}, ["train/2.jpg"]),  # of x or y
+        ({"a.json": ["x/3.jpg"], "b.json": ["y/3.jpg", "2.jpg"]}, ["train/2.jpg"]),
     ],
 )
 def test_an_image_of_another_set_is_not_mistaken_for_a_missing_one(tmp_path, names, found):
@@ -96,6 +97,17 @@ def test_an_image_of_another_set_is_not_mistaken_for_a_missing_one(tmp_path, nam
     assert [str(image.path.relative_to(tmp_path)) for image in dataset.images] == found
     missing = sum(map(len, names.values())) - len(found)
     assert kinds(dataset.faults) == ["annotation without image"] * missing
+
+
+@pytest.mark.parametrize("other", ["trainval", "mini2014"])
+def test_an_image_can_be_in_several_sets(tmp_path, other):
+    for name in ("train2014/1.jpg", "val2014/2.jpg"):
+        add_picture(tmp_path / name)
+    add_coco(tmp_path / "annotations" / "instances_val2014.json", ["2.jpg"], [BOX])
+    add_coco(tmp_path / "annotations" / f"instances_{other}.json", ["2.jpg"], [BOX])
+    dataset = read_coco(tmp_path)
+    assert dataset.faults == [] and objects_of(dataset) == {"2": FOUND}
+    assert len(dataset.sets) == 2 and set(map(tuple, dataset.sets.values())) == {("2",)}
 
 
 @pytest.mark.parametrize(

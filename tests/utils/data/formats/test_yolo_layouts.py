@@ -191,6 +191,7 @@ def test_sources_that_are_not_yolo_are_errors(tmp_path):
         read_yolo(tmp_path / "classes.txt")
     with pytest.raises(UserError, match="no file or folder"):
         read_yolo(tmp_path / "nowhere")
+    (tmp_path / "classes.txt").unlink()
     for name in ("one.yaml", "two.yml"):
         (tmp_path / name).write_text("names: [cat]")
     with pytest.raises(UserError, match=r"several files describe .*one\.yaml, two\.yml"):
