@@ -7,8 +7,6 @@ import pytest
 from tests.served import ask, running
 from utils.serving.hosts import is_this_machine
 
-TOKEN = "0123456789abcdef"
-
 
 def get(served, path, *headers):
     lines = [f"GET {path} HTTP/1.1", *headers, "", ""]
@@ -51,9 +49,3 @@ def test_clients_of_this_machine_are_answered():
         for host in ("localhost", f"127.0.0.1:{served.port}", "[::1]:8000"):
             assert get(served, "/model", f"Host: {host}")[0] == 200
         assert ask(served.port, b"GET /healthz HTTP/1.0\r\n\r\n")[0] == 200
-
-
-def test_any_host_with_a_token():
-    with running(token=TOKEN) as served:
-        headers = "Host: detector.example", f"Authorization: Bearer {TOKEN}"
-        assert get(served, "/model", *headers)[0] == 200

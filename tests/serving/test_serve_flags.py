@@ -46,7 +46,7 @@ def run(started, monkeypatch, tmp_path, run_script):
 def test_defaults(run, started):
     assert run() == (0, "note: model m.onnx on red finder, 2 threads, auto\n")
     ((network, settings, address),) = started
-    assert settings == ServingSettings()
+    assert settings == ServingSettings(local_host="127.0.0.1")
     assert address[0] == "127.0.0.1"
     assert network.max_batch == 1
 
@@ -78,8 +78,9 @@ def test_fixed_batch_of_a_file(run, started, monkeypatch, tmp_path):
     assert list(started[0][0].predictors) == [2]
 
 
-def test_warning_without_token_on_a_network(run):
+def test_warning_without_token_on_a_network(run, started):
     assert "add --token-file" in run("--host", "0.0.0.0")[1]
+    assert started[0][1].local_host is None
 
 
 @pytest.mark.parametrize(
