@@ -63,6 +63,19 @@ def test_session_reads_its_own_images(path):
     assert set(session.run()["boxes"][1].ravel()) == {10}
 
 
+def test_first_images_are_black_whatever_the_memory_holds(path, monkeypatch):
+    engine = import_module("utils.inference.engines.litert")
+    view = engine._view
+
+    def unclear(*args):
+        array = view(*args)
+        array[:] = float("nan")
+        return array
+
+    monkeypatch.setattr(engine, "_view", unclear)
+    assert (load_model(path, RuntimeSettings()).open().images == 0).all()
+
+
 def test_arrays_stay_valid_without_the_session(path):
     images = load_model(path, RuntimeSettings()).open().images
     images[:] = 7

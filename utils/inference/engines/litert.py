@@ -124,6 +124,7 @@ class LiteRTSession:
             for name, detail in tensors.items()
         }
         self.images = arrays.pop("images")
+        self.images[:] = 0  # LiteRT does not clear its memory, which can hold NaN
         self._outputs = arrays
         self._interpreter = interpreter
         self._path = path
