@@ -67,11 +67,7 @@ ERRORS = {code: {"description": text} for code, text in CODES.items()}
 
 
 def create_app(service: Service) -> ASGIApp:
-    """Makes the ASGI application of a service, whose threads must be started.
-
-    Args:
-        service: The service.
-    """
+    """Makes the ASGI application of a service, whose threads must be started."""
     app = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
