@@ -2,19 +2,35 @@
 
 import csv
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.files import written_whole
 
 HISTORY = "history.csv"
 MAX_BYTES = 8 * 2**20  # 10,000 epochs have a quarter of that
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Writes a history.
+
+    Args:
+        path: The file to write or replace.
+        history: One row per epoch; a value that was not measured has no key.
+    """
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    with written_whole(path) as (part,), part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(history)
 
 
 def read_history(path: Path) -> dict[str, list[float | None]]:
     """Reads a history.
 
     Args:
-        path: A file that `RunDirectory.write_history` has written.
+        path: A file that `write_history` has written.
 
     Returns:
         The columns by name, all of the same length; None where a value was not measured or is not

@@ -1,6 +1,5 @@
 """Run directories, which training writes, and which prediction, evaluation and resuming read."""
 
-import csv
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from utils.data.anchors import load_anchors, save_anchors
 from utils.data.classes import read_classes
 from utils.errors import UserError
 from utils.files import written_whole
-from utils.history import HISTORY
+from utils.history import HISTORY, write_history
 from utils.inference.engines.keras import KerasEngine
 from utils.inference.predictor import Predictor
 from utils.inference.thresholds import Thresholds
@@ -140,30 +139,13 @@ class RunDirectory:
             document["yolo"]["anchors"] = anchors.tolist()
         return from_json(RunConfig, document, str(self.path / CONFIG)), classes
 
-    def save_weights(self, model: Detector, path: Path, classes: Sequence[str] = ()) -> None:
-        """Writes the weights of a detector to a file that describes itself.
-
-        Args:
-            model: The detector.
-            path: The `.weights.h5` to write or replace.
-            classes: Names of the classes, by label; empty if they are not known.
-        """
-        save_detector(path, model, header_of(model, classes))
-
     def save_best_weights(self, model: Detector, classes: Sequence[str] = ()) -> None:
-        """Writes `best_weights`, see `save_weights`."""
-        self.save_weights(model, self.best_weights, classes)
+        """Writes `best_weights`; see `header_of` for the arguments."""
+        save_detector(self.best_weights, model, header_of(model, classes))
 
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Writes history.csv: one row per epoch; a cell is empty if a value was not measured."""
-        columns = list(dict.fromkeys(key for row in history for key in row))
-        with (
-            written_whole(self.path / HISTORY) as (part,),
-            part.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(history)
+        """Writes history.csv, see `utils.history`."""
+        write_history(self.path / HISTORY, history)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes result.json."""

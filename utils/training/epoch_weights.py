@@ -6,6 +6,7 @@ import keras
 
 from utils.run import RunDirectory
 from utils.training.trainer import Trainer
+from utils.weights_file import header_of, save_detector
 
 
 class EpochWeights(keras.callbacks.Callback):
@@ -30,4 +31,4 @@ class EpochWeights(keras.callbacks.Callback):
         if every is not None and (epoch + 1) % every == 0:
             path = self._directory.epoch_weights(epoch + 1)
             with self._trainer.averaged():
-                self._directory.save_weights(self.model, path, self._classes)
+                save_detector(path, self.model, header_of(self.model, self._classes))
