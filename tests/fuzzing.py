@@ -179,20 +179,26 @@ def _stop(*_):
 
 
 @contextlib.contextmanager
-def limits():
-    """Fails if the block takes more time or memory than it may."""
+def limits(memory=MEMORY):
+    """Fails if the block takes more than `SECONDS` or this many bytes of memory."""
     handler = signal.signal(signal.SIGPROF, _stop)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
-        with memory_limit(MEMORY):
+        with memory_limit(memory):
             yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, handler)
 
 
-def judge(read, *args, **options):
+def judge(read, *args, memory=MEMORY, **options):
     """Calls a reader, which either returns a result or refuses its input as `utils.cli` expects.
+
+    Args:
+        read: The reader.
+        args: Its arguments.
+        memory: Bytes by which the memory of the process may grow.
+        options: Its keyword arguments.
 
     Returns:
         The result; None if the input was refused.
@@ -201,7 +207,7 @@ def judge(read, *args, **options):
         AssertionError: The reader takes too much time or memory.
         Exception: Anything that users would see as an internal error.
     """
-    with limits():
+    with limits(memory):
         try:
             return read(*args, **options)
         except (UserError, JobError) as error:

@@ -31,6 +31,14 @@ def first_few(names: Iterable[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def join_words(text: str) -> str:
+    """Joins the words of a text by single spaces, so that it fits a line of a file.
+
+    A byte order mark counts as a space: readers of text files drop it at the beginning.
+    """
+    return " ".join(text.replace("\ufeff", " ").split())
+
+
 def printable(text: str) -> str:
     """Escapes the characters of a file name that UTF-8 or XML cannot represent, or that end a line.
 

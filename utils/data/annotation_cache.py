@@ -23,7 +23,7 @@ from utils.data.tables import AnnotationTable, ImageTable
 from utils.files import written_whole
 from utils.npz import DAMAGE
 
-FORMAT = 1  # increase it if the meaning of the columns, or of what the readers return, changes
+FORMAT = 2  # increase it if the meaning of the columns, or of what the readers return, changes
 SETTLED = 2 * 10**9  # nanoseconds; the coarsest clock, of FAT
 
 Stamp = tuple[int, int, int]  # size, time of modification, ctime

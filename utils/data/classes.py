@@ -9,7 +9,7 @@ import numpy as np
 from utils.data.imagesets import ImageRef, read_text
 from utils.data.vocfolder import VocFolders, group_by_folder
 from utils.errors import UserError
-from utils.text import did_you_mean
+from utils.text import did_you_mean, join_words
 
 VOC_CLASSES = Path(__file__).parents[2] / "model_data" / "voc_classes.txt"
 
@@ -20,7 +20,7 @@ def read_classes(path: Path) -> list[str]:
     Raises:
         UserError: The file has no name, contains a name twice, or is not UTF-8.
     """
-    names = [" ".join(line.split()) for line in read_text(path).splitlines() if line.strip()]
+    names = [*filter(None, map(join_words, read_text(path).splitlines()))]
     if not names:
         raise UserError(f"no class in {path}: write one name per line")
     if len(set(names)) < len(names):

@@ -50,7 +50,7 @@ OTHER_IMAGE_SUFFIXES = (
     *(".j2k", ".jpx", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"),
 )
 # What Pillow raises for damaged files, besides OSError.
-DAMAGED = (SyntaxError, ValueError, LookupError, EOFError, struct.error, RuntimeError)
+DAMAGED = (SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, RuntimeError)
 
 # Images are already decoded in parallel, and OpenCV's own threads would only compete. Its messages
 # about damaged files do not contain the file name; the errors raised here do.

@@ -11,6 +11,7 @@ from defusedxml import DefusedXmlException
 
 from utils.errors import UserError
 from utils.regular_files import read_regular
+from utils.text import join_words
 
 ROOT = "annotation"  # the tag of the outermost element
 CROWD = "iscrowd"  # a tag of objects that only `convert_dataset.py` writes
@@ -86,7 +87,7 @@ def class_name(node: Element) -> str:
 
     Spaces are joined: class files have a name per line, so a name must not end one.
     """
-    return " ".join((node.findtext("name") or "").split())
+    return join_words(node.findtext("name") or "")
 
 
 def read_annotation(path: Path) -> Annotation:

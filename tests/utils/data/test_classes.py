@@ -14,6 +14,17 @@ def test_found_classes_are_in_vocs_order_or_sorted(tmp_path):
     assert find_classes([x, y, missing]) == ["aeroplane", "cat", "sofa", "zebra"]
 
 
+def test_names_without_their_byte_order_marks_survive_a_file(tmp_path):
+    names = ("\ufeff", "\ufeffcat", "traffic\ufeff light")  # a list of classes may begin with them
+    add_image(tmp_path, "x", [(name, (1, 1, 9, 9)) for name in names])
+    found = find_classes([ImageRef(tmp_path, "x")])
+    assert found == ["cat", "traffic light"]
+    (tmp_path / "classes.txt").write_text(
+        "\ufeff\ufeffcat\n\ufeff\ntraffic light\n", encoding="utf-8"
+    )
+    assert read_classes(tmp_path / "classes.txt") == found
+
+
 def test_a_file_has_one_name_per_line(tmp_path):
     path = tmp_path / "classes.txt"
     path.write_text("\ufeffcat\n\ntraffic light \r\n浣熊\n", encoding="utf-8")

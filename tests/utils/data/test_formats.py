@@ -129,6 +129,17 @@ def test_number_of_pictures_in_a_file(tmp_path):
     assert [count_pictures(tmp_path / name) for name in names] == [3, 3, 3, 3, 1, 1]
 
 
+def test_a_later_page_of_a_tiff_file_without_a_width_is_damage(tmp_path):
+    path = tmp_path / "pages.tif"
+    page = Image.new("RGB", (31, 20))
+    page.save(path, save_all=True, append_images=[page])
+    width = struct.pack("<HHII", 256, 4, 1, 31)  # tag, type, count, value
+    first, second, rest = path.read_bytes().split(width)
+    path.write_bytes(width.join([first, second]) + struct.pack("<HHII", 65000, 4, 1, 31) + rest)
+    with pytest.raises(UserError, match=r"pages\.tif: damaged"):
+        count_pictures(path)
+
+
 @pytest.fixture
 def special(tmp_path, monkeypatch):
     """Paths that are not regular files. Opening the pipe would wait without end."""

@@ -17,6 +17,7 @@ from utils.data.faults import CLIPPED, HANDLING, OBJECT_LEFT_OUT, Fault
 from utils.data.objects import box_fault
 from utils.data.orientation import ImageLayout
 from utils.errors import UserError
+from utils.text import join_words
 
 DECIMALS = 6  # of pixels; a millionth is far below what anyone can annotate
 
@@ -136,7 +137,7 @@ def clean_class_names(names: Sequence[str], where: Path) -> list[str]:
     Raises:
         UserError: A name is empty or has control characters.
     """
-    cleaned = [" ".join(name.split()) for name in names]
+    cleaned = [*map(join_words, names)]
     for name in cleaned:
         if not name.isprintable() or not name:
             raise UserError(f"{where} has a class named {name!r}: write a name that can be printed")
