@@ -52,10 +52,10 @@ def yolo(tmp_path):
 
 def check_conversion(source, origin):
     """Converts a dataset and reads the result."""
+    out = source.parent / "out"
+    shutil.rmtree(out, ignore_errors=True)  # a dataset may be the whole folder
     judge(detect_format, source)
     dataset = judge(READERS[origin], source)
-    out = source.parent / "out"
-    shutil.rmtree(out, ignore_errors=True)
     done = judge(convert_to_voc, source, origin, out, copy=False)
     assert (dataset is None) == (done is None)
     if dataset is None:
