@@ -32,12 +32,7 @@ def build_parser() -> cli.Parser:
         default=1.0,
         help="multiplier of the channels of neck and head (default: 1)",
     )
-    add(
-        "--input-size",
-        type=cli.parse_size,
-        default=(416, 416),
-        help="N or HxW, multiples of 32 (default: 416)",
-    )
+    add("--input-size", default="416", help="N or HxW, multiples of 32 (default: 416)")
     add(
         "--classes-count",
         type=cli.at_most(cli.MAX_CLASSES),
@@ -50,6 +45,7 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Builds the detector with random weights and prints its figures."""
+    input_size = cli.parse_size(args.input_size)
     cli.import_tensorflow()
     from nets.detector import Detector
 
@@ -58,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
             args.backbone,
             args.classes_count,
             version=replace(VERSIONS[args.yolo], neck_width=args.neck_width),
-            input_size=args.input_size,
+            input_size=input_size,
             width=args.width,
         )
     except ValueError as error:
