@@ -83,8 +83,11 @@ def box_sizes(samples: Sequence[Sample], input_size: tuple[int, int]) -> np.ndar
 
 def size_iou(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """IoU (N, K) of boxes (N, 2) and anchors (K, 2) with a common centre."""
-    overlap = np.minimum(sizes[:, None], anchors).prod(axis=-1)
-    return overlap / (sizes.prod(axis=-1)[:, None] + anchors.prod(axis=-1) - overlap)
+    width, height = np.split(sizes, 2, axis=1)
+    anchor_width, anchor_height = anchors.T
+    # Products of columns take a quarter of the time of `prod` over an axis of two.
+    overlap = np.minimum(width, anchor_width) * np.minimum(height, anchor_height)
+    return overlap / (width * height + anchor_width * anchor_height - overlap)
 
 
 def anchor_fit(sizes: np.ndarray, anchors: np.ndarray) -> tuple[float, float]:

@@ -48,6 +48,10 @@ class TestSets:
         add_list(year, "cat_train", lines)
         assert ids(list_images(devkit, "cat_train")) == ["a", "b", "the cat 1", "c"]
 
+    def test_numbers_on_lines_of_their_own_are_names(self, devkit):
+        add_list(devkit / "VOC2007", "numbers", ["a", "0", "b 1", "-1", "1"])
+        assert ids(list_images(devkit, "numbers")) == ["a", "0", "b", "-1", "1"]
+
     @pytest.mark.parametrize(
         "lines",
         [
