@@ -91,6 +91,10 @@ class SourceList(Sequence[Source]):
         item = self._items[self.indices[position]]
         return item.address if isinstance(item, Source) else item
 
+    def is_video_file(self, position: int) -> bool:
+        """Returns whether a source is a video by its suffix, without a look at the file."""
+        return self.address(position).lower().endswith(VIDEO_SUFFIXES)
+
     def find_live(self) -> str | None:
         """Returns the address of the first camera or stream; None if all sources are files."""
         items = (self._items[index] for index in self.indices)

@@ -9,8 +9,8 @@ from utils.inference.sources import Source, SourceList
 
 # A worker that dies loses the part it works on, and others wait for the last part, so parts are
 # small. But each part has a file and a message to the process that divides the job, so large jobs
-# have larger ones: as many sources per part as parts, up to a million sources.
-MIN_SOURCES, MAX_SOURCES = 32, 1000
+# have larger ones: as many images per part as parts, up to a million images.
+MIN_IMAGES, MAX_IMAGES = 32, 1000
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class PartList(Sequence[Part]):
 
     They follow from the sources alone, whatever the number of workers: when a job continues, its
     parts are the same. In the order of their names, their records are in the order of the sources.
+    A video, which can take as long as thousands of images, has a part of its own.
 
     Args:
         sources: The sources of the job, all of them files.
@@ -79,10 +80,10 @@ class PartList(Sequence[Part]):
         self.number_of_sources = len(sources)
         self._sources = sources
         self._suffix = suffix
-        self._size = min(max(MIN_SOURCES, math.isqrt(len(sources))), MAX_SOURCES)
+        self._borders = _borders(sources)
 
     def __len__(self) -> int:
-        return -(-len(self._sources) // self._size)
+        return len(self._borders) - 1
 
     def __getitem__(self, number: int) -> Part:
         part = self._slice(number)
@@ -99,4 +100,16 @@ class PartList(Sequence[Part]):
     def _slice(self, number: int) -> SourceList:
         if not 0 <= number < len(self):
             raise IndexError(number)
-        return self._sources[number * self._size : (number + 1) * self._size]
+        return self._sources[self._borders[number] : self._borders[number + 1]]
+
+
+def _borders(sources: SourceList) -> list[int]:
+    """Returns the position of the first source of each part, and the number of sources."""
+    size = min(max(MIN_IMAGES, math.isqrt(len(sources))), MAX_IMAGES)
+    borders: list[int] = []
+    is_video = True
+    for position in range(len(sources)):
+        was_video, is_video = is_video, sources.is_video_file(position)
+        if was_video or is_video or position - borders[-1] == size:
+            borders.append(position)
+    return [*borders, len(sources)]

@@ -10,10 +10,10 @@ FILES = [f"{i}.png" for i in range(1, 1000)]
 
 @pytest.mark.parametrize(
     ("sources", "size"),
-    [(1, 32), (1088, 32), (1089, 33), (10_000, 100), (10**6, 1000), (10**7, 1000)],
+    [(1, 32), (1088, 32), (1089, 33), (10_000, 100), (10**6, 1000), (2 * 10**6, 1000)],
 )
 def test_parts_are_small_but_not_too_many(sources, size):
-    parts = PartList(SourceList(range(sources)), ".jsonl")
+    parts = PartList(SourceList(["a.png"] * sources), ".jsonl")
     assert len(parts) == -(-sources // size)
 
 
@@ -27,6 +27,23 @@ def test_parts_have_all_sources_once_and_in_order():
         "part-096-100.jsonl",
     ]
     assert [source for part in parts for source in part.sources()] == list(sources)
+
+
+def test_each_video_is_a_part_of_its_own():
+    sources = SourceList(["a.png", "b.MP4", "c.png", "mp4.png", "e.avi", "f.mkv"])
+    parts = PartList(sources, ".jsonl")
+    assert [[source.name for source in part.sources()] for part in parts] == [
+        ["a"],
+        ["b"],
+        ["c", "mp4"],
+        ["e"],
+        ["f"],
+    ]
+    assert [part.name for part in parts][2:] == [
+        "part-2-3.jsonl",
+        "part-4-4.jsonl",
+        "part-5-5.jsonl",
+    ]
 
 
 def test_parts_of_a_shard_have_the_positions_in_the_whole_list():

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import cv2
 import pytest
+from PIL import Image
 
 from tests.fake_runtime import install
-from tests.media import BOX, save_image, save_video
+from tests.media import BOX, save_image
+from tests.red_finder import picture
 from utils.errors import JobError, UserError
 from utils.inference.detections import NanError
 from utils.inference.job import digest_files
@@ -50,10 +52,11 @@ def settings(sessions, tmp_path, monkeypatch):
 
 @pytest.fixture
 def part():
-    """A part with an image, a damaged image and a video of three frames."""
+    """A part with an image, a damaged image and an animation of three frames."""
     save_image("pics/1.png")
     Path("pics/2.png").write_bytes(b"no image")
-    save_video("pics/3.mp4", count=3)
+    first, *rest = (Image.fromarray(picture(64, 96, (8 * i, 16, 8 * i + 32, 48))) for i in range(3))
+    first.save("pics/3.gif", save_all=True, append_images=rest)
     [part] = PartList(find_sources(["pics"]), ".jsonl")
     return part
 
@@ -69,7 +72,7 @@ def test_part_has_the_records_of_its_sources(settings, part):
     assert [(line["index"], line["source"], line.get("frame")) for line in lines] == [
         (0, "pics/1.png", None),
         (1, "pics/2.png", None),
-        *((2, "pics/3.mp4", i) for i in range(3)),
+        *((2, "pics/3.gif", i) for i in range(3)),
     ]
     assert lines[0]["detections"] == [
         {"label": "红/red", "score": 0.9, "box": [float(x) for x in BOX]}
