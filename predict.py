@@ -138,7 +138,8 @@ def main(args: argparse.Namespace) -> None:
 def _check_flags(args: argparse.Namespace) -> None:
     """Checks that the flags fit together."""
     if not args.sources and (args.jsonl or not sys.stdin.isatty()):
-        raise UserError("no SOURCE given, specify an image, folder, video, camera or stream")
+        hint = " before --classes" if args.classes else ""
+        raise UserError(f"no SOURCE given, specify an image, folder, video, camera or stream{hint}")
     has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if args.show and sys.platform == "linux" and not has_display:
         raise UserError(

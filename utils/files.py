@@ -10,6 +10,7 @@ from utils.parts import MAX_NAME_BYTES, PART, part_of, remove, remove_dead, scra
 from utils.text import cut_to_bytes
 
 BYTES_FOR_PREFIX = 25  # of a temporary file, and for the number of a name that is taken
+KEPT_END = 40  # characters of a name that is too long
 
 LOCK = ".lock"  # the lock of a run directory, see `utils.training.run_lock`
 
@@ -35,7 +36,7 @@ class OutputFolder:
 
     def path(self, name: str, suffix: str) -> Path:
         """Returns the path for a file `name`, or `name-2`, `name-3`... if that is taken."""
-        name = cut_to_bytes(name, MAX_NAME_BYTES - BYTES_FOR_PREFIX - len(suffix))
+        name = _shortened(name, MAX_NAME_BYTES - BYTES_FOR_PREFIX - len(suffix))
         path = self.folder / f"{name}{suffix}"
         plain = _identity(path)
         number = self._numbers.get(plain, 1)
@@ -45,6 +46,14 @@ class OutputFolder:
         self._taken.add(_identity(path))
         self._numbers[plain] = number
         return path
+
+
+def _shortened(name: str, limit: int) -> str:
+    """Cuts a name to `limit` bytes; its end stays, which can be the number of a frame."""
+    if cut_to_bytes(name, limit) == name:
+        return name
+    end = name[-KEPT_END:]
+    return cut_to_bytes(name[:-KEPT_END], limit - len(end.encode("utf-8", "surrogatepass"))) + end
 
 
 def _identity(path: Path) -> str:

@@ -50,6 +50,15 @@ class TestOutputFolder:
         # 72 characters of 3 bytes and 12 of the suffix are 228 bytes; 25 are left for a prefix.
         assert [len(path.name) for path in sorted(tmp_path.iterdir())] == [86, 84]
 
+    def test_long_names_keep_their_end(self, tmp_path):
+        folder = OutputFolder(tmp_path)
+        paths = [folder.path("x" * 250 + f"_{number:06}", ".txt") for number in range(2)]
+        # 255 bytes, less 25 for a prefix and 4 of the suffix
+        assert [path.name for path in paths] == [
+            "x" * 219 + "_000000.txt",
+            "x" * 219 + "_000001.txt",
+        ]
+
 
 def test_refuse_existing(tmp_path):
     refuse_existing(tmp_path / "a", tmp_path / "b")

@@ -126,6 +126,8 @@ def find_sources(words: Iterable[str]) -> SourceList:
 
 
 def _resolve(word: str) -> list[str | Source]:
+    if not word:  # perhaps a shell variable that is not set; Path would be the current folder
+        raise UserError("a SOURCE is empty, specify an image, folder, video, camera or stream")
     path = Path(word)
     exists = read_one(Path.exists, path)
     if path.is_dir():

@@ -44,7 +44,7 @@ class VideoReader(contextlib.AbstractContextManager):
         self._lock = threading.Lock()
         self._last_seconds = 0.0
         self.frames_read = 0
-        self._capture = cv2.VideoCapture(int(address) if address.isdecimal() else address)
+        self._capture = cv2.VideoCapture(int(address) if address.isdecimal() else _named(address))
         if not self._capture.isOpened():
             raise UserError(f"cannot open video {address}, check that it exists and plays")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
@@ -150,7 +150,7 @@ class VideoWriter(contextlib.AbstractContextManager):
     def _opened(self) -> Iterator[cv2.VideoWriter]:
         with written_whole(self.path) as (part,):
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            encoder = cv2.VideoWriter(str(part), codec, self.fps, self._size)
+            encoder = cv2.VideoWriter(_named(str(part)), codec, self.fps, self._size)
             if not encoder.isOpened():
                 raise UserError(f"cannot write {self.path}: check that its folder is writable")
             try:
@@ -162,8 +162,16 @@ class VideoWriter(contextlib.AbstractContextManager):
                 raise JobError(f"cannot write {self.path}: check that the disk is not full")
 
 
+def _named(address: str) -> bytes:
+    """Encodes a path or URL for OpenCV, which crashes on a text that is not UTF-8.
+
+    A path becomes absolute, since FFmpeg takes what precedes a colon for a protocol.
+    """
+    return os.fsencode(address if "://" in address else Path(address).absolute())
+
+
 def _count_frames(path: Path) -> float:
-    video = cv2.VideoCapture(str(path))
+    video = cv2.VideoCapture(_named(str(path)))
     count = video.get(cv2.CAP_PROP_FRAME_COUNT)
     video.release()
     return count

@@ -29,6 +29,12 @@ def test_folder_gives_images_and_videos_in_natural_order(folder):
     assert sources[1].name == "img1"
 
 
+def test_an_empty_word_is_not_the_current_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match="a SOURCE is empty"):
+        find_sources(["clip.mp4", ""])
+
+
 def test_globs_may_be_recursive(folder):
     (folder / "a" / "b").mkdir(parents=True)
     (folder / "a" / "b" / "deep.jpg").touch()

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -30,6 +31,14 @@ def test_round_trip_keeps_frames_order_and_rate(tmp_path, size, stored):
     with VideoReader(str(tmp_path / "a.mp4")) as video:
         _, image = next(iter(video))
     assert image.shape == (*stored, 3)
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", os.fsdecode(b"a\xff.mp4")])
+def test_names_with_a_colon_or_that_are_not_utf8(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write(Path(name), frames(3, 32, 32))
+    with VideoReader(name) as video:
+        assert len(list(video)) == 3
 
 
 @pytest.mark.parametrize("fps", [119.877, 239.857, 30000 / 1001, 66.6667])
@@ -85,7 +94,7 @@ def test_failed_write_is_an_error(tmp_path, monkeypatch):
             pass
 
         def release(self):
-            Path(self.path).write_bytes(b"the start of a video")
+            Path(os.fsdecode(self.path)).write_bytes(b"the start of a video")
 
     monkeypatch.setattr(cv2, "VideoWriter", FullDisk)
     with pytest.raises(JobError, match=r"a\.mp4.*disk"):
