@@ -51,6 +51,11 @@ def yolo_head(
     return layers.Concatenate(axis=1, dtype="float32", name="logits")(logits)
 
 
+def is_output(name: str) -> bool:
+    """Whether a layer, or a weight named after it, is one that predicts the logits of a level."""
+    return name.startswith("head_p") and name.partition("/")[0].endswith("_logits")
+
+
 def _prior_bias(num_classes: int) -> np.ndarray:
     class_prior = min(1 / num_classes, 1 - OBJECTNESS_PRIOR)
     anchor = [0.0] * 4 + [_logit(OBJECTNESS_PRIOR)] + [_logit(class_prior)] * num_classes

@@ -119,9 +119,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("epochs", "max_minutes", "batch_size", "save_every", "save_minutes"):
+        positive = ("epochs", "max_minutes", "batch_size", "learning_rate", "save_every")
+        for name in (*positive, "save_minutes"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:  # also NaN
                 raise ValueError(f"{name} is {value}; it must be greater than 0")
         for name in ("freeze_share", "warmup_share", "mosaic_share", "small_share"):
             value = getattr(self, name)

@@ -143,6 +143,15 @@ class RunDirectory:
         """Writes `best_weights`; see `header_of` for the arguments."""
         save_detector(self.best_weights, model, header_of(model, classes))
 
+    def check_weights(self, model: Detector, classes: Sequence[str]) -> None:
+        """Checks that `best_weights`, if they exist, are those of a detector and its classes.
+
+        Raises:
+            UserError: They contradict each other, or the file is damaged.
+        """
+        if self.best_weights.is_file() and (header := read_detector(self.best_weights)[0]):
+            require_same(header, header_of(model, classes), self.best_weights)
+
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
         """Writes history.csv, see `utils.history`."""
         write_history(self.path / HISTORY, history)
@@ -258,6 +267,8 @@ def load_run(path: Path | str) -> Run:
     config, classes = directory.read_description()
     weights = directory.best_weights
     if not weights.is_file():
+        if directory.result.is_file():
+            raise UserError(f"run {path} is finished, but has no {weights.name}: restore it")
         raise UserError(f"run {path} has no {weights.name} yet, train it further with --resume")
     header, tensors = read_detector(weights)
     detector = build_detector(config, len(classes))

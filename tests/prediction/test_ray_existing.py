@@ -26,8 +26,9 @@ PORT = 9379  # outside the range from which Ray gives ports to its workers
 
 
 @pytest.fixture
-def address(tmp_path):
+def address(tmp_path, monkeypatch):
     """Starts a cluster; returns its address."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # the user may have a token
     command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block"]
     command += ["--num-cpus", "2", "--port", str(PORT), "--include-dashboard=false"]
     env = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}

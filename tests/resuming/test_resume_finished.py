@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.resuming.conftest import FLAGS
-from utils.training.checkpoint import find_state
+from utils.training.checkpoint import find_state, write_state
 from utils.weights.tensorfiles import read_h5
 
 
@@ -75,6 +75,38 @@ def test_states_that_were_removed_are_not_replaced_by_a_new_start(place):
     code, _, err = place.resume("--epochs", "4")
     assert code == 2 and "has no last.npz" in err and "--weights run/best.weights.h5" in err
     assert place.contents() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "value"),
+    [
+        ("classes.txt", lambda text: "dog\ncat\n", "classes[0] is 'cat'"),
+        ("anchors.txt", lambda text: text.replace("1", "2"), "yolo.anchors"),
+    ],
+)
+def test_description_that_contradicts_the_weights_is_refused(place, file, change, value):
+    path = place.run.path / file
+    path.write_text(change(path.read_text()))
+    before = place.contents()
+    code, _, err = place.resume("--epochs", "3")
+    assert code == 2 and f"contradicts the other files of its run: {value}" in err.splitlines()[-1]
+    assert place.contents() == before
+
+
+@pytest.mark.parametrize("best", [1, 2])
+def test_best_weights_that_were_removed(place, best):
+    arrays = dict(np.load(place.run.state))
+    progress = json.loads(str(arrays["progress"]))
+    progress["history"][best - 1] |= {"map": 1.0, "map50": 1.0}
+    write_state(place.run.state, arrays | {"progress": np.array(json.dumps(progress))})
+    place.run.best_weights.unlink()
+    before = place.contents()
+    code, _, err = place.resume("--epochs", "3")
+    if best == 2:  # the state still has them
+        assert code == 0 and place.run.best_weights.is_file(), err
+    else:
+        assert code == 2 and "run/best.weights.h5 is missing, with the weights after epoch 1" in err
+        assert place.contents() == before
 
 
 def test_damaged_result_is_an_error(place):

@@ -261,7 +261,8 @@ def _hold_out(refs: list[ImageRef], total: int, seed: int, held_out: float) -> l
     """Chooses the fraction `held_out` of `total` images at random from `refs`."""
     if total < 2:
         raise UserError(
-            "one image is not enough for training and validation: add images, or use --val-set"
+            "one image is not enough for training and validation: add images, or use it for both "
+            "with --train-set all --val-set all"
         )
     count = min(max(1, round(held_out * total)), total - 1, len(refs))
     chosen = np.random.default_rng(seed).permutation(len(refs))[:count]

@@ -16,7 +16,7 @@ from utils.files import written_whole
 from utils.json_records import read_json
 from utils.text import counted
 
-FORMAT = 2  # of the file; changes if older ones cannot be continued
+FORMAT = 3  # of the file; changes if older ones cannot be continued
 REMEDY = "choose another file, or move both away to begin again"
 
 

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ REQUIREMENTS = "requirements-ray.txt"
 ROOT = Path(__file__).parents[2]
 # Ray's words for a new cluster, and for one that was started on this machine.
 LOCAL, AUTO = "local", "auto"
+LATEST_CLUSTER = "ray/ray_current_cluster"  # file in which `ray start` writes the address
 SECONDS_TO_ANSWER = 10
 # Through it go only the addresses of the sources and the entries of the manifest.
 OBJECT_STORE = 100_000_000  # bytes; Ray needs at least 75 MB
@@ -47,18 +49,39 @@ def leave_gpus() -> None:
     tensorflow.config.set_visible_devices([], "GPU")
 
 
-@contextlib.contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Connects to a cluster inside a `with` block.
+def find_cluster(address: str | None) -> str:
+    """Returns the address of a cluster at which something listens, or `local` for a new cluster.
 
     Args:
-        address: Address of a cluster, or `local` for a new one on this machine, which ends with
-            the block; None for that of RAY_ADDRESS, or else for `local`.
+        address: `HOST:PORT`, `auto` or `local`; None for that of RAY_ADDRESS, or else for `local`.
+
+    Raises:
+        UserError: It is no address, or nothing listens there.
+    """
+    variable = os.environ.get("RAY_ADDRESS")
+    address = address or variable or LOCAL
+    if address == AUTO and variable in (None, "", AUTO):  # Ray prefers the variable
+        # Ray would wait for minutes for a cluster that has ended without `ray stop`.
+        recorded = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / LATEST_CLUSTER
+        if recorded.is_file():
+            _check_reachable(recorded.read_text().strip(), "; start one, or run `ray stop`")
+    elif address not in (AUTO, LOCAL):
+        _check_reachable(address, ", check the address")
+    return address
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connects to a cluster inside a `with` block.
+
+    SIGTERM and SIGHUP interrupt the block as Ctrl-C does.
+
+    Args:
+        address: From `find_cluster`. A new cluster ends with the block.
 
     Raises:
         UserError: There is no cluster at the address.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     is_new = address == LOCAL
     _configure(is_new)
     import ray.data
@@ -75,7 +98,8 @@ def connected(address: str | None) -> Iterator[None]:
     }
     # Ray prints there, up to its end, that workers died.
     with Path(os.devnull).open("w") as devnull, contextlib.redirect_stdout(devnull):
-        with silent_stderr():  # Ray says in which variable it found its log level
+        # Ray says on standard error in which variable it found its log level.
+        with silent_stderr(), _interruptible():
             if is_new:
                 new = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
                 ray.init(LOCAL, **new, **options)
@@ -83,7 +107,7 @@ def connected(address: str | None) -> Iterator[None]:
                 _connect(address, options)
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised here
         try:
-            with _interruptible():
+            with _interruptible():  # again, since Ray has begun to handle SIGTERM itself
                 yield
         finally:
             ray.shutdown()
@@ -104,19 +128,21 @@ def _configure(is_new: bool) -> None:
 def _connect(address: str, options: dict[str, object]) -> None:
     import ray
 
-    if address != AUTO:
-        _check_reachable(address)
     try:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"cannot connect to the Ray cluster {address}, check the address and that its version "
-            f"is {ray.__version__}: {error}"
+            f"is {ray.__version__}, and set RAY_AUTH_MODE=token if it wants a token: {error}"
         ) from error
 
 
-def _check_reachable(address: str) -> None:
+def _check_reachable(address: str, remedy: str) -> None:
     """Checks that something listens at an address; Ray would wait for it for minutes.
+
+    Args:
+        address: `HOST:PORT`.
+        remedy: What to do otherwise, for the error message.
 
     Raises:
         UserError: It is no address, or nothing listens there.
@@ -127,14 +153,12 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
     except OSError as error:
-        raise UserError(
-            f"cannot connect to a Ray cluster at {address}, check the address: {error}"
-        ) from error
+        raise UserError(f"cannot connect to a Ray cluster at {address}{remedy}: {error}") from error
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP interrupt the job as Ctrl-C does; Ray handles SIGTERM otherwise."""
+    """Lets SIGTERM and SIGHUP interrupt a `with` block as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:
         for each in (number, signal.SIGTERM, getattr(signal, "SIGHUP", number)):

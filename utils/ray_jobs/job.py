@@ -12,7 +12,7 @@ from utils.inference.job import JobSettings
 from utils.inference.json_lines import report_records
 from utils.inference.sources import SourceList
 from utils.models import ModelSource
-from utils.ray_jobs.cluster import connected
+from utils.ray_jobs.cluster import connected, find_cluster
 from utils.ray_jobs.folder import open_folder
 from utils.ray_jobs.manifest import Manifest
 from utils.ray_jobs.part_file import suffix_of
@@ -45,7 +45,7 @@ def run_job(job: Job, resume: bool, address: str | None = None) -> None:
     Args:
         job: The job.
         resume: Whether to continue a folder that exists.
-        address: Address of a Ray cluster; see `utils.ray_jobs.cluster.connected`.
+        address: Address of a Ray cluster; see `utils.ray_jobs.cluster.find_cluster`.
 
     Raises:
         UserError: Ray is not installed, there is no cluster at the address, or the folder is of
@@ -56,10 +56,11 @@ def run_job(job: Job, resume: bool, address: str | None = None) -> None:
     """
     settings = WorkerSettings(Path.cwd(), job.path, job.model, job.settings.model, job.prediction)
     parts = PartList(job.sources, suffix_of(job.path))
+    cluster = find_cluster(address)  # before the folder is created
     with open_folder(job.path, job.settings, parts, resume) as manifest:
         missing = [i for i in range(len(parts)) if parts.name(i) not in manifest.parts]
         if missing:
-            with connected(address), _progress_bar(parts, manifest) as bar:
+            with connected(cluster), _progress_bar(parts, manifest) as bar:
                 for record in _process(parts, missing, settings):
                     manifest.add(record)
                     bar.update(record.sources)

@@ -11,6 +11,8 @@ from utils.inference.sources import Source, SourceList
 # small. But each part has a file and a message to the process that divides the job, so large jobs
 # have larger ones: as many images per part as parts, up to a million images.
 MIN_IMAGES, MAX_IMAGES = 32, 1000
+# A video can take as long as thousands of images, so each is a part, up to this number of videos.
+MAX_SINGLE_VIDEOS = 256
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,6 @@ class PartList(Sequence[Part]):
 
     They follow from the sources alone, whatever the number of workers: when a job continues, its
     parts are the same. In the order of their names, their records are in the order of the sources.
-    A video, which can take as long as thousands of images, has a part of its own.
 
     Args:
         sources: The sources of the job, all of them files.
@@ -105,11 +106,17 @@ class PartList(Sequence[Part]):
 
 def _borders(sources: SourceList) -> list[int]:
     """Returns the position of the first source of each part, and the number of sources."""
-    size = min(max(MIN_IMAGES, math.isqrt(len(sources))), MAX_IMAGES)
-    borders: list[int] = []
-    is_video = True
+    videos = sum(sources.is_video_file(position) for position in range(len(sources)))
+    # If there are only images, or only videos, this many fill a part. Otherwise, each counts as a
+    # fraction of a part.
+    images_per_part = min(max(MIN_IMAGES, math.isqrt(len(sources))), MAX_IMAGES)
+    videos_per_part = min(max(1, -(-videos // MAX_SINGLE_VIDEOS)), images_per_part)
+    capacity = images_per_part * videos_per_part
+    borders, free = [], 0
     for position in range(len(sources)):
-        was_video, is_video = is_video, sources.is_video_file(position)
-        if was_video or is_video or position - borders[-1] == size:
+        size = images_per_part if sources.is_video_file(position) else videos_per_part
+        if size > free:
             borders.append(position)
+            free = capacity
+        free -= size
     return [*borders, len(sources)]

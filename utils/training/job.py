@@ -11,7 +11,7 @@ from nets.detector import Detector
 from nets.devices import has_gpu
 from utils.cores import logical_cores
 from utils.data.dataset import BatchSettings, BatchStream, boxes_needed
-from utils.errors import JobError
+from utils.errors import JobError, UserError
 from utils.files import remove_parts, written_whole
 from utils.run import RunDirectory, build_detector
 from utils.training.callbacks import Curves, EarlyStopping
@@ -36,7 +36,8 @@ def train(session: Session, started: float) -> None:
         started: `time.monotonic()` when the job began.
 
     Raises:
-        UserError: The initial weights or the state do not fit the detector.
+        UserError: The initial weights or the state do not fit the detector, or the files of the
+            run contradict each other.
         JobError: Steps or weights are not finite, the time limit leaves no time for a step, or
             another worker was lost.
         KeyboardInterrupt: The user or the system requested a stop.
@@ -132,7 +133,13 @@ def _restore(session: Session, trainer: Trainer) -> None:
         state.replace(directory.state)
     workers.update_time()  # waits until it is moved
     trainer.resume()
-    workers.require_same({"step": trainer.progress.step})
+    progress, best = trainer.progress, directory.best_weights
+    workers.require_same({"step": progress.step})
+    if progress.best and not progress.has_best_weights and not best.is_file():
+        raise UserError(
+            f"{best} is missing, with the weights after epoch {progress.best['epoch']}: restore it "
+            "or start a new run"
+        )
 
 
 def _build(session: Session) -> Detector:
@@ -140,8 +147,11 @@ def _build(session: Session) -> Detector:
     keras.utils.set_random_seed(session.config.recipe.seed)
     with session.devices.strategy.scope():
         detector = build_detector(session.config, len(session.data.classes))
-        if not session.is_resumed:
-            print(load_weights(detector, session.weights).message, file=sys.stderr)
+        if session.is_resumed:
+            session.directory.check_weights(detector, session.data.classes)
+        else:
+            report = load_weights(detector, session.weights, session.data.classes)
+            print(report.message, file=sys.stderr)
     return detector
 
 

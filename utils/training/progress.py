@@ -134,6 +134,11 @@ class Progress:
         return max(self.validated, key=lambda row: (row["map"], row["map50"]), default=None)
 
     @property
+    def has_best_weights(self) -> bool:
+        """Whether the moving average of the weights is still the one of the best validation."""
+        return bool(self.history) and self.best is self.history[-1] and not self.epoch_has_begun
+
+    @property
     def seconds_left(self) -> float | None:
         """Estimate of the time until training ends; None if it is unknown."""
         left = []

@@ -162,13 +162,13 @@ def require_objects(data: RunData, folder: Path) -> None:
     Raises:
         UserError: There are none.
     """
+    if not any(len(sample.boxes) for sample in data.train):
+        raise UserError(f"no object to train on in {folder}, see the faults listed above")
     if all(sample.difficult.all() for sample in data.val):
         raise UserError(
             f"no object to find in the {len(data.val)} validation images ({data.split}), so "
             "mAP is undefined: choose others with --val-set, or annotate more images"
         )
-    if not any(len(sample.boxes) for sample in data.train):
-        raise UserError(f"no object to train on in {folder}, see the faults listed above")
 
 
 def with_clustered_anchors(version: YoloVersion, sizes: np.ndarray, seed: int) -> YoloVersion:

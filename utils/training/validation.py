@@ -67,8 +67,7 @@ class Validation(keras.callbacks.Callback):
             JobError: The time limit leaves no time for training.
         """
         progress = self._progress
-        was_best = progress.history and progress.best is progress.history[-1]
-        if was_best and not progress.epoch_has_begun:  # the average is still the validated one
+        if progress.has_best_weights:
             self._save_best_weights()
         budget = progress.budget
         if budget.limit is None:

@@ -1,6 +1,6 @@
 """Weights to start from: ImageNet's, those of another project, or those of an earlier run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ import keras
 
 from nets.backbones import BackboneSpec, convention_named, resolve, usable_width
 from nets.conventions import Convention
+from nets.head import is_output
 from nets.pretrained import TorchFiles
 from utils.errors import JobError, UserError
 from utils.layer_tensors import LayerTensors, require_finite, weights_by_key
@@ -47,6 +48,8 @@ class Weights:
         library: Library that published the weights, a key into the conventions of the backbone;
             None for random weights and files of this project.
         convention: Convention that a network must be built with to use the weights.
+        classes: Names of the classes that the output layers predict, by label; empty if there are
+            no such layers, or if the names are not known.
         read: Reads the contents; called when they are first needed, since it may download.
     """
 
@@ -55,6 +58,7 @@ class Weights:
     library: str | None
     convention: Convention
     read: Callable[[], Contents]
+    classes: tuple[str, ...] = ()
 
     @cached_property
     def contents(self) -> Contents:
@@ -155,6 +159,7 @@ def open_file(path: Path, backbone: str) -> Weights:
             predecessor, or does not say what its weights assume.
     """
     spec = resolve(backbone)
+    classes: tuple[str, ...] = ()
     check_file(path)
     if found := read_backbone(path):
         header, tensors = found
@@ -179,18 +184,23 @@ def open_file(path: Path, backbone: str) -> Weights:
         header, tensors = read_detector(path)
         library, convention = None, run_convention(header, spec, path)
         contents = Contents(tensors)
-    return Weights(str(path), spec.name, library, convention, lambda: contents)
+        classes = header.classes if header else ()
+    return Weights(str(path), spec.name, library, convention, lambda: contents, classes)
 
 
-def load_weights(model: keras.Model, weights: Weights) -> WeightsReport:
+def load_weights(
+    model: keras.Model, weights: Weights, classes: Sequence[str] = ()
+) -> WeightsReport:
     """Loads weights into a network that was built with their convention.
 
     The backbone is filled completely; the layers of a detector behind it are filled as far as they
-    fit. Everything is checked before the first variable changes.
+    fit. The output layers are not filled if they predict other classes, or the same ones in another
+    order. Everything is checked before the first variable changes.
 
     Args:
         model: A detector, a backbone or a classifier.
         weights: From `open_weights`.
+        classes: Names of the classes of a detector, by label; empty if they are not known.
 
     Raises:
         UserError: The weights cannot be downloaded, or do not fit the backbone.
@@ -202,6 +212,8 @@ def load_weights(model: keras.Model, weights: Weights) -> WeightsReport:
     target = trunk if weights.source == IMAGENET else model
     in_trunk = {id(weight) for weight in trunk.weights}
     tensors, skipped = dict(weights.tensors), list(contents.unused)
+    known = bool(classes and weights.classes)
+    has_other_classes = known and tuple(classes) != tuple(weights.classes)
     fitting = []
     for key, weight in weights_by_key(target).items():
         name, values = tensors.pop(key, (weight.path, None))
@@ -210,6 +222,8 @@ def load_weights(model: keras.Model, weights: Weights) -> WeightsReport:
         elif values.shape != tuple(weight.shape):
             reason = "of another shape in the file"
             detail = f"{values.shape} in the file, {tuple(weight.shape)} in the network"
+        elif has_other_classes and is_output(key):
+            reason = detail = "of other classes in the file"
         else:
             require_finite(values, name, weights.source)
             fitting.append((weight, values))

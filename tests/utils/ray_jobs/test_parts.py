@@ -46,6 +46,22 @@ def test_each_video_is_a_part_of_its_own():
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "sizes"),
+    [
+        (["a.mp4"] * 256, [1] * 256),
+        (["a.mp4"] * 300, [2] * 150),
+        (["a.mp4"] * 10**6, [1000] * 1000),
+        # Four videos fill a part, and so do 44 images. With three videos, there is only space for
+        # images, but the next source is a video.
+        (["a.png", "b.mp4"] * 1000, [7, *[6] * 332, 1]),
+    ],
+)
+def test_many_videos_share_parts(names, sizes):
+    parts = PartList(SourceList(names), ".jsonl")
+    assert [len(part.addresses) // 6 for part in parts] == sizes
+
+
 def test_parts_of_a_shard_have_the_positions_in_the_whole_list():
     shard = SourceList(FILES[:101])[2::3]
     parts = PartList(shard, ".parquet")

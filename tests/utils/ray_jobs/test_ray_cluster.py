@@ -9,7 +9,7 @@ import pytest
 
 from utils.errors import UserError
 from utils.ray_jobs import cluster
-from utils.ray_jobs.cluster import connected
+from utils.ray_jobs.cluster import connected, find_cluster
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def connections(monkeypatch):
     monkeypatch.setattr(os, "environ", {**os.environ})
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
         os.environ.pop(name, None)
-    monkeypatch.setattr(cluster, "_check_reachable", lambda address: None)
+    monkeypatch.setattr(cluster, "_check_reachable", lambda *_: None)
     return made
 
 
@@ -44,7 +44,7 @@ def test_flag_comes_before_the_variable_and_a_new_cluster_is_closed_to_others(
 ):
     if variable:
         os.environ["RAY_ADDRESS"] = variable
-    with connected(flag):
+    with connected(find_cluster(flag)):
         pass
     [(address, options)] = connections
     assert address == expected
@@ -59,12 +59,27 @@ def test_flag_comes_before_the_variable_and_a_new_cluster_is_closed_to_others(
 def test_what_is_no_address_is_a_usage_error(address):
     message = f"{address} is no address of a Ray cluster, specify HOST:PORT or auto"
     with pytest.raises(UserError, match=message):
-        cluster._check_reachable(address)
+        find_cluster(address)
 
 
 def test_address_where_nothing_listens_is_an_error_at_once():
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        cluster._check_reachable(address)
+        assert find_cluster(address) == address
     with pytest.raises(UserError, match=f"cannot connect to a Ray cluster at {address}, check"):
-        cluster._check_reachable(address)
+        find_cluster(address)
+
+
+def test_cluster_that_ended_without_ray_stop_is_an_error_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert find_cluster("auto") == "auto"  # none was started here, which Ray reports itself
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+        assert find_cluster("auto") == "auto"
+    with pytest.raises(UserError, match=f"at {address}; start one, or run `ray stop`"):
+        find_cluster("auto")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert find_cluster("auto") == "auto"

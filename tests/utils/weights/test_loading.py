@@ -14,7 +14,7 @@ from utils.run import RunDirectory
 from utils.weights import loading
 from utils.weights.backbone_file import BackboneHeader, save_backbone
 from utils.weights.loading import load_weights, open_weights
-from utils.weights_file import read_detector
+from utils.weights_file import header_of, read_detector, save_detector
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,20 @@ def test_other_classes_leave_the_last_convolutions_unchanged(saved):
     kept = {name: values for name, values in before.items() if name in skipped}
     assert_same(values_of(other), values_of(detector) | kept)
     assert "6 not loaded, of another shape in the file: head_p3_logits/" in report.message
+
+
+def test_classes_in_another_order_leave_the_last_convolutions_unchanged(tmp_path):
+    detector, other = make_detector(num_classes=2), make_detector(num_classes=2, seed=3)
+    path = tmp_path / "a.weights.h5"
+    save_detector(path, detector, header_of(detector, ("cat", "dog")))
+    before, weights = values_of(other), open_weights(str(path), "mobilenetv1", 0.25)
+    report = load_weights(other, weights, ("dog", "cat"))
+    skipped = {f"head_p{n}_logits/{part}" for n in (3, 4, 5) for part in ("kernel", "bias")}
+    assert dict(report.skipped) == dict.fromkeys(skipped, "of other classes in the file")
+    kept = {name: values for name, values in before.items() if name in skipped}
+    assert_same(values_of(other), values_of(detector) | kept)
+    for classes in (("cat", "dog"), ()):  # the same, and unknown ones
+        assert not load_weights(other, weights, classes).skipped
 
 
 def test_file_of_a_backbone_fills_the_backbone_of_a_detector(tmp_path):
