@@ -97,8 +97,10 @@ def test_page_works_offline_once_loaded(page, site, photo):
 
 def test_newer_version_is_offered(page, site, monkeypatch):
     assert page.find("#conf").get_attribute("value") == "0.5"
+    page.wait(lambda: kept(page, "detector.onnx"), "the model is not kept")
     shutil.rmtree(site.folder)
     write_folder(site.folder, monkeypatch, thresholds=Thresholds(0.25))
+    date(10, *site.folder.rglob("*"))
     page.open(site.page)
     page.wait_for("#errors .message", "There is a newer version of this page")
     page.find("#errors button").click()

@@ -101,7 +101,11 @@ def connected(address: str) -> Iterator[None]:
         try:
             # Ray says on standard error in which variable it found its log level.
             with silent_stderr(), _interruptible():
-                _start(options) if is_new else _connect(address, options)
+                if is_new:
+                    new = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+                    ray.init(LOCAL, **new, **options)
+                else:
+                    _connect(address, options)
             logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised here
             with _interruptible():  # again, since Ray has begun to handle SIGTERM itself
                 yield
@@ -119,15 +123,6 @@ def _configure(is_new: bool) -> None:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # lets Ray listen on loopback only
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def _start(options: dict[str, object]) -> None:
-    import ray
-
-    try:
-        ray.init(LOCAL, include_dashboard=False, object_store_memory=OBJECT_STORE, **options)
-    except SystemExit as error:  # raised by Ray's own handler of SIGTERM
-        raise KeyboardInterrupt from error
 
 
 def _connect(address: str, options: dict[str, object]) -> None:
@@ -171,4 +166,7 @@ def _interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
     with handled(interrupt, signal.SIGTERM):
-        yield
+        try:
+            yield
+        except SystemExit as error:  # of the handler of SIGTERM that Ray sets when it starts
+            raise KeyboardInterrupt from error
