@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import struct
 import subprocess
@@ -120,6 +121,25 @@ def test_truncated_behind_the_metadata(path, tmp_path):
     short.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"short\.tflite is damaged: copy it again"):
         open_session(short, METADATA, RuntimeSettings())
+
+
+def rename_an_input(graph):
+    graph.tensors[graph.inputs[0]].name = b"\xffimages"
+
+
+def leave_an_output_without_memory(graph):
+    output = copy.copy(graph.tensors[graph.outputs[0]])
+    graph.tensors.append(output)  # no operation has this result
+    graph.outputs = [len(graph.tensors) - 1, *graph.outputs[1:]]
+
+
+@pytest.mark.parametrize("damage", [rename_an_input, leave_an_output_without_memory])
+def test_model_that_the_runtime_opens_can_be_damaged(path, tmp_path, damage):
+    model = litert_file.read(path.read_bytes())
+    damage(model.subgraphs[0])
+    (tmp_path / "a.tflite").write_bytes(litert_file.pack(model))
+    with pytest.raises(UserError, match=r"a\.tflite is damaged: copy it again"):
+        load_model(tmp_path / "a.tflite", RuntimeSettings(threads=1)).open()
 
 
 def test_every_damaged_offset_is_one_line(path, tmp_path):

@@ -86,9 +86,9 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> "
         with silent_stderr():
             interpreter = Interpreter(str(path), num_threads=threads)
             interpreter.allocate_tensors()
+        details = [*interpreter.get_input_details(), *interpreter.get_output_details()]
     except (ValueError, RuntimeError) as error:  # which of them depends on what is damaged
         raise _damaged(path) from error
-    details = [*interpreter.get_input_details(), *interpreter.get_output_details()]
     tensors = {detail["name"]: detail for detail in details}
     shapes = {name: tuple(detail["shape"].tolist()) for name, detail in tensors.items()}
     check_shapes(path, metadata, shapes)
@@ -98,7 +98,10 @@ def open_session(path: Path, metadata: Metadata, settings: RuntimeSettings) -> "
     description = f"LiteRT {version('ai-edge-litert')}, {counted(threads, 'thread')}"
     if metadata.precision == "int16x8":
         description += ", reference kernels: int16x8 takes seconds per image"
-    return LiteRTSession(path, interpreter, tensors, description)
+    try:
+        return LiteRTSession(path, interpreter, tensors, description)
+    except ValueError as error:  # a tensor has no memory
+        raise _damaged(path) from error
 
 
 class LiteRTSession:
