@@ -120,6 +120,14 @@ def write_network(path, described=METADATA, size=(32, 32)):
     path.write_bytes(built.SerializeToString())
 
 
+def test_damaged_name_of_an_operation(path):
+    pytest.importorskip("onnxruntime")
+    write_network(path)
+    path.write_bytes(path.read_bytes().replace(b"ReduceMin", b"\xf3educeMin"))
+    with pytest.raises(UserError, match="cannot be read by ONNX Runtime, export the run again"):
+        load_model(path, RuntimeSettings()).open()
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "opencv"])
 def test_session(path, runtime, monkeypatch, capsys):
     pytest.importorskip(runtime.replace("opencv", "cv2"))

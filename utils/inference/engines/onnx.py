@@ -75,6 +75,7 @@ class OnnxSession:
             session = onnxruntime.InferenceSession(
                 str(path), session_options(threads), providers=["CPUExecutionProvider"]
             )
+            tensors = {each.name: each for each in (*session.get_inputs(), *session.get_outputs())}
         except (
             errors.Fail,
             errors.InvalidArgument,
@@ -82,9 +83,9 @@ class OnnxSession:
             errors.InvalidProtobuf,
             errors.NotImplemented,
             errors.RuntimeException,
+            UnicodeDecodeError,  # of a name, or of a message that quotes one
         ) as error:
             raise UserError(f"{path} cannot be read by ONNX Runtime, {REMEDY}: {error}") from error
-        tensors = {each.name: each for each in (*session.get_inputs(), *session.get_outputs())}
         shapes = {name: _free_as_none(each.shape) for name, each in tensors.items()}
         check_shapes(path, metadata, shapes)
 
@@ -107,7 +108,7 @@ class OnnxSession:
 
     def run(self) -> Mapping[str, np.ndarray]:
         """Runs the model, see `Session`."""
-        with failures(self._path, RuntimeError):
+        with failures(self._path, RuntimeError, UnicodeDecodeError):
             self._session.run_with_iobinding(self._binding)
         return self._outputs
 
