@@ -149,7 +149,8 @@ class RunDirectory:
         Raises:
             UserError: They contradict each other, or the file is damaged.
         """
-        if self.best_weights.is_file() and (header := read_detector(self.best_weights)[0]):
+        if self.best_weights.is_file():
+            header, _ = read_detector(self.best_weights)
             require_same(header, header_of(model, classes), self.best_weights)
 
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
@@ -272,8 +273,7 @@ def load_run(path: Path | str) -> Run:
         raise UserError(f"run {path} has no {weights.name} yet, train it further with --resume")
     header, tensors = read_detector(weights)
     detector = build_detector(config, len(classes))
-    if header:
-        require_same(header, header_of(detector, classes), weights)
+    require_same(header, header_of(detector, classes), weights)
     load_exactly(detector, tensors, weights)
     return Run(directory.path, config, classes, detector)
 

@@ -166,17 +166,19 @@ def read_tensors(file: h5py.File) -> tuple[dict[str, np.ndarray], LayerTensors]:
     return tensors, by_key
 
 
-def require_same(found: DetectorHeader, described: DetectorHeader, path: Path) -> None:
+def require_same(found: DetectorHeader | None, described: DetectorHeader, path: Path) -> None:
     """Checks that weights belong to the detector that their run directory describes.
 
     Args:
-        found: Header of the weights.
+        found: Header of the weights; None if they have none, so that nothing can be compared.
         described: Header of the detector that was built from the other files of the directory.
         path: The file of the weights.
 
     Raises:
         UserError: They contradict each other; names the first value.
     """
+    if found is None:
+        return
     in_weights, in_run = dict(_values(found)), dict(_values(described))
     free = {"input_size", "anchors_assumed"}
     if found.anchors_assumed:

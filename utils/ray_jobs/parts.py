@@ -106,15 +106,15 @@ class PartList(Sequence[Part]):
 
 def _borders(sources: SourceList) -> list[int]:
     """Returns the position of the first source of each part, and the number of sources."""
-    videos = sum(sources.is_video_file(position) for position in range(len(sources)))
+    are_videos = [sources.is_video_file(position) for position in range(len(sources))]
     # If there are only images, or only videos, this many fill a part. Otherwise, each counts as a
     # fraction of a part.
     images_per_part = min(max(MIN_IMAGES, math.isqrt(len(sources))), MAX_IMAGES)
-    videos_per_part = min(max(1, -(-videos // MAX_SINGLE_VIDEOS)), images_per_part)
+    videos_per_part = min(max(1, -(-sum(are_videos) // MAX_SINGLE_VIDEOS)), images_per_part)
     capacity = images_per_part * videos_per_part
     borders, free = [], 0
-    for position in range(len(sources)):
-        size = images_per_part if sources.is_video_file(position) else videos_per_part
+    for position, is_video in enumerate(are_videos):
+        size = images_per_part if is_video else videos_per_part
         if size > free:
             borders.append(position)
             free = capacity

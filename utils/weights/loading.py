@@ -212,8 +212,8 @@ def load_weights(
     target = trunk if weights.source == IMAGENET else model
     in_trunk = {id(weight) for weight in trunk.weights}
     tensors, skipped = dict(weights.tensors), list(contents.unused)
-    known = bool(classes and weights.classes)
-    has_other_classes = known and tuple(classes) != tuple(weights.classes)
+    are_known = bool(classes and weights.classes)
+    has_other_classes = are_known and tuple(classes) != weights.classes
     fitting = []
     for key, weight in weights_by_key(target).items():
         name, values = tensors.pop(key, (weight.path, None))
