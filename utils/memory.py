@@ -1,12 +1,16 @@
-"""How much memory this process can still use, and when Python looks for garbage."""
+"""How much memory this process can and may use, and when Python looks for garbage."""
 
 import contextlib
 import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import RLock
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")  # version 2: the limit of a container
+PAGES = Path("/proc/self/statm")
+_limiting = RLock()
 
 
 def available_memory() -> int | None:
@@ -45,3 +49,28 @@ def without_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def limited_memory(most: int) -> Iterator[None]:
+    """Lets the process reserve no more than `most` further bytes within a `with` block.
+
+    For native code that trusts the sizes in a file: it fails with an error, and the machine stays
+    usable. The limit holds for all threads, so use it only where none of them does other work. It
+    has no effect on systems other than Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    import resource
+
+    with _limiting:
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        reserved = int(PAGES.read_text().split()[0]) * resource.getpagesize()
+        wanted = reserved + most
+        if soft == resource.RLIM_INFINITY or wanted < soft:
+            resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -26,7 +26,7 @@ from nets.detector import Detector
 from nets.versions import YoloVersion, with_anchors
 from utils.errors import UserError
 from utils.files import written_whole
-from utils.hdf5 import read_values
+from utils.hdf5 import open_hdf5, read_values
 from utils.json_records import from_json, parse_json
 from utils.layer_tensors import REMEDY, LayerTensors, reading
 
@@ -130,7 +130,7 @@ def read_detector(path: Path) -> tuple[DetectorHeader | None, LayerTensors]:
     Raises:
         UserError: The file is damaged or cannot be read.
     """
-    with reading(path), h5py.File(path) as file:
+    with reading(path), open_hdf5(path) as file:
         text, tensors, by_key = file.attrs.get(ENTRY), *read_tensors(file)
     header = None if text is None else read_document(DetectorHeader, text, tensors, path)
     return header, by_key

@@ -1,10 +1,14 @@
-"""HDF5 files whose values are elsewhere, as in the attack CVE-2026-1669 on Keras."""
+"""HDF5 files that are damaged, or whose values are elsewhere as in the attack CVE-2026-1669."""
+
+import struct
 
 import h5py
 import numpy as np
 import pytest
 
+from tests.peak_memory import memory_limit
 from utils.errors import UserError
+from utils.hdf5 import open_hdf5
 from utils.weights.tensorfiles import read_h5
 from utils.weights_file import read_detector
 
@@ -79,3 +83,47 @@ def test_empty_tensor_is_read(tmp_path):
         file[f"{GROUP}/0"] = np.zeros((0, 3), np.float32)
     [(_, values)] = read_detector(path)[1].values()
     assert values.shape == (0, 3)
+
+
+def write_name(path, name="dense"):
+    """Writes a file with one string of variable length; returns its bytes."""
+    with h5py.File(path, "w") as file:
+        file.create_group(GROUP).attrs["name"] = name
+    return path.read_bytes()
+
+
+# The library computes 0 bytes up to the next object, and reads the same object again for ever.
+@pytest.mark.parametrize(("index", "size"), [(0, 0), (1, 2**64 - 16)])
+def test_heap_that_the_library_would_read_without_end_is_refused(tmp_path, index, size):
+    path = tmp_path / "a.weights.h5"
+    data = write_name(path)
+    place = data.index(b"GCOL") + 16
+    path.write_bytes(data[:place] + struct.pack("<H6xQ", index, size) + data[place + 16 :])
+    with pytest.raises(UserError, match=rf"damaged \(the heap of strings is damaged at {place}\)"):
+        read_detector(path)
+
+
+def test_claimed_length_of_a_string_reserves_no_memory(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    data = write_name(path)
+    reference = struct.pack("<IQI", len("dense"), data.index(b"GCOL"), 1)
+    assert data.count(reference) == 1
+    path.write_bytes(data.replace(reference, struct.pack("<I", 2**32 - 1) + reference[4:]))
+    with memory_limit(2**28), pytest.raises(UserError, match="is damaged"):
+        read_detector(path)
+
+
+def test_signature_of_a_heap_in_a_tensor_is_no_damage(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    values = np.frombuffer(b"GCOL\1\0\0\0" + bytes(8) + b"GCOL\1" + b"\xff" * 27, np.uint8)
+    with h5py.File(path, "w") as file:
+        file[f"{GROUP}/0"] = values
+    [(_, found)] = read_detector(path)[1].values()
+    np.testing.assert_array_equal(found, values)
+
+
+def test_long_strings_are_read(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    write_name(path, "d" * 10**6)
+    with open_hdf5(path) as file:
+        assert file[GROUP].attrs["name"] == "d" * 10**6

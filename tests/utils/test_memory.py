@@ -1,4 +1,6 @@
 import gc
+import resource
+import sys
 
 import pytest
 
@@ -41,3 +43,14 @@ def test_garbage_collection_is_restored():
         assert not gc.isenabled()
         raise ValueError
     assert gc.isenabled()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="has no effect elsewhere")
+def test_limit_of_memory():
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with memory.limited_memory(2**29), memory.limited_memory(2**30):
+        bytearray(2**28)
+        with pytest.raises(MemoryError):
+            bytearray(3 * 2**28)  # the outer limit counts
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    bytearray(3 * 2**28)

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from utils.errors import UserError
-from utils.hdf5 import read_values
+from utils.hdf5 import open_hdf5, read_values
 from utils.layer_tensors import LayerTensors, reading
 from utils.weights_file import read_tensors
 
@@ -41,7 +41,7 @@ def has_layer_names(path: Path) -> bool:
     Raises:
         UserError: The file is damaged.
     """
-    with reading(path, REMEDY), h5py.File(path) as file:
+    with reading(path, REMEDY), open_hdf5(path) as file:
         return "layer_names" in _weights_of(file).attrs
 
 
@@ -53,7 +53,7 @@ def read_h5(path: Path) -> LayerTensors:
     """
     if not path.is_file():
         raise UserError(f"no weights file {path}, name one that exists")
-    with reading(path, REMEDY), h5py.File(path) as file:
+    with reading(path, REMEDY), open_hdf5(path) as file:
         if '"Lambda"' in _text(file.attrs.get("model_config", "")):
             raise UserError(f"{path} contains code (a Lambda layer), save its weights only")
         group = _weights_of(file)
