@@ -179,25 +179,24 @@ def _stop(*_):
 
 
 @contextlib.contextmanager
-def limits(memory=MEMORY):
-    """Fails if the block takes more than `SECONDS` or this many bytes of memory."""
+def limits():
+    """Fails if the block takes more than `SECONDS`, or `MEMORY` bytes more memory."""
     handler = signal.signal(signal.SIGPROF, _stop)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
-        with memory_limit(memory):
+        with memory_limit(MEMORY):
             yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, handler)
 
 
-def judge(read, *args, memory=MEMORY, **options):
+def judge(read, *args, **options):
     """Calls a reader, which either returns a result or refuses its input as `utils.cli` expects.
 
     Args:
         read: The reader.
         args: Its arguments.
-        memory: Bytes by which the memory of the process may grow.
         options: Its keyword arguments.
 
     Returns:
@@ -207,7 +206,7 @@ def judge(read, *args, memory=MEMORY, **options):
         AssertionError: The reader takes too much time or memory.
         Exception: Anything that users would see as an internal error.
     """
-    with limits(memory):
+    with limits():
         try:
             return read(*args, **options)
         except (UserError, JobError) as error:
