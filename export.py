@@ -23,7 +23,7 @@ from utils.inference.thresholds import Thresholds
 from utils.models import add_threshold_flags
 
 if TYPE_CHECKING:  # --help must not wait for TensorFlow
-    from utils.data.annotation import Sample
+    from utils.data.samples import Sample
     from utils.run import Run
 
 DYNAMIC = "dynamic"

@@ -14,7 +14,7 @@ from utils.inference.thresholds import Thresholds
 from utils.models import Model, ModelSource, add_model_flags, open_model
 
 if TYPE_CHECKING:  # --help must not wait for OpenCV
-    from utils.data.annotation import Sample
+    from utils.data.samples import Sample
     from utils.inference.detections import Detections
     from utils.inference.predictor import Predictor
 

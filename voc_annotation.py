@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from utils.cli import Parser, run, seed
-from utils.data.annotation import Sample, read_samples
+from utils.data.annotation import read_samples
 from utils.data.classes import find_classes, read_classes
 from utils.data.datacheck import decode_all, require_usable
 from utils.data.faults import Fault, check_faults_file, fault_lines, write_faults
 from utils.data.imagesets import ImageRef, read_set, set_lists, write_set_list
+from utils.data.samples import Sample, Samples
 from utils.data.splits import Split, resolve_splits
 from utils.data.vocfolder import VocFolders
 from utils.files import written_whole
@@ -29,7 +30,7 @@ def main(args: argparse.Namespace) -> None:
     folders = VocFolders(thorough=True)
     classes = read_classes(args.classes) if args.classes else find_classes(split.train, folders)
     splits = {"train": split.train, "val": split.val}
-    usable: dict[str, list[Sample]] = {}
+    usable: dict[str, Samples] = {}
     faults: list[Fault] = []
     for name, refs in splits.items():
         samples, found = read_samples(refs, classes, folders)
@@ -60,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
         write_splits(split)
 
 
-def by_year(samples: list[Sample]) -> dict[str, list[Sample]]:
+def by_year(samples: Samples) -> dict[str, list[Sample]]:
     """Groups samples by the year in the name of their VOC folder."""
     years = defaultdict(list)
     for sample in samples:

@@ -12,7 +12,7 @@ from utils import cli
 if TYPE_CHECKING:
     import numpy as np
 
-    from utils.data.annotation import Sample
+    from utils.data.samples import Sample
     from utils.inference.engines.session import Session
     from utils.inference.predictor import Predictor
     from utils.run import Run

@@ -21,7 +21,7 @@ from utils import cli
 
 if TYPE_CHECKING:
     from nets.detector import Detector
-    from utils.data.annotation import Sample
+    from utils.data.samples import Sample
     from utils.inference.detections import Detections
 
 CLASSES = 20
@@ -93,7 +93,7 @@ def synthetic_set(
     """
     import numpy as np
 
-    from utils.data.annotation import Sample
+    from utils.data.samples import Sample
     from utils.inference.detections import Detections
 
     rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.inference.detections import Detections
 
 

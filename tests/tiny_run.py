@@ -9,9 +9,10 @@ import numpy as np
 from nets.detector import Detector
 from tests.vocset import add_image
 from utils.config import Augmentation, Recipe
-from utils.data.annotation import Sample, read_samples
+from utils.data.annotation import read_samples
 from utils.data.dataset import BatchSettings, BatchStream
 from utils.data.imagesets import list_images
+from utils.data.samples import Sample
 from utils.run import RunDirectory
 from utils.training.progress import Progress
 from utils.training.trainer import Trainer

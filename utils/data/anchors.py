@@ -1,15 +1,14 @@
 """Anchors: clustering, how well they fit the boxes, and the anchors file."""
 
 import re
-from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from nets.versions import ANCHORS_PER_LEVEL
-from utils.data.annotation import Sample
 from utils.data.letterbox import Letterbox
+from utils.data.samples import Samples
 from utils.regular_files import check_regular
 
 RESTARTS = 5
@@ -55,7 +54,7 @@ def save_anchors(path: str | PathLike[str], anchors: np.ndarray) -> None:
     Path(path).write_text("  ".join(pairs) + "\n", encoding="utf-8")
 
 
-def box_sizes(samples: Sequence[Sample], input_size: tuple[int, int]) -> np.ndarray:
+def box_sizes(samples: Samples, input_size: tuple[int, int]) -> np.ndarray:
     """Width and height of all objects after letterboxing.
 
     Args:
@@ -65,12 +64,10 @@ def box_sizes(samples: Sequence[Sample], input_size: tuple[int, int]) -> np.ndar
     Returns:
         float32 (N, 2) input pixels.
     """
-    images = np.array([(sample.height, sample.width) for sample in samples], int).reshape(-1, 2)
-    counts = [len(sample.boxes) for sample in samples]
-    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(sample.boxes for sample in samples)])
-    image_of = np.repeat(np.arange(len(samples)), counts)
+    boxes = samples.boxes
+    image_of = np.repeat(np.arange(len(samples)), samples.counts)
     # One letterbox per size of image: large sets have few sizes.
-    unique, size_of = np.unique(images, axis=0, return_inverse=True)
+    unique, size_of = np.unique(samples.sizes, axis=0, return_inverse=True)
     order = np.argsort(size_of.reshape(-1)[image_of], kind="stable")
     ends = np.cumsum(np.bincount(size_of.reshape(-1)[image_of], minlength=len(unique)))
     sizes = np.zeros((len(boxes), 2), np.float32)

@@ -1,7 +1,6 @@
 """Reads the annotations of a set of images into samples."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,36 +17,8 @@ from utils.data.faults import (
 from utils.data.imagesets import ImageRef
 from utils.data.objects import AnnotatedObject, find_plain_labels, usable_objects
 from utils.data.orientation import ImageLayout
+from utils.data.samples import Sample, Samples
 from utils.data.vocfolder import VocFolder, VocFolders, group_by_folder
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Sample:
-    """An image and its annotated objects.
-
-    Attributes:
-        image_id: Name of the image without suffix.
-        image: The image file.
-        boxes: float32 (N, 4), xyxy pixels as annotated; they may extend beyond the image.
-        labels: int32 (N,), indices into the list of classes.
-        difficult: bool (N,), objects that VOC's evaluation ignores.
-        width: Width of the image as decoded, after its EXIF orientation was applied.
-        height: Height of the image as decoded.
-        crowd: bool (N,), objects that are crowds of COCO; by default, none is.
-    """
-
-    image_id: str
-    image: Path
-    boxes: np.ndarray
-    labels: np.ndarray
-    difficult: np.ndarray
-    width: int
-    height: int
-    crowd: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        if self.crowd is None:
-            object.__setattr__(self, "crowd", np.zeros(len(self.boxes), bool))
 
 
 class AnnotatedImage(NamedTuple):
@@ -68,21 +39,26 @@ class AnnotatedImage(NamedTuple):
 
 def read_samples(
     refs: Sequence[ImageRef], classes: Sequence[str], folders: VocFolders | None = None
-) -> tuple[list[Sample], list[Fault]]:
+) -> tuple[Samples, list[Fault]]:
     """Reads annotations and image headers into samples, see `read_annotated`."""
     folders = folders or VocFolders()
     label_of = {name: label for label, name in enumerate(classes)}
-    results: list[Sample | None] = [None] * len(refs)
+    parts, places = [], []
+    others: dict[int, Sample] = {}
     faults_of: dict[int, list[Fault]] = {}
     for voc_dir, indices in _read(refs, folders).items():
         folder = folders.folder(voc_dir)
-        plain = _plain_samples(folder, [refs[index].image_id for index in indices], classes)
-        for index in indices:
-            results[index] = plain.get(refs[index].image_id)
-            if results[index] is None:
-                image, faults_of[index] = _judge(refs[index], folder, label_of)
-                results[index] = image and _to_sample(image)
-    samples = [sample for sample in results if sample is not None]
+        plain, samples = _plain_samples(folder, refs, indices, classes)
+        parts.append(samples)
+        places.append(plain)
+        for index in np.setdiff1d(indices, plain, assume_unique=True).tolist():
+            image, faults_of[index] = _judge(refs[index], folder, label_of)
+            if image:
+                others[index] = _to_sample(image)
+    samples = Samples.joined([*parts, Samples.of(others.values())])
+    order = np.argsort(np.concatenate([*places, np.array([*others], int)]), kind="stable")
+    if (order[1:] < order[:-1]).any():
+        samples = samples.take(order)
     return samples, [fault for index in sorted(faults_of) for fault in faults_of[index]]
 
 
@@ -125,37 +101,38 @@ def _read(refs: Sequence[ImageRef], folders: VocFolders) -> dict[Path, list[int]
 
 
 def _plain_samples(
-    folder: VocFolder, image_ids: Sequence[str], classes: Sequence[str]
-) -> dict[str, Sample]:
-    """Returns the samples by id of the images in which `usable_objects` would find no fault.
+    folder: VocFolder, refs: Sequence[ImageRef], indices: Sequence[int], classes: Sequence[str]
+) -> tuple[np.ndarray, Samples]:
+    """Returns indices and samples of the images in which `usable_objects` would find no fault.
 
     These are nearly all images. One by one, they would take several times as long.
     """
-    image_row_of, row_of = folder.images.row_of, folder.annotations.row_of
-    read = [
-        each for each in image_ids if each in image_row_of and each in row_of and _fits_a_line(each)
+    images, row_of = folder.images, folder.annotations.row_of
+    known = [
+        index
+        for index in indices
+        if (image_id := refs[index].image_id) in images.row_of
+        and image_id in row_of
+        and _fits_a_line(image_id)
     ]
-    image_rows = np.array([image_row_of[each] for each in read], int)
-    layouts = folder.images.table.layouts[image_rows]
-    table = folder.annotations.table.take(np.array([row_of[each] for each in read], int))
+    image_ids = [refs[index].image_id for index in known]
+    layouts = images.table.layouts[np.array([images.row_of[each] for each in image_ids], int)]
+    table = folder.annotations.table.take(np.array([row_of[each] for each in image_ids], int))
     is_plain, labels = find_plain_labels(table, layouts, classes)
-    boxes, difficult = table.boxes.astype(np.float32), table.difficult
-    starts, path = table.starts.tolist(), folder.images.path
-    heights, widths = layouts[:, 0].tolist(), layouts[:, 1].tolist()
-    samples = {}
-    for i in np.flatnonzero(is_plain).tolist():
-        image_id, part = read[i], slice(starts[i], starts[i + 1])
-        samples[image_id] = Sample(
-            image_id,
-            path(image_id),
-            boxes[part],
-            labels[part],
-            difficult[part],
-            widths[i],
-            heights[i],
-            table.crowd[part],
-        )
-    return samples
+    samples = Samples(
+        image_ids,
+        [images.folder] * len(image_ids),
+        [images.names[each] for each in image_ids],
+        layouts[:, :2],
+        table.starts,
+        table.boxes.astype(np.float32),
+        labels,
+        table.difficult,
+        table.crowd,
+    )
+    if not is_plain.all():
+        samples = samples.take(np.flatnonzero(is_plain))
+    return np.array(known, int)[is_plain], samples
 
 
 def _fits_a_line(image_id: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nets.versions import MAX_GROUND_TRUTHS
-from utils.data.annotation import Sample, read_samples
+from utils.data.annotation import read_samples
 from utils.data.faults import (
     LONE_ANNOTATION,
     LONE_IMAGE,
@@ -23,6 +23,7 @@ from utils.data.faults import (
 )
 from utils.data.images import read_image
 from utils.data.imagesets import ImageRef
+from utils.data.samples import Samples
 from utils.data.statistics import absent_classes, format_statistics
 from utils.data.vocfolder import VocFolder, VocFolders, group_by_folder
 from utils.errors import UserError
@@ -41,7 +42,7 @@ class DatasetCheck:
         statistics: The statistics with a row for every class, also if there are many.
     """
 
-    samples: dict[str, list[Sample]]
+    samples: dict[str, Samples]
     faults: list[Fault]
     table: str
     statistics: str
@@ -71,13 +72,13 @@ class DecodedSamples:
 
     Attributes:
         samples: The samples whose images can be decoded.
-        by_digest: The first sample with each digest. A digest is that of the pixels at an eighth of
-            the size.
+        by_digest: Index of the first sample with each digest. A digest is that of the pixels at an
+            eighth of the size.
         faults: One per image that cannot be decoded.
     """
 
-    samples: list[Sample]
-    by_digest: dict[bytes, Sample]
+    samples: Samples
+    by_digest: dict[bytes, int]
     faults: list[Fault]
 
 
@@ -109,7 +110,7 @@ def check_dataset(
         faults += found + decoded[split].faults
     folders.save()
     usable = {split: result.samples for split, result in decoded.items()}
-    faults += _crowded_images(usable.get("train", []))
+    faults += _crowded_images(usable.get("train", Samples.of([])))
     used = {voc_dir for refs in splits.values() for voc_dir in group_by_folder(refs)}
     faults += [fault for path in sorted(used) for fault in _unused_files(folders.folder(path))]
     faults += _shared_images(decoded)
@@ -130,7 +131,7 @@ def check_dataset(
 
 
 def require_usable(
-    split: str, samples: Sequence[Sample], refs: Sequence[ImageRef], faults: Sequence[Fault]
+    split: str, samples: Samples, refs: Sequence[ImageRef], faults: Sequence[Fault]
 ) -> None:
     """Checks that a split has an image that can be used.
 
@@ -142,9 +143,7 @@ def require_usable(
         raise UserError(f"no usable image among the {len(refs)} of {split}{reason}")
 
 
-def decode_all(
-    samples: Sequence[Sample], split: str, folders: VocFolders | None = None
-) -> DecodedSamples:
+def decode_all(samples: Samples, split: str, folders: VocFolders | None = None) -> DecodedSamples:
     """Decodes the image of every sample once, with a progress bar on standard error.
 
     Args:
@@ -157,37 +156,34 @@ def decode_all(
     """
     folders = folders or VocFolders()
     by_folder: dict[Path, list[int]] = {}
-    if folder := folders.only:
-        by_folder[folder] = list(range(len(samples)))
-    else:
-        for index, sample in enumerate(samples):
-            by_folder.setdefault(sample.image.parents[1], []).append(index)
+    for index, folder in enumerate(samples.folders):
+        by_folder.setdefault(folder, []).append(index)
     digests: list[bytes | Fault] = [b""] * len(samples)
     for folder, members in by_folder.items():
-        image_ids = [samples[index].image_id for index in members]
-        found = folders.folder(folder).digests(image_ids, f"checking {split}")
+        image_ids = [samples.image_ids[index] for index in members]
+        found = folders.folder(folder.parent).digests(image_ids, f"checking {split}")
         for index, digest in zip(members, found, strict=True):
             digests[index] = digest
-    usable, by_digest, faults = [], {}, []
-    for sample, digest in zip(samples, digests, strict=True):
-        if isinstance(digest, Fault):
-            faults.append(digest)
-        else:
-            usable.append(sample)
-            by_digest.setdefault(digest, sample)
-    return DecodedSamples(usable, by_digest, faults)
+    faults = [each for each in digests if isinstance(each, Fault)]
+    if faults:
+        rows = [row for row, each in enumerate(digests) if not isinstance(each, Fault)]
+        samples, digests = samples.take(np.array(rows, int)), [digests[row] for row in rows]
+    by_digest: dict[bytes, int] = {}
+    for row, digest in enumerate(digests):
+        by_digest.setdefault(digest, row)
+    return DecodedSamples(samples, by_digest, faults)
 
 
-def _crowded_images(samples: list[Sample]) -> list[Fault]:
+def _crowded_images(samples: Samples) -> list[Fault]:
     """Finds images with more objects than training uses."""
+    counts = samples.counts
     return [
         Fault(
             TOO_MANY_OBJECTS,
-            sample.image,
-            f"{len(sample.boxes)}, only the largest {MAX_GROUND_TRUTHS} are used",
+            samples.image(row),
+            f"{counts[row]}, only the largest {MAX_GROUND_TRUTHS} are used",
         )
-        for sample in samples
-        if len(sample.boxes) > MAX_GROUND_TRUTHS
+        for row in np.flatnonzero(counts > MAX_GROUND_TRUTHS).tolist()
     ]
 
 
@@ -207,18 +203,23 @@ def _unused_files(folder: VocFolder) -> list[Fault]:
 def _shared_images(decoded: Mapping[str, DecodedSamples]) -> list[Fault]:
     """Finds images that are in two splits, as the same file or as two files with equal pixels."""
     faults = []
-    ids = {split: {each.image_id for each in result.samples} for split, result in decoded.items()}
+    ids = {split: set(result.samples.image_ids) for split, result in decoded.items()}
     for one, other in combinations(decoded, 2):
         shared = ids[one] & ids[other]  # perhaps in different folders; faster than sets of paths
         files, other_files = (
-            {each.image for each in decoded[split].samples if shared and each.image_id in shared}
+            {
+                decoded[split].samples.image(row)
+                for row, image_id in enumerate(decoded[split].samples.image_ids if shared else ())
+                if image_id in shared
+            }
             for split in (one, other)
         )
         for path in files & other_files:
             faults.append(Fault(SAME_ID, path, f"in {one} and in {other}"))
         digests, other_digests = decoded[one].by_digest, decoded[other].by_digest
         for digest in digests.keys() & other_digests.keys():
-            first, second = digests[digest].image, other_digests[digest].image
+            first = decoded[one].samples.image(digests[digest])
+            second = decoded[other].samples.image(other_digests[digest])
             # Different images can have equal pixels at an eighth of the size.
             if first != second and np.array_equal(*read_ahead(read_image, (first, second))):
                 detail = f"in {one}, and in {other} as {second}"

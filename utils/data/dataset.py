@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from nets.versions import MAX_GROUND_TRUTHS
 from utils.config import Augmentation
-from utils.data.annotation import Sample
 from utils.data.drawing import drawing_processes
 from utils.data.images import DECODERS
 from utils.data.reading import UnreadableImages
+from utils.data.samples import Sample, Samples
 from utils.data.training_images import Draw, TrainingImages
 from utils.errors import JobError, UserError
 from utils.lookahead import look_ahead
@@ -54,9 +54,9 @@ def boxes_needed(samples: Sequence[Sample], augmentation: Augmentation) -> int:
         A multiple of 8, at most 800. It is enough for every single image and, with mosaic and
         mixup, for five images at the 95th percentile.
     """
-    counts = [len(sample.boxes) for sample in samples] or [0]
-    needed = max(counts)
-    if augmentation.mosaic:
+    counts = Samples.of(samples).counts
+    needed = int(counts.max(initial=0))
+    if augmentation.mosaic and len(counts):
         needed = max(needed, 5 * int(np.ceil(np.quantile(counts, 0.95))))
     return places_for(needed)
 

@@ -27,6 +27,7 @@ class FolderFiles:
         description: What is read, for the progress bar.
 
     Attributes:
+        folder: The folder.
         names: Names of the files by image id.
         table: The content of the files that were read and have no fault.
         row_of: Row of `table` by image id.
@@ -47,7 +48,7 @@ class FolderFiles:
         self.row_of: dict[str, int] = {}
         self.faults: dict[str, Fault] = {}
         self.news = 0
-        self._folder = folder
+        self.folder = folder
         self._stamps = np.zeros((0, 3), np.int64)
         self._cached = cached
         self._cached_row = {name: row for row, name in enumerate(cached.names)}
@@ -56,7 +57,7 @@ class FolderFiles:
 
     def path(self, image_id: str) -> Path:
         """Returns the file of an image."""
-        return self._folder / self.names[image_id]
+        return self.folder / self.names[image_id]
 
     def read(self, image_ids: Iterable[str]) -> None:
         """Reads the files of images, except those that are missing or were read before.
@@ -93,7 +94,7 @@ class FolderFiles:
         self.news += len(usable)
 
     def _stamps_of(self, image_ids: Sequence[str]) -> np.ndarray:
-        folder, names = str(self._folder) + os.sep, self.names
+        folder, names = str(self.folder) + os.sep, self.names
         chunks = [image_ids[i : i + CHUNK] for i in range(0, len(image_ids), CHUNK)]
         found = read_all(
             lambda chunk: [_stamp_of(folder + names[each]) for each in chunk],

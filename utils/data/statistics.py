@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.data.anchors import anchor_fit, box_sizes
-from utils.data.annotation import Sample
+from utils.data.samples import Samples
 from utils.text import first_few, format_table
 
 SHOWN_CLASSES = 40  # that a table has at most if it is to be read in a terminal
@@ -26,7 +26,7 @@ class StatisticsTables(NamedTuple):
 
 
 def format_statistics(
-    samples: Mapping[str, list[Sample]],
+    samples: Mapping[str, Samples],
     classes: Sequence[str],
     anchors: np.ndarray,
     input_size: tuple[int, int],
@@ -39,11 +39,11 @@ def format_statistics(
         anchors: (..., 2) width and height in input pixels.
         input_size: Height and width of the network's input.
     """
-    images = [np.array([(s.width, s.height) for s in read]) for read in samples.values()]
+    images = [read.sizes[:, ::-1] for read in samples.values()]
     counts = [_count_objects(read, len(classes)) for read in samples.values()]
     boxes = [box_sizes(read, input_size) for read in samples.values()]
     fits = [anchor_fit(sizes, anchors) for sizes in boxes]
-    empty = [sum(not len(sample.boxes) for sample in read) for read in samples.values()]
+    empty = [np.count_nonzero(read.counts == 0) for read in samples.values()]
     before = [
         ["", *samples],
         ["images", *(str(len(read)) for read in samples.values())],
@@ -83,7 +83,7 @@ def _cut(name: str) -> str:
     return name if len(name) <= SHOWN_NAME else name[: SHOWN_NAME - 1] + "…"
 
 
-def absent_classes(samples: Mapping[str, list[Sample]], classes: Sequence[str]) -> str:
+def absent_classes(samples: Mapping[str, Samples], classes: Sequence[str]) -> str:
     """Warns of classes that cannot be learned or validated: one line per split, or none."""
     effects = {
         "train": "so they cannot be learned",
@@ -92,7 +92,7 @@ def absent_classes(samples: Mapping[str, list[Sample]], classes: Sequence[str]) 
     lines = []
     for split, effect in effects.items():
         # Difficult objects count: in training, and in COCO's mAP, which selects the best weights.
-        counts = _count_objects(samples.get(split, []), len(classes))[0]
+        counts = _count_objects(samples.get(split, Samples.of([])), len(classes))[0]
         found = set(np.flatnonzero(counts).tolist())
         absent = [name for label, name in enumerate(classes) if label not in found]
         if absent and found:  # without any object, the caller reports an error
@@ -113,13 +113,10 @@ def _size_rows(splits: list[np.ndarray]) -> list[list[str]]:
     ]
 
 
-def _count_objects(samples: list[Sample], classes: int) -> np.ndarray:
+def _count_objects(samples: Samples, classes: int) -> np.ndarray:
     """Counts all objects and the difficult ones per class: (2, classes)."""
-    labels = np.concatenate([np.zeros(0, np.int32), *(sample.labels for sample in samples)])
-    difficult = np.concatenate([np.zeros(0, bool), *(sample.difficult for sample in samples)])
-    return np.stack(
-        [np.bincount(labels[chosen], minlength=classes) for chosen in (difficult >= 0, difficult)]
-    )
+    chosen = (samples.labels, samples.labels[samples.difficult])
+    return np.stack([np.bincount(labels, minlength=classes) for labels in chosen])
 
 
 def _count_text(count: np.ndarray) -> str:

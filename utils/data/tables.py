@@ -10,6 +10,21 @@ from utils.data.orientation import ImageLayout
 from utils.data.vocxml import Annotation, StatedObject
 
 
+def objects_of_rows(starts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the objects of some rows of a table.
+
+    Args:
+        starts: int64 (N + 1,), the objects of row i are those from `starts[i]` to `starts[i + 1]`.
+        rows: (R,), the rows.
+
+    Returns:
+        The starts (R + 1,) of a table with these rows only, and the indices of its objects.
+    """
+    counts = np.diff(starts)[rows]
+    new_starts = np.concatenate([[0], np.cumsum(counts)])
+    return new_starts, np.arange(new_starts[-1]) + np.repeat(starts[rows] - new_starts[:-1], counts)
+
+
 class AnnotationTable(NamedTuple):
     """The content of N annotation files with M objects, see `Annotation`.
 
@@ -64,9 +79,7 @@ class AnnotationTable(NamedTuple):
 
     def take(self, rows: np.ndarray) -> "AnnotationTable":
         """Returns the table of some files."""
-        counts = np.diff(self.starts)[rows]
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        objects = np.arange(starts[-1]) + np.repeat(self.starts[rows] - starts[:-1], counts)
+        starts, objects = objects_of_rows(self.starts, rows)
         columns = (
             each[objects] for each in (self.boxes, self.class_of, self.difficult, self.crowd)
         )

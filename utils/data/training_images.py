@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from utils.config import Augmentation
-from utils.data.annotation import Sample
 from utils.data.augment import Picture, plan, shift_colours
 from utils.data.letterbox import GREY
 from utils.data.reading import PatientReader, Unreadable
+from utils.data.samples import Sample, Samples
 
 NO_BOXES = np.zeros((0, 4), np.float32)
 NO_LABELS = np.zeros(0, np.int32)
@@ -53,8 +53,8 @@ class TrainingImages:
     def __init__(
         self, samples: Sequence[Sample], augmentation: Augmentation, max_boxes: int, seed: int
     ) -> None:
-        self._samples = list(samples)
-        self._sizes = [(sample.height, sample.width) for sample in samples]
+        self._samples = Samples.of(samples)
+        self._sizes = [*map(tuple, self._samples.sizes.tolist())]
         self._augmentation = augmentation
         self._max_boxes = max_boxes
         self._seed = seed
@@ -67,7 +67,7 @@ class TrainingImages:
     @property
     def folder(self) -> Path:
         """The folder of the first image."""
-        return self._samples[0].image.parent
+        return self._samples.folders[0]
 
     def sources(self, k: int, mosaic: bool, size: tuple[int, int]) -> list[Path]:
         """Returns the files that image k is made from.
@@ -78,7 +78,7 @@ class TrainingImages:
             size: Height and width of the image.
         """
         pictures = self._plan(k, mosaic, size)
-        return [self._samples[index].image for picture in pictures for index, _ in picture.parts]
+        return [self._samples.image(index) for picture in pictures for index, _ in picture.parts]
 
     def draw(self, k: int, mosaic: bool, canvas: np.ndarray) -> DrawnObjects:
         """Draws image k. Files that cannot be read become grey areas without objects.

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nets.versions import VERSIONS
-from utils.data.annotation import Sample
 from utils.data.classes import find_training_classes, read_classes
 from utils.data.datacheck import CheckSettings, check_dataset
+from utils.data.samples import Samples
 from utils.data.splits import resolve_splits
 from utils.data.vocfolder import VocFolders
 
@@ -33,7 +33,7 @@ class TrainSource:
     faults_file: Path | None = None
 
 
-def read_training_samples(source: TrainSource) -> tuple[list[Sample], list[str]]:
+def read_training_samples(source: TrainSource) -> tuple[Samples, list[str]]:
     """Reads and checks the samples that training would use; reports on standard error.
 
     Like training, it leaves out images and objects that cannot be used.

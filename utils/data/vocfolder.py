@@ -144,11 +144,6 @@ class VocFolders:
             self._folders[voc_dir] = VocFolder(voc_dir, cache, self._thorough)
         return self._folders[voc_dir]
 
-    @property
-    def only(self) -> Path | None:
-        """The folder, if the job has read files of exactly one."""
-        return next(iter(self._folders)) if len(self._folders) == 1 else None
-
     def save(self) -> None:
         """Keeps what was read for later jobs, unless there is little of it."""
         if self._thorough:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.data.annotation import Sample
 from utils.data.borders import MAX_CORNER
 from utils.data.imagesets import read_text
+from utils.data.samples import Sample
 from utils.errors import UserError
 from utils.inference.detections import Detections
 from utils.parts import is_part

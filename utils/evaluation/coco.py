@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from hotcoco import COCO, COCOeval
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.inference.detections import Detections
 
 

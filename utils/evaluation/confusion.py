@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.evaluation.matching import box_iou
 from utils.evaluation.settings import MATCH_IOU, SCORE_THRESHOLD
 from utils.inference.detections import Detections

@@ -7,9 +7,9 @@ from operator import attrgetter
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.annotation import Sample
 from utils.data.images import DECODERS, reduction
 from utils.data.reading import read_patiently
+from utils.data.samples import Sample
 from utils.inference.detections import Detections, NanError
 from utils.inference.predictor import Predictor, Prepared
 from utils.lookahead import read_ahead

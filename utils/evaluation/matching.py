@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.inference.detections import Detections
 
 FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = range(3)  # outcomes of a detection

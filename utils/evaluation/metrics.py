@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.evaluation.coco import coco_scores
 from utils.evaluation.curves import Curve, class_curves
 from utils.evaluation.matching import Matches, match_detections

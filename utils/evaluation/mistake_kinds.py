@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.evaluation.matching import FALSE_POSITIVE, box_iou, match_detections
 from utils.evaluation.settings import MATCH_IOU
 from utils.inference.detections import Detections

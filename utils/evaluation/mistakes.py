@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.data.annotation import Sample
 from utils.data.images import read_image
+from utils.data.samples import Sample
 from utils.evaluation.matching import FALSE_POSITIVE, box_iou
 from utils.evaluation.mistake_kinds import confused_object
 from utils.evaluation.report import Report

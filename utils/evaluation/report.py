@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nets.choices import check_choices
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.evaluation.metrics import Evaluation
 from utils.evaluation.settings import Metric
 from utils.evaluation.wording import (

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.annotation import Sample, read_samples
+from utils.data.annotation import read_samples
 from utils.data.borders import reachable_iou
 from utils.data.classes import find_classes
 from utils.data.datacheck import decode_all
 from utils.data.faults import fault_lines
 from utils.data.imagesets import ImageRef
+from utils.data.samples import Sample
 from utils.data.vocfolder import VocFolders
 from utils.errors import UserError
 from utils.text import counted, first_few
@@ -37,7 +38,7 @@ def read_test_set(
     samples, faults = read_samples(refs, classes, folders)
     decoded = decode_all(samples, image_set, folders)
     folders.save()
-    samples, faults = decoded.samples, faults + decoded.faults
+    samples, faults = list(decoded.samples), faults + decoded.faults
     if faults:
         print(fault_lines(faults), end="", file=sys.stderr)
     if not samples:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.evaluation.evaluator import predict_samples
 from utils.evaluation.metrics import evaluate
 from utils.inference.predictor import Predictor

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.errors import UserError
 from utils.evaluation.settings import THRESHOLDS
 from utils.export.accuracy import Accuracy, measure_accuracy

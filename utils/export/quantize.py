@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nets.inference_network import inference_network
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.errors import UserError
 from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS
 from utils.export.accuracy import Accuracy, measure_accuracy

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from utils.data.annotation import Sample
 from utils.data.imagesets import ImageRef, image_files, voc_dirs
+from utils.data.samples import Sample
 from utils.data.splits import resolve_splits
 from utils.errors import UserError
 from utils.evaluation.testset import read_test_set

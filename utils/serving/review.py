@@ -7,10 +7,11 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Literal
 
-from utils.data.annotation import Sample, read_samples
+from utils.data.annotation import read_samples
 from utils.data.faults import fault_lines
 from utils.data.images import read_image
 from utils.data.imagesets import list_images
+from utils.data.samples import Sample
 from utils.errors import JobError, UserError
 from utils.evaluation.mistake_kinds import KindOfMistake, find_mistakes
 from utils.inference.detections import Detections

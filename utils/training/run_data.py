@@ -12,10 +12,10 @@ import numpy as np
 
 from nets.versions import VERSIONS, YoloVersion, with_anchors
 from utils.data.anchors import anchor_fit, kmeans_anchors
-from utils.data.annotation import Sample
 from utils.data.classes import find_training_classes
 from utils.data.datacheck import CheckSettings, check_dataset
 from utils.data.imagesets import images_in_test, voc_dirs
+from utils.data.samples import Samples
 from utils.data.splits import HELD_OUT, resolve_splits
 from utils.data.vocfolder import VocFolders
 from utils.errors import UserError
@@ -61,8 +61,8 @@ class RunData:
 
     split: str
     classes: list[str]
-    train: list[Sample]
-    val: list[Sample]
+    train: Samples
+    val: Samples
     statistics: str
 
     @cached_property
@@ -70,7 +70,10 @@ class RunData:
         """Names of all images in order by split, independent of the path of the data."""
         splits = {"train": self.train, "val": self.val}
         return {
-            split: [f"{sample.image.parents[1].name}/{sample.image_id}" for sample in samples]
+            split: [
+                f"{folder.parent.name}/{image_id}"
+                for folder, image_id in zip(samples.folders, samples.image_ids, strict=True)
+            ]
             for split, samples in splits.items()
         }
 
@@ -162,9 +165,9 @@ def require_objects(data: RunData, folder: Path) -> None:
     Raises:
         UserError: There are none.
     """
-    if not any(len(sample.boxes) for sample in data.train):
+    if not len(data.train.boxes):
         raise UserError(f"no object to train on in {folder}, see the faults listed above")
-    if all(sample.difficult.all() for sample in data.val):
+    if data.val.difficult.all():
         raise UserError(
             f"no object to find in the {len(data.val)} validation images ({data.split}), so "
             "mAP is undefined: choose others with --val-set, or annotate more images"

@@ -12,8 +12,8 @@ from nets.devices import has_gpu
 from nets.versions import YoloVersion
 from utils.config import Recipe, RunConfig, Strategy
 from utils.data.anchors import box_sizes
-from utils.data.annotation import Sample
 from utils.data.classes import read_classes
+from utils.data.samples import Sample
 from utils.errors import UserError
 from utils.files import is_in_use
 from utils.precision import find_precision, use_precision

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from utils.data.annotation import Sample
 from utils.data.reading import describe_read_error
+from utils.data.samples import Sample
 from utils.errors import JobError, UserError
 from utils.evaluation.metrics import evaluate
 from utils.evaluation.settings import BATCH_SIZE
@@ -54,7 +54,7 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self._trainer = trainer
         self._progress = trainer.progress
-        self._samples = samples
+        self._samples = list(samples)  # metrics go through them many times
         self._classes = classes
         self._directory = directory
         self._workers = trainer.workers

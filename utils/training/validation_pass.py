@@ -11,10 +11,10 @@ import tensorflow as tf
 from nets.assigner import GroundTruth
 from nets.detector import Detector
 from nets.nms import suppress
-from utils.data.annotation import Sample
 from utils.data.dataset import places_for
 from utils.data.images import reduction
 from utils.data.letterbox import Letterbox
+from utils.data.samples import Sample
 from utils.data.training_images import largest
 from utils.evaluation.evaluator import predict_samples
 from utils.evaluation.settings import BATCH_SIZE, THRESHOLDS

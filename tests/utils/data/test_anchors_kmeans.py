@@ -6,6 +6,7 @@ from tests.vocset import add_image
 from utils.data.anchors import anchor_fit, box_sizes, kmeans_anchors, size_iou
 from utils.data.annotation import read_samples
 from utils.data.imagesets import ImageRef
+from utils.data.samples import Samples
 
 V3_ANCHORS = VERSIONS["v3"].anchor_array
 
@@ -59,4 +60,4 @@ def test_box_sizes_are_letterboxed_and_clipped(tmp_path):
     add_image(tmp_path, "x", [("a", (10, 5, 30, 45)), ("a", (60, 0, 90, 60))], (60, 80))
     samples, _ = read_samples([ImageRef(tmp_path, "x")], ["a"])
     np.testing.assert_allclose(box_sizes(samples, (416, 416)), [[104, 208], [104, 312]])
-    assert box_sizes([], (416, 416)).shape == (0, 2)
+    assert box_sizes(Samples.of([]), (416, 416)).shape == (0, 2)

@@ -128,30 +128,32 @@ class TestSamples:
         path = add_image(tmp_path, "x")[1]
         path.write_text("<html><object><name>a</name></object></html>")
         samples, [fault] = read(tmp_path)
-        assert (samples, fault.kind) == ([], "unreadable annotation")
+        assert (len(samples), fault.kind) == (0, "unreadable annotation")
         assert "root is <html>, not <annotation>" in fault.detail
 
     def test_missing_files_are_reported(self, tmp_path):
         image, xml = add_image(tmp_path, "x")
         xml.rename(tmp_path / "x.xml")
-        assert read(tmp_path) == ([], [Fault("image without annotation", image)])
+        samples, faults = read(tmp_path)
+        assert (len(samples), faults) == (0, [Fault("image without annotation", image)])
         image.unlink()
         _, [fault] = read(tmp_path)
         assert (fault.kind, fault.path) == ("no such image", tmp_path / "JPEGImages" / "x")
         (tmp_path / "x.xml").rename(xml)
-        assert read(tmp_path) == ([], [Fault("annotation without image", xml)])
+        samples, faults = read(tmp_path)
+        assert (len(samples), faults) == (0, [Fault("annotation without image", xml)])
 
     def test_damaged_files_are_reported(self, tmp_path):
         image, xml = add_image(tmp_path, "x", [("a", (5, 5, 20, 20))])
         text = xml.read_text()
         xml.write_text(text[: len(text) // 2])
         samples, [fault] = read(tmp_path)
-        assert (samples, fault.kind, fault.path) == ([], "unreadable annotation", xml)
+        assert (len(samples), fault.kind, fault.path) == (0, "unreadable annotation", xml)
         assert "x.xml" in fault.detail
         xml.write_text(text)
         image.write_text("not an image")
         samples, [fault] = read(tmp_path)
-        assert (samples, fault.kind, fault.path) == ([], "unreadable image", image)
+        assert (len(samples), fault.kind, fault.path) == (0, "unreadable image", image)
 
 
 @pytest.mark.parametrize(

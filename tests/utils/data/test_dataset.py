@@ -232,7 +232,7 @@ def test_boxes_needed(samples):
     # 0 to 4 objects per image: the 95th percentile is 3.8, and 5 x 4 = 20 is rounded up to 24.
     assert boxes_needed(samples, Augmentation()) == 24
     assert boxes_needed(samples, Augmentation(mosaic=0)) == 8
-    assert boxes_needed(samples * 100 + samples[4:] * 10000, Augmentation()) == 24
+    assert boxes_needed([*samples] * 100 + [samples[4]] * 10000, Augmentation()) == 24
 
 
 def test_batches_have_at_most_three_sizes_and_small_ones_a_single_size():

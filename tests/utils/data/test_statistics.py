@@ -1,5 +1,6 @@
 from nets.versions import VERSIONS
 from tests.evaluation_sets import make_sample
+from utils.data.samples import Samples
 from utils.data.statistics import format_statistics
 
 CLASSES = [f"class {label:04d} {'long' * 30 if label == 7 else ''}" for label in range(1000)]
@@ -10,7 +11,7 @@ def statistics(classes):
     box = (10, 10, 60, 70)
     train = [make_sample(*[(label, *box, 0)] * label) for label in range(len(classes))]
     val = [make_sample(*[(label, *box, 1) for label in range(len(classes))])]
-    samples = {"train": train, "val": val}
+    samples = {"train": Samples.of(train), "val": Samples.of(val)}
     return format_statistics(samples, classes, VERSIONS["v4"].anchor_array, (416, 416))
 
 

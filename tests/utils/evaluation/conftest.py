@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.evaluation.metrics import evaluate
 from utils.evaluation.report import Report
 from utils.inference.detections import Detections

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.errors import UserError
 from utils.evaluation.boxfiles import read_box_files, write_box_files
 from utils.inference.detections import Detections

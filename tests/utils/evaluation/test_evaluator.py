@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.errors import UserError
 from utils.evaluation.evaluator import predict_samples
 from utils.inference.detections import Detections

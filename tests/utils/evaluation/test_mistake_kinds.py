@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.data.annotation import Sample
+from utils.data.samples import Sample
 from utils.evaluation.mistake_kinds import find_mistakes
 from utils.inference.detections import Detections
 
