@@ -182,7 +182,7 @@ def timed(samples, path, progress, workers=None, saved=None):
 
 def test_time_of_the_last_validation_is_reserved_before_the_first_step(samples, tmp_path, clock):
     progress = Progress(TIMED, steps_per_epoch=10, started=0.0)
-    timed(samples * 100, tmp_path, progress).on_train_begin()
+    timed([*samples] * 100, tmp_path, progress).on_train_begin()
     assert clock[0] == 2.0 + 2.0 * 4  # a first image, and 32 more
     assert progress.budget.validation == 2.0 * 50 + 2.0  # 400 images by 8, and two files
     assert progress.budget.reserved == 102.0 + 3.0
@@ -193,7 +193,7 @@ def test_time_of_the_last_validation_is_reserved_before_the_first_step(samples, 
     resumed = Progress(TIMED, steps_per_epoch=10, started=clock[0])
     resumed.restore(progress.to_json())
     before = clock[0]
-    timed(samples * 100, tmp_path, resumed).on_train_begin()
+    timed([*samples] * 100, tmp_path, resumed).on_train_begin()
     assert clock[0] == before + 2.0  # the graph is traced, but nothing is measured again
     assert resumed.budget.validation == progress.budget.validation
     assert resumed.share == pytest.approx(0.5)
@@ -203,12 +203,12 @@ def test_time_of_the_last_validation_is_reserved_before_the_first_step(samples, 
 def test_no_time_to_train_is_an_error(samples, tmp_path, clock, seconds):
     progress = Progress(dataclasses.replace(TIMED, max_minutes=seconds / 60), 10, started=0.0)
     with pytest.raises(JobError, match=r"validating 400 images takes about 100 s.*--max-minutes"):
-        timed(samples * 100, tmp_path, progress).on_train_begin()
+        timed([*samples] * 100, tmp_path, progress).on_train_begin()
 
 
 def test_validation_takes_no_time_from_the_schedule(samples, tmp_path, clock):
     progress = Progress(TIMED, steps_per_epoch=10, started=0.0)
-    validation = timed(samples * 10, tmp_path, progress)
+    validation = timed([*samples] * 10, tmp_path, progress)
     validation.on_train_begin()
     clock[0] += 200.0
     share = progress.share
@@ -244,7 +244,7 @@ def test_workers_agree_on_the_time_and_only_the_chief_saves(samples, tmp_path, c
 
 def test_first_validation_waits_until_it_is_affordable(samples, tmp_path, clock):
     progress = Progress(TIMED, steps_per_epoch=10, started=0.0)
-    validation = timed(samples * 60, tmp_path, progress)  # 62 s: more than a tenth of 600 s
+    validation = timed([*samples] * 60, tmp_path, progress)  # 62 s: more than a tenth of 600 s
     validation.on_train_begin()
     clock[0] += 400.0
     progress.end_epoch(0.1)
@@ -275,7 +275,7 @@ def test_run_whose_time_passes_after_an_epoch_is_still_validated(samples, tmp_pa
 
 def test_validation_that_takes_the_rest_of_the_time_is_the_last(samples, tmp_path, clock):
     progress = Progress(TIMED, steps_per_epoch=10, started=0.0)
-    validation = timed(samples * 10, tmp_path, progress)  # 10 s, and 5 s for files and the end
+    validation = timed([*samples] * 10, tmp_path, progress)  # 10 s, and 5 s for files and the end
     validation.on_train_begin()
     clock[0] = 580.0
     progress.end_epoch(0.1)
