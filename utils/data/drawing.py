@@ -115,7 +115,7 @@ def drawing_processes(
     try:
         for _ in range(count):
             processes.append(DrawingProcess(math.prod(max_size)))
-        pickled = ForkingPickler.dumps(images)  # once: 100,000 samples take seconds
+        pickled = ForkingPickler.dumps(images)  # once for all
         for process in processes:  # all of them have begun to import by now
             process.prepare(pickled)
             idle.put(process)
