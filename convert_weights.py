@@ -14,6 +14,8 @@ from utils.weights.origins import ORIGINS, TORCH_LIBRARIES
 
 def main(args: argparse.Namespace) -> None:
     """Reads, checks and writes the weights, and prints a report."""
+    if not args.source.exists():
+        raise UserError(f"no weights file {str(args.source)!r} and no such run, check the path")
     if args.source.is_dir():
         print(_convert_run(args))
     elif args.origin in TORCH_LIBRARIES or (args.origin == "darknet" and args.backbone):

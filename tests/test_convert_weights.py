@@ -193,7 +193,15 @@ def test_backbone_of_darknet_files_becomes_a_file_for_training(darknet_files, tm
     ],
 )
 def test_incompatible_flags_are_refused(words, message, tmp_path, capsys):
-    words = [tmp_path if word == "." else word for word in words]
+    source = tmp_path / words[0]
+    if words[0] != ".":
+        source.touch()
+    words = [source, *words[1:]]
     error = error_of(capsys, *words)
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_missing_file_is_named_before_flags_that_it_needs(tmp_path, capsys):
+    error = error_of(capsys, tmp_path / "a.h5", "--out", tmp_path / "run")
+    assert f"no weights file '{tmp_path / 'a.h5'}' and no such run" in error
