@@ -12,7 +12,7 @@ from utils.config import Augmentation, Recipe
 from utils.data.annotation import read_samples
 from utils.data.dataset import BatchSettings, BatchStream
 from utils.data.imagesets import list_images
-from utils.data.samples import Sample
+from utils.data.samples import Samples
 from utils.run import RunDirectory
 from utils.training.progress import Progress
 from utils.training.trainer import Trainer
@@ -21,7 +21,7 @@ CLASSES = ["cat", "dog"]
 RECIPE = Recipe(epochs=3, freeze_share=0.0, batch_size=2, warmup_share=0.1, validations=3)
 
 
-def four_samples(folder) -> list[Sample]:
+def four_samples(folder) -> Samples:
     for number in range(4):
         name, box = CLASSES[number % 2], (8, 8, 40 + number, 50)
         add_image(folder / "VOC2007", f"image{number}", [(name, box)])

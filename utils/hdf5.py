@@ -27,7 +27,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Opens a file for reading inside a `with` block, with a limit of memory.
 
     The HDF5 library reads a damaged heap of strings without end (HDFGroup/hdf5#1707), and nothing
-    can interrupt it. For a damaged length of a string, it would reserve up to 4 GiB.
+    can interrupt it. For a damaged length of a string, it would reserve up to 4 GiB. It fails with
+    errors of several types if the limit is reached.
 
     Args:
         path: The file.
@@ -37,15 +38,33 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
     Raises:
         OSError: The file is not an HDF5 file.
-        ValueError: A heap is damaged.
-        MemoryError: The content claims to be far larger than the file.
+        ValueError: A heap is damaged, or a link leads to another file.
     """
     size = path.stat().st_size
     if size:  # a special file has none
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             _check_heaps(data)
     with limited_memory(SPARE_MEMORY + MAX_GROWTH * size), h5py.File(path) as hdf5:
+        _check_links(hdf5)
         yield hdf5
+
+
+def all_groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
+    """Yields all groups of a file with their paths, first the root with an empty path.
+
+    `visititems` of h5py would not end if the entries of a group are damaged.
+    """
+    names: list[bytes] = []
+
+    def add(name: bytes, link: h5py.h5l.LinkInfo) -> None:
+        if link.type == h5py.h5l.TYPE_HARD:
+            names.append(name)
+
+    file.id.links.visit(add, info=True)
+    yield "", file
+    for name in names:
+        if isinstance(item := file[name], h5py.Group):
+            yield name.decode(errors="surrogateescape"), item
 
 
 def read_values(dataset: h5py.Dataset, file: h5py.File) -> np.ndarray:
@@ -71,6 +90,14 @@ def read_values(dataset: h5py.Dataset, file: h5py.File) -> np.ndarray:
     return np.asarray(dataset[()])
 
 
+def _check_links(file: h5py.File) -> None:
+    def is_external(name: bytes, link: h5py.h5l.LinkInfo) -> bytes | None:
+        return name if link.type == h5py.h5l.TYPE_EXTERNAL else None
+
+    if name := file.id.links.visit(is_external, info=True):
+        raise ValueError(f"{name.decode(errors='replace')} is in another file")
+
+
 def _check_heaps(data: mmap.mmap) -> None:
     """Checks the global heaps, section III.E of the HDF5 File Format Specification.
 
@@ -81,11 +108,12 @@ def _check_heaps(data: mmap.mmap) -> None:
         OSError: The file does not begin with a superblock.
         ValueError: A heap is damaged.
     """
-    if data[:8] != SIGNATURE:
-        raise OSError("file signature not found")  # HDF5 would also look at 512, 1024, ...
+    if data[:8] != SIGNATURE:  # HDF5 would also look for it at 512, 1024, ...
+        raise OSError("it does not begin with the signature of HDF5")
     sizes = data[13:15] if data[8:9] < b"\2" else data[9:11]
     if sizes != b"\x08\x08":
         raise ValueError("addresses or lengths do not have eight bytes")
+    checked = 0
     for found in HEAP.finditer(data):
         start = found.start()
         if len(data) - start < 16:
@@ -93,6 +121,9 @@ def _check_heaps(data: mmap.mmap) -> None:
         end = start + struct.unpack_from("<Q", data, start + 8)[0]
         if end > len(data):
             continue  # HDF5 reports this one
+        checked += end - start
+        if checked > len(data):
+            raise ValueError("heaps of strings overlap")
         _check_objects(data, start + 16, end)
 
 

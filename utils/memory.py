@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import RLock
@@ -56,10 +55,10 @@ def limited_memory(most: int) -> Iterator[None]:
     """Lets the process reserve no more than `most` further bytes within a `with` block.
 
     For native code that trusts the sizes in a file: it fails with an error, and the machine stays
-    usable. The limit holds for all threads, so use it only where none of them does other work. It
+    usable. The limit holds for all threads, so use it only where none of them needs much memory. It
     has no effect on systems other than Linux.
     """
-    if not sys.platform.startswith("linux"):
+    if not PAGES.is_file():
         yield
         return
     import resource

@@ -26,7 +26,7 @@ from nets.detector import Detector
 from nets.versions import YoloVersion, with_anchors
 from utils.errors import UserError
 from utils.files import written_whole
-from utils.hdf5 import open_hdf5, read_values
+from utils.hdf5 import all_groups, open_hdf5, read_values
 from utils.json_records import from_json, parse_json
 from utils.layer_tensors import REMEDY, LayerTensors, reading
 
@@ -151,9 +151,7 @@ def read_tensors(file: h5py.File) -> tuple[dict[str, np.ndarray], LayerTensors]:
     """
     tensors, by_key = {}, {}
 
-    def visit(path: str, group: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(group, h5py.Dataset):
-            return
+    for path, group in all_groups(file):
         layer = group.attrs.get("name", "")
         for index, item in group.items():
             if isinstance(item, h5py.Dataset):
@@ -161,8 +159,6 @@ def read_tensors(file: h5py.File) -> tuple[dict[str, np.ndarray], LayerTensors]:
                 tensors[name] = values = read_values(item, file)
                 by_key[f"{layer}/{index}"] = (name, values)
 
-    visit("", file)
-    file.visititems(visit)
     return tensors, by_key
 
 

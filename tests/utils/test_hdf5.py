@@ -127,3 +127,40 @@ def test_long_strings_are_read(tmp_path):
     write_name(path, "d" * 10**6)
     with open_hdf5(path) as file:
         assert file[GROUP].attrs["name"] == "d" * 10**6
+
+
+def test_overlapping_heaps_are_refused(tmp_path):
+    """If each were checked to its end, a megabyte would take minutes."""
+    path = tmp_path / "a.weights.h5"
+    data = write_name(path)
+    count = 2**15
+    heaps = [  # one object in each, and those of all heaps after it
+        struct.pack("<4sB3xQH6xQ", b"GCOL", 1, 32 * left + 16, 1, 16)
+        for left in range(count, 0, -1)
+    ]
+    path.write_bytes(data + b"".join(heaps) + bytes(16))
+    with pytest.raises(UserError, match="heaps of strings overlap"):
+        read_detector(path)
+
+
+def test_group_whose_entries_are_a_circle_ends(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    with h5py.File(path, "w") as file:
+        file[f"{GROUP}/0"] = np.ones(3, np.float32)
+    data = bytearray(path.read_bytes())
+    nodes = [place for place in range(len(data)) if data[place : place + 4] == b"TREE"]
+    assert len(nodes) == 4  # the root, layers, dense and vars
+    for place in nodes:  # the node to the right is the node itself
+        data[place + 16 : place + 24] = struct.pack("<Q", place)
+    path.write_bytes(data)
+    [(_, values)] = read_detector(path)[1].values()
+    np.testing.assert_array_equal(values, 1)
+
+
+def test_link_to_another_file_is_not_followed(tmp_path):
+    """The other file would be read without the checks."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["model_weights"] = h5py.ExternalLink("other.h5", "/")
+    with pytest.raises(UserError, match="model_weights is in another file"):
+        read_h5(path)

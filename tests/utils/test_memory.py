@@ -1,6 +1,5 @@
 import gc
 import resource
-import sys
 
 import pytest
 
@@ -45,7 +44,7 @@ def test_garbage_collection_is_restored():
     assert gc.isenabled()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="has no effect elsewhere")
+@pytest.mark.skipif(not memory.PAGES.is_file(), reason="has no effect outside Linux")
 def test_limit_of_memory():
     before = resource.getrlimit(resource.RLIMIT_AS)
     with memory.limited_memory(2**29), memory.limited_memory(2**30):
@@ -54,3 +53,9 @@ def test_limit_of_memory():
             bytearray(3 * 2**28)  # the outer limit counts
     assert resource.getrlimit(resource.RLIMIT_AS) == before
     bytearray(3 * 2**28)
+
+
+def test_memory_is_not_limited_where_its_size_is_not_known(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "PAGES", tmp_path / "statm")
+    with memory.limited_memory(2**20):
+        bytearray(2**25)

@@ -1,7 +1,7 @@
 """A dataset with detections, computed in the background, for the page that shows mistakes."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -72,7 +72,7 @@ class Review:
         self._service = service
         self.data = data
         self.state: State = "waiting"
-        self.samples: list[Sample] = []
+        self.samples: Sequence[Sample] = ()
         self.results: dict[int, Reviewed] = {}
         self.skipped = 0
         self.faults: list[str] = []

@@ -13,7 +13,7 @@ from nets.versions import YoloVersion
 from utils.config import Recipe, RunConfig, Strategy
 from utils.data.anchors import box_sizes
 from utils.data.classes import read_classes
-from utils.data.samples import Sample
+from utils.data.samples import Samples
 from utils.errors import UserError
 from utils.files import is_in_use
 from utils.precision import find_precision, use_precision
@@ -170,7 +170,7 @@ def _new(directory: RunDirectory, strategy: Strategy) -> Iterator[None]:
                 directory.remove_unfinished_description()
 
 
-def _with_anchors(settings: TrainingSettings, train: list[Sample]) -> YoloVersion:
+def _with_anchors(settings: TrainingSettings, train: Samples) -> YoloVersion:
     """Returns the version of the settings with the anchors of the run."""
     version, sizes = settings.version, box_sizes(train, settings.input_size)
     print(f"published anchors: {describe_anchors(version, sizes)}", file=sys.stderr)
