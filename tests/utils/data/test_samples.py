@@ -1,4 +1,3 @@
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,6 @@ def test_columns_hold_the_samples(objects):
     assert samples.counts.tolist() == [2, 0, 3, 1]
     assert samples.image(2) == Path("folder 1/3.jpg")
     assert Samples.of(samples) is samples
-    assert_equal(pickle.loads(pickle.dumps(samples)), objects)
 
 
 def test_samples_are_indexed_like_a_list(objects):
