@@ -45,7 +45,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             _check_heaps(data)
     with limited_memory(SPARE_MEMORY + MAX_GROWTH * size), h5py.File(path) as hdf5:
-        _check_links(hdf5)
+        if outside := _links(hdf5, h5py.h5l.TYPE_EXTERNAL):
+            raise ValueError(f"{outside[0].decode(errors='replace')} is in another file")
         yield hdf5
 
 
@@ -54,15 +55,8 @@ def all_groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
 
     `visititems` of h5py would not end if the entries of a group are damaged.
     """
-    names: list[bytes] = []
-
-    def add(name: bytes, link: h5py.h5l.LinkInfo) -> None:
-        if link.type == h5py.h5l.TYPE_HARD:
-            names.append(name)
-
-    file.id.links.visit(add, info=True)
     yield "", file
-    for name in names:
+    for name in _links(file, h5py.h5l.TYPE_HARD):
         if isinstance(item := file[name], h5py.Group):
             yield name.decode(errors="surrogateescape"), item
 
@@ -90,12 +84,11 @@ def read_values(dataset: h5py.Dataset, file: h5py.File) -> np.ndarray:
     return np.asarray(dataset[()])
 
 
-def _check_links(file: h5py.File) -> None:
-    def is_external(name: bytes, link: h5py.h5l.LinkInfo) -> bytes | None:
-        return name if link.type == h5py.h5l.TYPE_EXTERNAL else None
-
-    if name := file.id.links.visit(is_external, info=True):
-        raise ValueError(f"{name.decode(errors='replace')} is in another file")
+def _links(file: h5py.File, kind: int) -> list[bytes]:
+    """Returns the paths of all links of a kind, such as `h5py.h5l.TYPE_HARD`."""
+    found: list[tuple[bytes, int]] = []
+    file.id.links.visit(lambda path, link: found.append((path, link.type)), info=True)
+    return [path for path, each in found if each == kind]
 
 
 def _check_heaps(data: mmap.mmap) -> None:

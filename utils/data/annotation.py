@@ -91,7 +91,7 @@ def read_annotated(
 
 def _read(refs: Sequence[ImageRef], folders: VocFolders) -> dict[Path, list[int]]:
     """Reads the files of images that have both of them; returns the indices by folder."""
-    groups = group_by_folder(refs)
+    groups = group_by_folder(ref.voc_dir for ref in refs)
     for voc_dir, indices in groups.items():
         image_ids = [refs[index].image_id for index in indices]
         images, annotations = folders.folder(voc_dir).images, folders.folder(voc_dir).annotations

@@ -44,7 +44,7 @@ def find_classes(refs: Sequence[ImageRef], folders: VocFolders | None = None) ->
     """
     folders = folders or VocFolders()
     names = set()
-    for voc_dir, indices in group_by_folder(refs).items():
+    for voc_dir, indices in group_by_folder(ref.voc_dir for ref in refs).items():
         annotations = folders.folder(voc_dir).annotations
         image_ids = [refs[index].image_id for index in indices]
         annotations.read(image_ids)

@@ -111,7 +111,7 @@ def check_dataset(
     folders.save()
     usable = {split: result.samples for split, result in decoded.items()}
     faults += _crowded_images(usable.get("train", Samples.of([])))
-    used = {voc_dir for refs in splits.values() for voc_dir in group_by_folder(refs)}
+    used = group_by_folder(ref.voc_dir for refs in splits.values() for ref in refs)
     faults += [fault for path in sorted(used) for fault in _unused_files(folders.folder(path))]
     faults += _shared_images(decoded)
     faults = list(dict.fromkeys(faults))
@@ -155,11 +155,8 @@ def decode_all(samples: Samples, split: str, folders: VocFolders | None = None) 
         JobError: The disk or network folder does not respond.
     """
     folders = folders or VocFolders()
-    by_folder: dict[Path, list[int]] = {}
-    for index, folder in enumerate(samples.folders):
-        by_folder.setdefault(folder, []).append(index)
     digests: list[bytes | Fault] = [b""] * len(samples)
-    for folder, members in by_folder.items():
+    for folder, members in group_by_folder(samples.folders).items():
         image_ids = [samples.image_ids[index] for index in members]
         found = folders.folder(folder.parent).digests(image_ids, f"checking {split}")
         for index, digest in zip(members, found, strict=True):

@@ -1,7 +1,7 @@
 """Reads each file of VOC folders once per job, and only if it has changed since an earlier job."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from utils.data.faults import Fault
 from utils.data.file_contents import try_annotation, try_header, try_pixels, try_whole
 from utils.data.folder_files import FolderFiles
 from utils.data.images import IMAGE_SUFFIXES
-from utils.data.imagesets import ImageRef, choose_files
+from utils.data.imagesets import choose_files
 from utils.data.objects import annotated_frame
 from utils.data.orientation import FrameCounts, ImageLayout
 from utils.data.parallel import read_all
@@ -151,12 +151,12 @@ class VocFolders:
                 folder.save()
 
 
-def group_by_folder(refs: Sequence[ImageRef]) -> dict[Path, list[int]]:
-    """Returns the indices of the images by VOC folder, in their order."""
+def group_by_folder(folders: Iterable[Path]) -> dict[Path, list[int]]:
+    """Returns the indices of images by their folders, in their order."""
     groups: dict[Path, list[int]] = {}
     folder, members = None, []
-    for index, (voc_dir, _) in enumerate(refs):
-        if voc_dir is not folder:  # nearly always the same one, whose hash takes time
-            folder, members = voc_dir, groups.setdefault(voc_dir, [])
+    for index, each in enumerate(folders):
+        if each is not folder:  # nearly always the same one, whose hash takes time
+            folder, members = each, groups.setdefault(each, [])
         members.append(index)
     return groups
